@@ -1,0 +1,1 @@
+"""UR4Rec for RecBole."""

@@ -1,0 +1,1 @@
+"""Data sets, feature tables and user profiles."""

@@ -1,0 +1,197 @@
+"""UR4RecDataset: RecBole's rows for validation and test, whole windows for training.
+
+RecBole makes one row of length L out of every prefix of every user and trains its last position
+only. Here a row is three integers pointing into the sorted interactions; its history is gathered
+when a batch is made, so that nothing of shape [rows, L] is ever held. Validation and test batches
+equal RecBole's; for training only every L-th row of a user is kept, counted from the end, and the
+model takes its loss at all positions: each interaction is still predicted once an epoch.
+"""
+
+import hashlib
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from recbole.data.dataset import SequentialDataset
+from recbole.data.interaction import Interaction
+from scipy import sparse
+
+from ur4rec_recbole.errors import InputError
+
+HISTORY_START = "history_start"  # row of the user's first interaction
+HISTORY_END = "history_end"  # row of the target: the history is all rows before it
+
+
+class ExactTimeOrder:
+    """Mixin for RecBole data sets: sort by (user, time, file order) while times are still exact.
+
+    RecBole turns timestamps into float32, which rounds Unix seconds to multiples of 64, and then
+    sorts (its issues #1653 and #2204). Its sorts are stable, so an exact order given beforehand
+    survives them. Internal ids stay the same, since they are assigned earlier.
+    """
+
+    inter_feat: Any
+    uid_field: str
+    time_field: str
+
+    def _change_feat_format(self) -> None:
+        frame = self.inter_feat
+        if isinstance(frame, pd.DataFrame) and self.time_field in frame:
+            keys = [self.uid_field, self.time_field]
+            self.inter_feat = frame.sort_values(keys, kind="stable", ignore_index=True)
+        super()._change_feat_format()  # type: ignore[misc]
+
+
+class UR4RecDataset(ExactTimeOrder, SequentialDataset):
+    """Sequential data set whose rows are pointers into the sorted interactions.
+
+    Attributes
+    ----------
+    interactions
+        All I interactions, sorted by user and time (fields [I]).
+    inter_feat
+        One row a target: its own fields, the history length (at most L), `history_start` and
+        `history_end`.
+    predicts_all_positions
+        True for the training part: a row of length n stands for n targets.
+    """
+
+    interactions: Interaction
+    predicts_all_positions = False
+
+    def __init__(self, config: Any) -> None:
+        if config["benchmark_filename"] is not None:
+            raise InputError(
+                "benchmark_filename",
+                "cannot be used with UR4Rec, which builds its own training windows",
+                config["benchmark_filename"],
+                "Remove it and let eval_args split the data set.",
+            )
+        super().__init__(config)
+
+    def data_augmentation(self) -> None:
+        """Make a pointer row for every interaction but each user's first."""
+        self._aug_presets()
+        self._check_field("uid_field", "time_field")
+        self.sort(by=[self.uid_field, self.time_field], ascending=True)
+        self.interactions = self.inter_feat
+        users = self.interactions[self.uid_field].numpy()
+        row = np.arange(len(users))
+        first = np.r_[True, users[1:] != users[:-1]]
+        start = np.maximum.accumulate(np.where(first, row, 0))
+        targets = row[~first]
+        rows = self.interactions[torch.from_numpy(targets)]
+        length = np.minimum(targets - start[targets], self.max_item_list_len)
+        rows.update(
+            Interaction(
+                {
+                    self.item_list_length_field: torch.from_numpy(length),
+                    HISTORY_START: torch.from_numpy(start[targets]),
+                    HISTORY_END: torch.from_numpy(targets),
+                }
+            )
+        )
+        self.inter_feat = rows
+
+    def __getitem__(self, index: Any, join: bool = True) -> Interaction:
+        """Return the rows at `index` with their histories, as RecBole would have stored them."""
+        rows = self.inter_feat[index]
+        if HISTORY_END in rows.interaction:
+            rows.update(self._histories(rows))
+        return self.join(rows) if join else rows
+
+    def _histories(self, rows: Interaction) -> Interaction:
+        """Gather [B, L] lists, zero-padded on the right, from the interactions before a target."""
+        length = rows[self.item_list_length_field].unsqueeze(-1)  # [B, 1]
+        position = torch.arange(self.max_item_list_len)
+        inside = position < length  # [B, L]
+        source = torch.where(inside, rows[HISTORY_END].unsqueeze(-1) - length + position, 0)
+        lists = {}
+        for field in self.interactions:
+            if field == self.uid_field:
+                continue
+            values = self.interactions[field][source]  # [B, L, ...]
+            mask = inside.view(*inside.shape, *[1] * (values.ndim - 2))
+            lists[getattr(self, f"{field}_list_field")] = values.masked_fill(~mask, 0)
+        return Interaction(lists)
+
+    def build(self) -> list["UR4RecDataset"]:
+        """Split as RecBole does, then keep every L-th training row of a user."""
+        train, *others = super().build()
+        train.inter_feat = train.inter_feat[torch.from_numpy(train._window_rows())]
+        train.predicts_all_positions = True
+        return [train, *others]
+
+    def _window_rows(self) -> np.ndarray:
+        """Choose the rows whose windows of length L tile each user's targets from the end."""
+        users = self.inter_feat[self.uid_field].numpy()
+        ends = self.inter_feat[HISTORY_END].numpy()
+        order = np.lexsort((-ends, users))
+        row = np.arange(len(order))
+        first = np.ones(len(order), dtype=bool)
+        first[1:] = users[order][1:] != users[order][:-1]
+        from_end = row - np.maximum.accumulate(np.where(first, row, 0))
+        return np.sort(order[from_end % self.max_item_list_len == 0])
+
+    def target_rows(self) -> np.ndarray:
+        """Return the indices into `interactions` that this part predicts, ascending."""
+        ends = self.inter_feat[HISTORY_END].numpy()
+        if not self.predicts_all_positions:
+            return np.sort(ends)
+        length = self.inter_feat[self.item_list_length_field].numpy()
+        return _spans(ends - length + 1, length)
+
+    def seen_rows(self) -> np.ndarray:
+        """Return the indices into `interactions` up to each user's last target, ascending.
+
+        For the training part these are the training interactions: all that may be learned from.
+        """
+        ends = self.inter_feat[HISTORY_END].numpy()
+        starts = self.inter_feat[HISTORY_START].numpy()
+        users, where = np.unique(starts, return_inverse=True)
+        last = np.zeros(len(users), dtype=np.int64)
+        np.maximum.at(last, where, ends)
+        return _spans(users, last - users + 1)
+
+    def counter(self, field: str) -> Counter:
+        """Count `field` over the predicted interactions, as RecBole's one row a target would."""
+        if not self.predicts_all_positions:
+            return super().counter(field)
+        return Counter(self.interactions[field][torch.from_numpy(self.target_rows())].numpy())
+
+    def inter_matrix(self, form: str = "coo", value_field: str | None = None) -> sparse.spmatrix:
+        """Return the users x items matrix of this part, as RecBole's one row a target would."""
+        starts = self.inter_feat[HISTORY_START].numpy()
+        length = self.inter_feat[self.item_list_length_field].numpy()
+        reached = length if self.predicts_all_positions else np.ones_like(length)
+        opens = self.inter_feat[HISTORY_END].numpy() - reached == starts
+        rows = np.union1d(self.target_rows(), starts[opens])
+        chosen = self.interactions[torch.from_numpy(rows)]
+        return self._create_sparse_matrix(
+            chosen, self.uid_field, self.iid_field, form, value_field
+        )
+
+
+def training_fingerprint(train: UR4RecDataset) -> str:
+    """Return the SHA-256 of the training interactions as tokens, users in token order.
+
+    Two data sets share it exactly when they agree on what may be learned from, whatever RecBole's
+    internal ids are. User-profile tables carry it.
+    """
+    rows = train.interactions[torch.from_numpy(train.seen_rows())]
+    users = train.id2token(train.uid_field, rows[train.uid_field].numpy())
+    items = train.id2token(train.iid_field, rows[train.iid_field].numpy())
+    order = np.argsort(users, kind="stable")
+    digest = hashlib.sha256()
+    for user, item in zip(users[order], items[order], strict=True):
+        digest.update(f"{user}\t{item}\n".encode())
+    return digest.hexdigest()
+
+
+def _spans(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Concatenate range(start, start + length) for all pairs, sorted."""
+    offsets = np.cumsum(lengths) - lengths
+    within = np.arange(int(lengths.sum())) - np.repeat(offsets, lengths)
+    return np.sort(np.repeat(starts, lengths) + within)

@@ -1,0 +1,210 @@
+"""Feature tables: one vector a token, with where it came from.
+
+Stands between the extractors (which write tables) and the model (which reads them aligned to
+RecBole's internal ids). A table is an .npz file without pickle:
+
+    tokens      [R] str        RecBole's raw tokens (item or user ids as they stand in the data)
+    vectors     [R, W] float   one row a token
+    provenance  [] str         JSON: kind, encoder, encoder_version, source_sha256, split, ...
+    lengths     [R] int        only in user-profile tables: interactions that the row has seen
+"""
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.files import replacing
+
+PROVENANCE_KEYS = ("kind", "encoder", "encoder_version", "source_sha256", "split")
+KINDS = ("item_text", "item_image", "user_profile")
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """Vectors by token, checked on construction.
+
+    Parameters
+    ----------
+    tokens
+        [R] distinct tokens; in a user-profile table a token may recur with another length.
+    vectors
+        [R, W] finite floats, W >= 1.
+    provenance
+        At least the keys of `PROVENANCE_KEYS`; `split` is "none" where no interaction was read.
+    lengths
+        [R] positive integers for user profiles, otherwise None.
+    """
+
+    tokens: np.ndarray
+    vectors: np.ndarray
+    provenance: Mapping[str, object]
+    lengths: np.ndarray | None = None
+    name: str = field(default="feature table", compare=False)
+
+    def __post_init__(self) -> None:
+        _check_shapes(self)
+        _check_keys(self)
+        _check_finite(self)
+        _check_provenance(self)
+
+    @property
+    def width(self) -> int:
+        """Length of one vector."""
+        return int(self.vectors.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the table to `path`, atomically; the same table gives the same bytes."""
+        arrays = {
+            "tokens": self.tokens,
+            "vectors": self.vectors,
+            "provenance": np.array(json.dumps(dict(self.provenance), sort_keys=True)),
+        }
+        if self.lengths is not None:
+            arrays["lengths"] = self.lengths
+        with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for key, array in arrays.items():
+                # A fixed date keeps the file reproducible; np.savez would write today's.
+                entry = zipfile.ZipInfo(f"{key}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                with archive.open(entry, "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "FeatureTable":
+        """Read a table, never unpickling. Raises `InputError` for anything but a sound table."""
+        name = str(path)
+        if not Path(path).is_file():
+            raise InputError(
+                name, "must be a feature table file", "no such file", "Check the path."
+            )
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {key: archive[key] for key in archive.files}
+            provenance = json.loads(str(arrays["provenance"][()]))
+            tokens, vectors = arrays["tokens"].astype(str), arrays["vectors"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(
+                name,
+                "must be an .npz of tokens, vectors and provenance without pickled objects",
+                f"{type(error).__name__}: {error}",
+                "Make it again with `ur4rec extract`.",
+            ) from error
+        return cls(tokens, vectors, provenance, arrays.get("lengths"), name)
+
+    def align(
+        self, id_to_token: Sequence[str], allow_unknown: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Bring the rows into the order of RecBole's internal ids.
+
+        Parameters
+        ----------
+        id_to_token
+            [N] tokens by internal id, as `dataset.field2id_token[field]`; id 0 is padding.
+        allow_unknown
+            Whether rows of tokens outside the data set are left out instead of refused.
+
+        Returns
+        -------
+        vectors
+            [N, W] float32, zeros where there is no row.
+        present
+            [N] bool, True where the table has a row. Id 0 is never present.
+        """
+        rows = token_rows(self, id_to_token, allow_unknown)
+        known = rows > 0
+        vectors = np.zeros((len(id_to_token), self.width), dtype=np.float32)
+        present = np.zeros(len(id_to_token), dtype=bool)
+        vectors[rows[known]] = self.vectors[known]
+        present[rows[known]] = True
+        return vectors, present
+
+
+def token_rows(
+    table: FeatureTable, id_to_token: Sequence[str], allow_unknown: bool = False
+) -> np.ndarray:
+    """Return [R] the internal id of every row of the table, 0 for an unknown token."""
+    ids = {str(token): index for index, token in enumerate(id_to_token) if index > 0}
+    rows = np.array([ids.get(token, 0) for token in table.tokens], dtype=np.int64)
+    unknown = table.tokens[rows == 0]
+    if len(unknown) and not allow_unknown:
+        raise InputError(
+            f"{table.name}: every token",
+            "must occur in the data set",
+            f"{len(unknown)} unknown tokens, such as {unknown[:5].tolist()}",
+            "Use the table made for this data set, or set allow_unknown_tokens: true where "
+            "filters drop items that the table still holds.",
+        )
+    return rows
+
+
+def _check_shapes(table: FeatureTable) -> None:
+    tokens, vectors, lengths = table.tokens, table.vectors, table.lengths
+    sound = (
+        tokens.ndim == 1
+        and vectors.ndim == 2
+        and len(tokens) == len(vectors)
+        and vectors.shape[1] > 0
+        and np.issubdtype(vectors.dtype, np.floating)
+        and (lengths is None or lengths.shape == tokens.shape)
+    )
+    if not sound:
+        shape = None if lengths is None else lengths.shape
+        raise InputError(
+            f"{table.name}: arrays",
+            "must be tokens [R], float vectors [R, W] and, for profiles, lengths [R]",
+            f"tokens {tokens.shape}, vectors {vectors.shape} {vectors.dtype}, lengths {shape}",
+            "Make the table again with `ur4rec extract`.",
+        )
+
+
+def _check_keys(table: FeatureTable) -> None:
+    if table.lengths is None:
+        keys = table.tokens
+    else:
+        if len(table.lengths) and int(table.lengths.min()) < 1:
+            raise InputError(
+                f"{table.name}: lengths", "must be at least 1", int(table.lengths.min()),
+                "A profile is written from at least one interaction.",
+            )  # fmt: skip
+        keys = np.char.add(np.char.add(table.tokens, " after "), table.lengths.astype(str))
+    distinct, counts = np.unique(keys, return_counts=True)
+    repeated = distinct[counts > 1]
+    if len(repeated):
+        raise InputError(
+            f"{table.name}: tokens", "must be distinct",
+            f"{len(repeated)} repeated, such as {repeated[:5].tolist()}",
+            "Keep one row for each token.",
+        )  # fmt: skip
+
+
+def _check_finite(table: FeatureTable) -> None:
+    finite = np.isfinite(table.vectors).all(axis=1)
+    if not finite.all():
+        bad = table.tokens[~finite]
+        raise InputError(
+            f"{table.name}: vectors", "must be finite",
+            f"NaN or infinity in {len(bad)} rows, such as token {bad[:5].tolist()}",
+            "Leave such rows out: a missing row is masked.",
+        )  # fmt: skip
+
+
+def _check_provenance(table: FeatureTable) -> None:
+    missing = [key for key in PROVENANCE_KEYS if key not in table.provenance]
+    kind = table.provenance.get("kind")
+    if missing or kind not in KINDS or (kind == "user_profile") != (table.lengths is not None):
+        raise InputError(
+            f"{table.name}: provenance",
+            f"must have {list(PROVENANCE_KEYS)}, a kind of {list(KINDS)}, and lengths exactly for "
+            "user profiles",
+            f"missing {missing}, kind {kind!r}, lengths: {table.lengths is not None}",
+            "Make the table again with `ur4rec extract`.",
+        )
