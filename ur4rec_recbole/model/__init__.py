@@ -1,0 +1,1 @@
+"""The UR4Rec model and its parts."""
