@@ -1,1 +1,1 @@
-"""Feature extractors: texts, images and histories to feature tables. Heavy imports live only here."""
+"""Feature extractors: texts, images and histories to tables. Heavy imports live only here."""
