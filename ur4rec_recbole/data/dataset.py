@@ -169,9 +169,7 @@ class UR4RecDataset(ExactTimeOrder, SequentialDataset):
         opens = self.inter_feat[HISTORY_END].numpy() - reached == starts
         rows = np.union1d(self.target_rows(), starts[opens])
         chosen = self.interactions[torch.from_numpy(rows)]
-        return self._create_sparse_matrix(
-            chosen, self.uid_field, self.iid_field, form, value_field
-        )
+        return self._create_sparse_matrix(chosen, self.uid_field, self.iid_field, form, value_field)
 
 
 def training_fingerprint(train: UR4RecDataset) -> str:

@@ -97,5 +97,3 @@ def _check_causal(
             f"{str(table.provenance['source_sha256'])[:12]}...",
             "Make the table again for this split with `ur4rec extract profile`.",
         )
-
-

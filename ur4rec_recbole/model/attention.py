@@ -1,0 +1,167 @@
+"""Transformer blocks: the one kind of layer that the sequence encoder and the experts are made of.
+
+Dimension legend for the whole package: B sequences, L positions, S context tokens, N items
+(0 = padding), D hidden, H heads, M modalities, E sub-experts a modality, K negatives.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ur4rec_recbole.errors import InputError
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": functional.gelu,
+    "relu": functional.relu,
+    "swish": functional.silu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+}
+
+
+class MultiHeadAttention(nn.Module):
+    """Scaled dot-product attention of queries over a memory: softmax(q k' / sqrt(D / H)) v.
+
+    Parameters
+    ----------
+    hidden_size
+        D, a multiple of `n_heads`.
+    n_heads
+        H.
+    dropout
+        Probability of dropping an attention weight.
+
+    Source: Vaswani et al. 2017, section 3.2; parameter for parameter RecBole's layer of that name.
+    """
+
+    def __init__(self, hidden_size: int, n_heads: int, dropout: float) -> None:
+        super().__init__()
+        if hidden_size % n_heads:
+            raise InputError(
+                "hidden_size", f"must be a multiple of the number of heads, {n_heads}", hidden_size,
+                "Change one of them in the YAML file.",
+            )  # fmt: skip
+        self.n_heads = n_heads
+        self.dropout = dropout
+        self.query = nn.Linear(hidden_size, hidden_size)
+        self.key = nn.Linear(hidden_size, hidden_size)
+        self.value = nn.Linear(hidden_size, hidden_size)
+        self.dense = nn.Linear(hidden_size, hidden_size)
+
+    def forward(
+        self,
+        queries: Tensor,
+        memory: Tensor,
+        mask: Tensor | None = None,
+        select: Tensor | None = None,
+    ) -> Tensor:
+        """Attend from `queries` to `memory`.
+
+        Parameters
+        ----------
+        queries
+            [B, L, D]; with `select`, the [P, D] chosen positions alone.
+        memory
+            [B, S, D].
+        mask
+            [B, L, S] bool, True where a query may look; None for a causal mask (then S = L).
+        select
+            [B, L] bool with P True positions: only these are computed.
+
+        Returns
+        -------
+        output
+            Shaped as `queries`.
+        """
+        query = self.query(queries)
+        if select is not None:
+            query = query.new_zeros(*select.shape, query.shape[-1]).index_put((select,), query)
+        context = functional.scaled_dot_product_attention(
+            self._split(query),
+            self._split(self.key(memory)),
+            self._split(self.value(memory)),
+            attn_mask=None if mask is None else mask.unsqueeze(1),
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=mask is None,
+        )  # [B, H, L, D / H]
+        context = context.transpose(1, 2).flatten(-2)  # [B, L, D]
+        return self.dense(context if select is None else context[select])
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # [B, H, L, D / H]
+
+
+@dataclass(frozen=True)
+class BlockConfig:
+    """Sizes of a `TransformerBlock`.
+
+    Attributes
+    ----------
+    hidden_size, n_heads, inner_size
+        D, H, width of the feed-forward network.
+    hidden_dropout, attn_dropout
+        Probabilities, of dropping an output element and an attention weight.
+    hidden_act
+        One of `ACTIVATIONS`.
+    layer_norm_eps
+        Added to the variance.
+    norm_first
+        Pre-norm (Xiong et al. 2020) instead of post-norm.
+    """
+
+    hidden_size: int
+    n_heads: int
+    inner_size: int
+    hidden_dropout: float
+    attn_dropout: float
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-12
+    norm_first: bool = False
+
+    def __post_init__(self) -> None:
+        if self.hidden_act not in ACTIVATIONS:
+            raise InputError(
+                "hidden_act",
+                f"must be one of {sorted(ACTIVATIONS)}",
+                repr(self.hidden_act),
+                "Correct it in the YAML file.",
+            )
+
+
+class TransformerBlock(nn.Module):
+    """Attention and a position-wise feed-forward network, each with residual and layer norm.
+
+    Post-norm (RecBole, BERT): x = LN(x + f(x)); pre-norm: x = x + f(LN(x)).
+    """
+
+    def __init__(self, config: BlockConfig) -> None:
+        super().__init__()
+        hidden_size, eps = config.hidden_size, config.layer_norm_eps
+        self.norm_first = config.norm_first
+        self.attention = MultiHeadAttention(hidden_size, config.n_heads, config.attn_dropout)
+        self.attention_norm = nn.LayerNorm(hidden_size, eps=eps)
+        self.dense_1 = nn.Linear(hidden_size, config.inner_size)
+        self.dense_2 = nn.Linear(config.inner_size, hidden_size)
+        self.feed_forward_norm = nn.LayerNorm(hidden_size, eps=eps)
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.dropout = nn.Dropout(config.hidden_dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor | None = None,
+        mask: Tensor | None = None,
+        select: Tensor | None = None,
+    ) -> Tensor:
+        """Transform [B, L, D] (or, with `select`, [P, D]); `memory` None is self-attention."""
+        query = self.attention_norm(x) if self.norm_first else x
+        source = query if memory is None else memory
+        x = x + self.dropout(self.attention(query, source, mask, select))
+        if not self.norm_first:
+            x = self.attention_norm(x)
+        inner = self.feed_forward_norm(x) if self.norm_first else x
+        x = x + self.dropout(self.dense_2(self.activation(self.dense_1(inner))))
+        return x if self.norm_first else self.feed_forward_norm(x)

@@ -1,0 +1,94 @@
+"""From the configuration to the parts of the model: every size is read here."""
+
+from typing import Any
+
+from recbole.data.interaction import Interaction
+from recbole.sampler import RepeatableSampler
+from torch import nn
+
+from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.model.attention import BlockConfig
+from ur4rec_recbole.model.encoder import SequenceEncoder
+from ur4rec_recbole.model.experts import ExpertConfig, HierarchicalMoE, RouterConfig
+from ur4rec_recbole.model.fusion import GatedFusion, WeightedFusion
+from ur4rec_recbole.model.items import ItemTower
+
+
+def encoder(config: Any) -> SequenceEncoder:
+    """Build the sequence encoder."""
+    block = BlockConfig(
+        hidden_size=config["hidden_size"],
+        n_heads=config["n_heads"],
+        inner_size=config["inner_size"],
+        hidden_dropout=config["hidden_dropout_prob"],
+        attn_dropout=config["attn_dropout_prob"],
+        hidden_act=config["hidden_act"],
+        layer_norm_eps=config["layer_norm_eps"],
+        norm_first=config["norm_first"],
+    )
+    return SequenceEncoder(config["n_layers"], config["MAX_ITEM_LIST_LENGTH"], block)
+
+
+def experts(config: Any, widths: dict[str, int]) -> HierarchicalMoE:
+    """Build the mixture of experts; `n_sub_experts: 1` is the flat one."""
+    block = BlockConfig(
+        hidden_size=config["hidden_size"],
+        n_heads=config["expert_heads"],
+        inner_size=config["expert_inner_size"],
+        hidden_dropout=config["expert_dropout_prob"],
+        attn_dropout=config["expert_dropout_prob"],
+        hidden_act=config["hidden_act"],
+        layer_norm_eps=config["layer_norm_eps"],
+        norm_first=config["norm_first"],
+    )
+    soft = {"temperature": config["router_temperature"], "noise": config["router_noise"]}
+    sub_router = RouterConfig(top_k=config["router_top_k"], **soft)
+    sizes = ExpertConfig(
+        config["n_sub_experts"],
+        config["expert_layers"],
+        config["n_proxy_tokens"],
+        block,
+        sub_router,
+    )
+    return HierarchicalMoE(widths, sizes, RouterConfig(**soft))
+
+
+def items(config: Any, widths: dict[str, int]) -> ItemTower:
+    """Build the item tower."""
+    if not widths and not config["use_item_id"]:
+        raise InputError(
+            "use_item_id",
+            "can be false only where items have a text or an image table",
+            "neither item_text_table nor item_image_table",
+            "Name a table, or set use_item_id: true.",
+        )
+    return ItemTower(
+        widths, config["hidden_size"], config["use_item_id"], config["expert_dropout_prob"]
+    )
+
+
+def fusion(config: Any) -> nn.Module:
+    """Build the fusion of the two scores."""
+    weights = tuple(config["fusion_weights"])
+    if len(weights) != 2 or min(weights) < 0 or sum(weights) <= 0:
+        raise InputError(
+            "fusion_weights", "must be two non-negative numbers, for the sequence and the "
+            "retrieval score, not both 0", list(weights), "Write for example [0.4, 0.6].",
+        )  # fmt: skip
+    if config["fusion"] == "weighted":
+        return WeightedFusion(weights, config["fusion_scale"])
+    if config["fusion"] == "gated":
+        return GatedFusion(config["hidden_size"], weights, config["fusion_scale"])
+    raise InputError(
+        "fusion", "must be weighted or gated", repr(config["fusion"]), "Correct the YAML file."
+    )
+
+
+def sampler(config: Any, dataset: Any) -> RepeatableSampler:
+    """Build RecBole's sampler over the training interactions, for shared negatives [K]."""
+    view = dataset.copy(dataset.inter_feat)
+    if hasattr(dataset, "seen_rows"):
+        items = dataset.interactions[dataset.iid_field][dataset.seen_rows()]
+        view = dataset.copy(Interaction({dataset.iid_field: items}))
+        view.interactions = view.inter_feat
+    return RepeatableSampler(["train"], view, config["negative_distribution"])

@@ -1,0 +1,45 @@
+"""SequenceEncoder: SASRec, giving a state at every position instead of the last one alone."""
+
+import torch
+from torch import Tensor, nn
+
+from ur4rec_recbole.model.attention import BlockConfig, TransformerBlock
+
+
+class SequenceEncoder(nn.Module):
+    """Causal self-attention over a user's items: h_t depends on items 1..t.
+
+    Sequences are padded on the right, as RecBole pads them, so the causal mask alone keeps padding
+    out of every real position; states at padding mean nothing.
+
+    Parameters
+    ----------
+    n_layers
+        Number of transformer blocks.
+    max_seq_length
+        L, the number of learned positions.
+    block
+        Sizes of a block.
+
+    Source: Kang and McAuley 2018, section III, with BERT's feed-forward network as in RecBole.
+    """
+
+    def __init__(self, n_layers: int, max_seq_length: int, block: BlockConfig) -> None:
+        super().__init__()
+        self.position_embedding = nn.Embedding(max_seq_length, block.hidden_size)
+        self.input_norm = nn.LayerNorm(block.hidden_size, eps=block.layer_norm_eps)
+        self.dropout = nn.Dropout(block.hidden_dropout)
+        self.blocks = nn.ModuleList(TransformerBlock(block) for _ in range(n_layers))
+        self.output_norm = (
+            nn.LayerNorm(block.hidden_size, eps=block.layer_norm_eps)
+            if block.norm_first
+            else nn.Identity()
+        )
+
+    def forward(self, item_emb: Tensor) -> Tensor:
+        """Encode item embeddings [B, L, D] into states [B, L, D]."""
+        positions = torch.arange(item_emb.shape[1], device=item_emb.device)
+        x = self.dropout(self.input_norm(item_emb + self.position_embedding(positions)))
+        for block in self.blocks:
+            x = block(x)
+        return self.output_norm(x)

@@ -1,0 +1,86 @@
+"""FeatureBank: the vectors of all modalities, and which of them a position may look at."""
+
+import torch
+from torch import Tensor, nn
+
+from ur4rec_recbole.data.modalities import Modalities
+from ur4rec_recbole.data.profiles import newest_snapshot
+from ur4rec_recbole.model.experts import Context
+
+MODALITIES = ("profile", "text", "image")
+
+
+class FeatureBank(nn.Module):
+    """Holds feature vectors as buffers outside the checkpoint and gathers contexts from them.
+
+    Parameters
+    ----------
+    modalities
+        What `load_modalities` returns. A modality without a table is masked everywhere.
+    """
+
+    profile_vectors: Tensor
+    profile_keys: Tensor
+
+    def __init__(self, modalities: Modalities) -> None:
+        super().__init__()
+        self.item_modalities = tuple(modalities.items)
+        for name, feature in modalities.items.items():
+            self.register_buffer(f"{name}_vectors", feature.vectors, persistent=False)
+            self.register_buffer(f"{name}_present", feature.present, persistent=False)
+        profile = modalities.profile
+        vectors = torch.zeros(1, 1) if profile is None else profile.vectors
+        keys = torch.zeros(0, dtype=torch.long) if profile is None else profile.keys
+        self.register_buffer("profile_vectors", vectors, persistent=False)
+        self.register_buffer("profile_keys", keys, persistent=False)
+        self.profile_base = 1 if profile is None else profile.base
+
+    def widths(self) -> dict[str, int]:
+        """Return W by modality; 1 for one without a table."""
+        widths = {"profile": self.profile_vectors.shape[1], "text": 1, "image": 1}
+        return widths | {name: self.vectors(name).shape[1] for name in self.item_modalities}
+
+    def vectors(self, name: str) -> Tensor:
+        """Return the vectors [N, W] of an item modality."""
+        return self.get_buffer(f"{name}_vectors")
+
+    def present(self, name: str) -> Tensor:
+        """Return which items [N] have a vector."""
+        return self.get_buffer(f"{name}_present")
+
+    def contexts(
+        self, item_seq: Tensor, query: Tensor, users: Tensor, known: Tensor
+    ) -> dict[str, Context]:
+        """Gather the context tokens of every modality, each open to the positions after it.
+
+        Parameters
+        ----------
+        item_seq
+            [B, S] items of the window.
+        query
+            [B, L] positions that will ask.
+        users
+            [B] internal ids.
+        known
+            [B, L] interactions of the user known at those positions, the window's and earlier.
+        """
+        causal = torch.arange(item_seq.shape[1], device=item_seq.device) <= query.unsqueeze(-1)
+        contexts = {}
+        for name in MODALITIES:
+            if name == "profile":
+                contexts[name] = self._profile_context(users, known)
+            elif name in self.item_modalities:
+                present = self.present(name)[item_seq].unsqueeze(1)  # [B, 1, S]
+                contexts[name] = Context(self.vectors(name)[item_seq], causal & present)
+            else:
+                tokens = self.profile_vectors.new_zeros(len(query), 1, 1)
+                contexts[name] = Context(
+                    tokens, torch.zeros_like(query, dtype=torch.bool).unsqueeze(-1)
+                )
+        return contexts
+
+    def _profile_context(self, users: Tensor, known: Tensor) -> Context:
+        """Give each position one token, its newest snapshot, that only it may look at."""
+        rows = newest_snapshot(self.profile_keys, self.profile_base, users, known)  # [B, L]
+        own = torch.eye(rows.shape[1], dtype=torch.bool, device=rows.device)
+        return Context(self.profile_vectors[rows], own & (rows > 0).unsqueeze(1))

@@ -1,0 +1,239 @@
+"""UR4Rec: the wiring of encoder, experts, item tower and fusion into a RecBole model.
+
+item_seq -> SequenceEncoder -> h -> HierarchicalMoE -> r; sequence score h.e_i and retrieval score
+cos(r, z_i) / temperature -> Fusion -> scores [P, N] -> the losses of the running stage.
+"""
+
+from typing import Any
+
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.utils import InputType
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ur4rec_recbole.data.dataset import HISTORY_END, HISTORY_START, UR4RecDataset
+from ur4rec_recbole.data.modalities import load_modalities
+from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.model import build, losses
+from ur4rec_recbole.model.experts import Routes
+from ur4rec_recbole.model.features import FeatureBank
+from ur4rec_recbole.trainer.stages import SCORES, Stage, read_stages
+
+
+class UR4Rec(SequentialRecommender):
+    """Multimodal sequential recommender: s_ui = fuse(h_u . e_i, cos(r_u, z_i) / temperature).
+
+    Parameters
+    ----------
+    config
+        RecBole's Config with the keys of properties/UR4Rec.yaml.
+    dataset
+        The training part of a `UR4RecDataset`.
+
+    Attributes
+    ----------
+    stage
+        Decides which parts train and which losses are taken; the last one until `enter` is called.
+    score
+        Index into `SCORES`: which score predictions use. A buffer, so that a checkpoint knows it.
+    """
+
+    input_type = InputType.POINTWISE
+    score: Tensor
+    past_items: Tensor
+
+    def __init__(self, config: Any, dataset: UR4RecDataset) -> None:
+        super().__init__(config, dataset)
+        if config["train_neg_sample_args"]["distribution"] != "none":
+            raise InputError(
+                "train_neg_sample_args",
+                "must be ~: RecBole would repeat each sequence once a negative",
+                config["train_neg_sample_args"],
+                "Set num_negatives and negative_distribution instead.",
+            )
+        self.config = config
+        self.all_positions = bool(getattr(dataset, "predicts_all_positions", False))
+        past_items = getattr(dataset, "interactions", dataset.inter_feat)[self.ITEM_ID]
+        self.register_buffer("past_items", past_items, persistent=False)
+        self.features = FeatureBank(load_modalities(config, dataset))
+        widths = self.features.widths()
+        self.item_embedding = nn.Embedding(self.n_items, config["hidden_size"], padding_idx=0)
+        self.encoder = build.encoder(config)
+        self.experts = build.experts(config, widths)
+        item_widths = {name: widths[name] for name in self.features.item_modalities}
+        self.items = build.items(config, item_widths)
+        self.fusion = build.fusion(config)
+        self.sampler = build.sampler(config, dataset)
+        self.apply(self._init_weights)
+        self.stage: Stage = read_stages(config)[-1]
+        self.register_buffer("score", torch.tensor(SCORES.index(self.stage.score)))
+
+    def parts(self) -> dict[str, list[nn.Module]]:
+        """Return the modules of each part that a stage trains or freezes."""
+        return {
+            "encoder": [self.item_embedding, self.encoder],
+            "retriever": [self.experts, self.items],
+            "fusion": [self.fusion],
+        }
+
+    def enter(self, stage: Stage) -> None:
+        """Freeze what `stage` does not train and predict by its score."""
+        self.stage = stage
+        self.score.fill_(SCORES.index(stage.score))
+        for part, modules in self.parts().items():
+            for module in modules:
+                module.requires_grad_(part in stage.rates)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "UR4Rec":
+        """Set the mode, keeping frozen parts in evaluation mode (no dropout in them)."""
+        super().train(mode)
+        if mode and hasattr(self, "stage"):
+            for part, modules in self.parts().items():
+                for module in modules:
+                    module.train(part in self.stage.rates)
+        return self
+
+    def forward(self, item_seq: Tensor) -> Tensor:
+        """Encode item sequences [B, L] into states h [B, L, D]."""
+        return self.encoder(self.item_embedding(item_seq))
+
+    def retrieve(self, h: Tensor, interaction: Interaction, query: Tensor) -> tuple[Tensor, Routes]:
+        """Return the experts' states r and their routes for states h at positions `query` [B, L].
+
+        Position t of a window knows its items up to t and, by count, all earlier ones.
+        """
+        known = query + 1
+        if HISTORY_START in interaction.interaction:
+            before = interaction[HISTORY_END] - interaction[HISTORY_START]
+            known = known + (before - interaction[self.ITEM_SEQ_LEN]).unsqueeze(1)
+        seq, users = interaction[self.ITEM_SEQ], interaction[self.USER_ID]
+        return self.experts(h, self.features.contexts(seq, query, users, known))
+
+    def scores(self, kind: str, h: Tensor, r: Tensor | None) -> Tensor:
+        """Score all items, [P, N], for states h and r [P, D]; the sequence score needs no r."""
+        sequence = h @ self.item_embedding.weight.T
+        if kind == "sequence" or r is None:
+            return sequence
+        items = functional.normalize(self.items(self.item_embedding.weight, self.features), dim=-1)
+        cosine = functional.normalize(r, dim=-1) @ items.T
+        retrieval = cosine / self.config["retrieval_temperature"]
+        return retrieval if kind == "retrieval" else self.fusion(h, sequence, retrieval)
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """Score all items for each row, [B, N]; with `exclude_history`, known items at -inf."""
+        kind = SCORES[int(self.score)]
+        last = (interaction[self.ITEM_SEQ_LEN] - 1).unsqueeze(1)  # [B, 1]
+        h = self.gather_indexes(self(interaction[self.ITEM_SEQ]), last)  # [B, D]
+        r = None
+        if kind != "sequence":
+            r = self.retrieve(h.unsqueeze(1), interaction, last)[0].squeeze(1)
+        scores = self.scores(kind, h, r).float()
+        if self.config["exclude_history"]:
+            scores[self.history(interaction)] = -torch.inf
+        return scores
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Score the item of each row, [B]; rows that share a history are computed once."""
+        seq = interaction[self.ITEM_SEQ]
+        names_row = HISTORY_END in interaction.interaction
+        key = interaction[HISTORY_END].unsqueeze(1) if names_row else seq
+        distinct, inverse = torch.unique(key, dim=0, return_inverse=True)
+        row = torch.arange(len(inverse), device=inverse.device)
+        first = torch.full((len(distinct),), len(row), device=row.device)
+        first = first.scatter_reduce(0, inverse, row, "amin")
+        scores = self.full_sort_predict(interaction[first])
+        return scores[inverse, interaction[self.ITEM_ID]]
+
+    def history(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
+        """Return index pairs (row, item) of everything that a row's user is known to have had."""
+        if HISTORY_START not in interaction.interaction:
+            seq = interaction[self.ITEM_SEQ]
+            row, position = seq.nonzero(as_tuple=True)
+            return row, seq[row, position]
+        start = interaction[HISTORY_START]
+        length = interaction[HISTORY_END] - start
+        row = torch.repeat_interleave(torch.arange(len(start), device=start.device), length)
+        offset = torch.arange(len(row), device=start.device) - (length.cumsum(0) - length)[row]
+        return row, self.past_items[start[row] + offset]
+
+    def calculate_loss(self, interaction: Interaction) -> tuple[Tensor, ...]:
+        """Return the weighted losses of the running stage, in the order of `named_losses`."""
+        return tuple(self.named_losses(interaction).values())
+
+    def named_losses(self, interaction: Interaction) -> dict[str, Tensor]:
+        """Return the weighted losses of the running stage by name."""
+        stage, seq = self.stage, interaction[self.ITEM_SEQ]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and "encoder" in stage.rates):
+            h = self(seq)
+        chosen, targets = self._positions(interaction)
+        excluded = self._known(seq)[chosen] if self.config["exclude_history"] else None
+        r, named = None, {}
+        if set(stage.losses) != {"sequence"}:
+            query = torch.arange(seq.shape[1], device=seq.device).expand_as(seq)
+            states, routes = self.retrieve(h, interaction, query)
+            r = states[chosen]
+            if "retriever" in stage.rates:
+                named = self._regularisers(routes, chosen)
+        for kind, weight in stage.losses.items():
+            scores = self.scores(kind, h[chosen], r)
+            named[kind] = weight * self._next_item(kind, scores, targets, excluded)
+        return named
+
+    def _next_item(
+        self, kind: str, scores: Tensor, targets: Tensor, excluded: Tensor | None
+    ) -> Tensor:
+        """Full softmax, or for the retrieval score InfoNCE over `num_negatives` where it is set."""
+        count = self.config["num_negatives"]
+        if kind != "retrieval" or not count:
+            return losses.next_item(scores, targets, excluded)
+        drawn = torch.from_numpy(self.sampler.sampling(count)).to(scores.device)  # [K]
+        false_negative = targets.unsqueeze(1) == drawn
+        if excluded is not None:
+            false_negative = false_negative | excluded[:, drawn]
+        positive = scores.gather(1, targets.unsqueeze(1)).squeeze(1)
+        return losses.info_nce(positive, scores[:, drawn], false_negative)
+
+    def _regularisers(self, routes: Routes, chosen: Tensor) -> dict[str, Tensor]:
+        """Return the weighted losses on routes and on the item tower's views."""
+        named = {}
+        weight = self.config["load_balance_weight"]
+        if weight:
+            gates = [routes.modal[chosen], *routes.sub[chosen].unbind(1)]
+            uneven = [losses.load_balance(gate) for gate in gates if gate.any()]
+            if uneven:  # none where every modality is absent
+                named["load_balance"] = weight * torch.stack(uneven).mean()
+        weight = self.config["contrastive_weight"]
+        if weight and len(self.features.item_modalities) == 2:
+            left, right = self.features.item_modalities
+            parts = self.items.parts(self.item_embedding.weight, self.features)
+            both = self.features.present(left) & self.features.present(right)
+            temperature = self.config["contrastive_temperature"]
+            aligned = losses.alignment(parts[left], parts[right], both, temperature)
+            named["contrastive"] = weight * aligned
+        return named
+
+    def _positions(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
+        """Return the mask [B, L] of the trained positions and their targets [P]."""
+        seq, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN].unsqueeze(1)
+        position = torch.arange(seq.shape[1], device=seq.device)
+        final = position == length - 1
+        following = torch.cat([seq[:, 1:], torch.zeros_like(seq[:, :1])], dim=1)
+        following = torch.where(final, interaction[self.ITEM_ID].unsqueeze(1), following)
+        chosen = position < length if self.all_positions else final
+        return chosen, following[chosen]
+
+    def _known(self, seq: Tensor) -> Tensor:
+        """Mark the items [B, L, N] that a window [B, L] shows up to each position."""
+        shape = (*seq.shape, self.n_items)
+        shown = torch.zeros(shape, dtype=torch.uint8, device=seq.device)
+        return shown.scatter_(2, seq.unsqueeze(2), 1).cummax(dim=1).values.bool()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Initialise as RecBole's SASRec does: normal weights, zero biases."""
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=self.config["initializer_range"])
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
