@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from recbole.data.dataset import SequentialDataset
+from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
 from scipy import sparse
 
@@ -24,27 +24,22 @@ HISTORY_START = "history_start"  # row of the user's first interaction
 HISTORY_END = "history_end"  # row of the target: the history is all rows before it
 
 
-class ExactTimeOrder:
-    """Mixin for RecBole data sets: sort by (user, time, file order) while times are still exact.
+def sort_exactly(dataset: Dataset) -> Dataset:
+    """Sort a RecBole data set by (user, time, file order) while its times are still exact.
 
-    RecBole turns timestamps into float32, which rounds Unix seconds to multiples of 64, and then
-    sorts (its issues #1653 and #2204). Its sorts are stable, so an exact order given beforehand
-    survives them. Internal ids stay the same, since they are assigned earlier.
+    To be called between `create_dataset` and `data_preparation`. RecBole turns timestamps into
+    float32, which rounds Unix seconds to multiples of 64, and then sorts (its issues #1653 and
+    #2204); its sorts are stable, so an exact order given beforehand survives them. Internal ids
+    stay the same, since they are assigned earlier.
     """
-
-    inter_feat: Any
-    uid_field: str
-    time_field: str
-
-    def _change_feat_format(self) -> None:
-        frame = self.inter_feat
-        if isinstance(frame, pd.DataFrame) and self.time_field in frame:
-            keys = [self.uid_field, self.time_field]
-            self.inter_feat = frame.sort_values(keys, kind="stable", ignore_index=True)
-        super()._change_feat_format()  # type: ignore[misc]
+    frame = dataset.inter_feat
+    if isinstance(frame, pd.DataFrame) and dataset.time_field in frame:
+        keys = [dataset.uid_field, dataset.time_field]
+        dataset.inter_feat = frame.sort_values(keys, kind="stable", ignore_index=True)
+    return dataset
 
 
-class UR4RecDataset(ExactTimeOrder, SequentialDataset):
+class UR4RecDataset(SequentialDataset):
     """Sequential data set whose rows are pointers into the sorted interactions.
 
     Attributes
@@ -58,6 +53,7 @@ class UR4RecDataset(ExactTimeOrder, SequentialDataset):
         True for the training part: a row of length n stands for n targets.
     """
 
+    inter_feat: Any  # a DataFrame until `build`, then an Interaction
     interactions: Interaction
     predicts_all_positions = False
 
@@ -70,6 +66,10 @@ class UR4RecDataset(ExactTimeOrder, SequentialDataset):
                 "Remove it and let eval_args split the data set.",
             )
         super().__init__(config)
+
+    def _change_feat_format(self) -> None:
+        sort_exactly(self)
+        super()._change_feat_format()
 
     def data_augmentation(self) -> None:
         """Make a pointer row for every interaction but each user's first."""

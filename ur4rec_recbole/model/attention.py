@@ -1,7 +1,8 @@
 """Transformer blocks: the one kind of layer that the sequence encoder and the experts are made of.
 
 Dimension legend for the whole package: B sequences, L positions, S context tokens, N items
-(0 = padding), D hidden, H heads, M modalities, E sub-experts a modality, K negatives.
+(0 = padding), D hidden, H heads, M modalities, E sub-experts a modality, K negatives, and P packed
+positions: states are kept as [P, D] for the real positions alone, so that padding costs nothing.
 """
 
 from collections.abc import Callable
@@ -54,41 +55,41 @@ class MultiHeadAttention(nn.Module):
     def forward(
         self,
         queries: Tensor,
-        memory: Tensor,
+        where: Tensor,
+        memory: Tensor | None = None,
         mask: Tensor | None = None,
-        select: Tensor | None = None,
     ) -> Tensor:
-        """Attend from `queries` to `memory`.
+        """Attend from the queries to a memory, or causally to each other.
 
         Parameters
         ----------
         queries
-            [B, L, D]; with `select`, the [P, D] chosen positions alone.
+            [P, D], the states of the P positions that are real.
+        where
+            [B, L] bool with P True positions: where each query stands.
         memory
-            [B, S, D].
+            [B, S, D]; None for causal self-attention.
         mask
-            [B, L, S] bool, True where a query may look; None for a causal mask (then S = L).
-        select
-            [B, L] bool with P True positions: only these are computed.
+            [B, L, S] bool, True where a position may look; with a memory only.
 
         Returns
         -------
         output
-            Shaped as `queries`.
+            [P, D].
         """
-        query = self.query(queries)
-        if select is not None:
-            query = query.new_zeros(*select.shape, query.shape[-1]).index_put((select,), query)
+        source = queries if memory is None else memory
+        key, value = self.key(source), self.value(source)
+        if memory is None:
+            key, value = unpack(key, where), unpack(value, where)
         context = functional.scaled_dot_product_attention(
-            self._split(query),
-            self._split(self.key(memory)),
-            self._split(self.value(memory)),
+            self._split(unpack(self.query(queries), where)),
+            self._split(key),
+            self._split(value),
             attn_mask=None if mask is None else mask.unsqueeze(1),
             dropout_p=self.dropout if self.training else 0.0,
-            is_causal=mask is None,
+            is_causal=memory is None,
         )  # [B, H, L, D / H]
-        context = context.transpose(1, 2).flatten(-2)  # [B, L, D]
-        return self.dense(context if select is None else context[select])
+        return self.dense(context.transpose(1, 2).flatten(-2)[where])
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # [B, H, L, D / H]
@@ -152,16 +153,21 @@ class TransformerBlock(nn.Module):
     def forward(
         self,
         x: Tensor,
+        where: Tensor,
         memory: Tensor | None = None,
         mask: Tensor | None = None,
-        select: Tensor | None = None,
     ) -> Tensor:
-        """Transform [B, L, D] (or, with `select`, [P, D]); `memory` None is self-attention."""
+        """Transform the states [P, D] at `where` [B, L]; see `MultiHeadAttention` for the rest."""
         query = self.attention_norm(x) if self.norm_first else x
-        source = query if memory is None else memory
-        x = x + self.dropout(self.attention(query, source, mask, select))
+        x = x + self.dropout(self.attention(query, where, memory, mask))
         if not self.norm_first:
             x = self.attention_norm(x)
         inner = self.feed_forward_norm(x) if self.norm_first else x
         x = x + self.dropout(self.dense_2(self.activation(self.dense_1(inner))))
         return x if self.norm_first else self.feed_forward_norm(x)
+
+
+def unpack(packed: Tensor, where: Tensor) -> Tensor:
+    """Put the rows [P, D] of the True positions of `where` [B, L] into zeros [B, L, D]."""
+    padded = packed.new_zeros(*where.shape, packed.shape[-1])
+    return padded.index_put((where,), packed)

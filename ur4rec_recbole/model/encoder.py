@@ -1,6 +1,5 @@
 """SequenceEncoder: SASRec, giving a state at every position instead of the last one alone."""
 
-import torch
 from torch import Tensor, nn
 
 from ur4rec_recbole.model.attention import BlockConfig, TransformerBlock
@@ -10,7 +9,7 @@ class SequenceEncoder(nn.Module):
     """Causal self-attention over a user's items: h_t depends on items 1..t.
 
     Sequences are padded on the right, as RecBole pads them, so the causal mask alone keeps padding
-    out of every real position; states at padding mean nothing.
+    out of every real position.
 
     Parameters
     ----------
@@ -36,10 +35,10 @@ class SequenceEncoder(nn.Module):
             else nn.Identity()
         )
 
-    def forward(self, item_emb: Tensor) -> Tensor:
-        """Encode item embeddings [B, L, D] into states [B, L, D]."""
-        positions = torch.arange(item_emb.shape[1], device=item_emb.device)
-        x = self.dropout(self.input_norm(item_emb + self.position_embedding(positions)))
+    def forward(self, item_emb: Tensor, where: Tensor) -> Tensor:
+        """Encode the embeddings [P, D] of the items at `where` [B, L] into states [P, D]."""
+        position = where.nonzero()[:, 1]
+        x = self.dropout(self.input_norm(item_emb + self.position_embedding(position)))
         for block in self.blocks:
-            x = block(x)
+            x = block(x, where)
         return self.output_norm(x)

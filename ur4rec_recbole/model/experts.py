@@ -30,7 +30,7 @@ class Context(NamedTuple):
 
 
 class Routes(NamedTuple):
-    """Weights that the routers gave: modal [B, L, M], sub [B, L, M, E]."""
+    """Weights that the routers gave: modal [P, M], sub [P, M, E]."""
 
     modal: Tensor
     sub: Tensor
@@ -135,12 +135,10 @@ class SubExpert(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(TransformerBlock(block) for _ in range(n_layers))
 
-    def forward(
-        self, h: Tensor, memory: Tensor, mask: Tensor, select: Tensor | None = None
-    ) -> Tensor:
-        """Map states [B, L, D] (or [P, D] at `select`) and memory [B, S, D] to the former shape."""
+    def forward(self, h: Tensor, where: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+        """Map states [P, D] at `where` [B, L], given memory [B, S, D] and mask [B, L, S]."""
         for block in self.blocks:
-            h = block(h, memory, mask, select)
+            h = block(h, where, memory, mask)
         return h
 
 
@@ -171,26 +169,25 @@ class ModalityMoE(nn.Module):
         )
         self.router = Router(hidden_size, n_experts, config.router) if n_experts > 1 else None
 
-    def forward(self, h: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        """Return the mixture [B, L, D] and the sub-routes [B, L, E]."""
-        n_batch, n_queries = h.shape[:2]
+    def forward(self, h: Tensor, where: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        """Return the mixture [P, D] and the sub-routes [P, E] for states [P, D] at `where`."""
+        n_batch, n_positions = where.shape
         proxies = self.proxy_tokens.expand(n_batch, -1, -1)
         memory = torch.cat([proxies, self.input_norm(self.input(context.tokens))], dim=1)
-        open_proxies = context.mask.new_ones(n_batch, n_queries, proxies.shape[1])
-        mask = torch.cat([open_proxies, context.mask], dim=-1)  # [B, L, P + S]
+        open_proxies = context.mask.new_ones(n_batch, n_positions, proxies.shape[1])
+        mask = torch.cat([open_proxies, context.mask], dim=-1)  # [B, L, proxies + S]
         if self.router is None:
-            return self.experts[0](h, memory, mask), h.new_ones(n_batch, n_queries, 1)
-        weights = self.router(h)  # [B, L, E]
+            return self.experts[0](h, where, memory, mask), h.new_ones(len(h), 1)
+        weights = self.router(h)  # [P, E]
         mixed = torch.zeros_like(h)
         for e, expert in enumerate(self.experts):
-            weight = weights[..., e : e + 1].to(h.dtype)
-            if not self.router.config.top_k:
-                mixed = mixed + weight * expert(h, memory, mask)
+            routed = weights[:, e] > 0
+            if not routed.any():
                 continue
-            select = weights[..., e] > 0
-            if select.any():
-                part = weight[select] * expert(h[select], memory, mask, select)
-                mixed = mixed.index_put((select,), part.to(mixed.dtype), accumulate=True)
+            here = where.clone()
+            here[where] = routed
+            part = weights[routed, e : e + 1] * expert(h[routed], here, memory, mask)
+            mixed = mixed.index_put((routed,), part.to(mixed.dtype), accumulate=True)
         return mixed, weights
 
 
@@ -217,32 +214,36 @@ class HierarchicalMoE(nn.Module):
         self.router = Router(hidden_size, len(widths), router)
         self.output_norm = nn.LayerNorm(hidden_size, eps=experts.block.layer_norm_eps)
 
-    def forward(self, h: Tensor, contexts: dict[str, Context]) -> tuple[Tensor, Routes]:
+    def forward(
+        self, h: Tensor, where: Tensor, contexts: dict[str, Context]
+    ) -> tuple[Tensor, Routes]:
         """Mix what the modalities say.
 
         Parameters
         ----------
         h
-            [B, L, D] sequence states, the queries.
+            [P, D] sequence states, the queries.
+        where
+            [B, L] bool, where they stand.
         contexts
             Context by modality; a modality without a present token at t is absent at t.
 
         Returns
         -------
         r
-            [B, L, D].
+            [P, D].
         routes
             Of both routers.
         """
         ordered = [contexts[name] for name in self.modalities]
-        present = torch.stack([context.mask.any(-1) for context in ordered], dim=-1)  # [B, L, M]
-        modal = self.router(h, present)
+        present = torch.stack([context.mask.any(-1)[where] for context in ordered], dim=-1)
+        modal = self.router(h, present)  # [P, M]
         mixed, sub = torch.zeros_like(h), []
         for m, (module, context) in enumerate(zip(self.modalities.values(), ordered, strict=True)):
-            if not present[..., m].any():  # nothing to hear, so nothing to compute
-                sub.append(h.new_zeros(*h.shape[:2], self.n_sub_experts))
+            if not present[:, m].any():  # nothing to hear, so nothing to compute
+                sub.append(h.new_zeros(len(h), self.n_sub_experts))
                 continue
-            output, weights = module(h, context)
-            mixed = mixed + modal[..., m : m + 1].to(h.dtype) * output
+            output, weights = module(h, where, context)
+            mixed = mixed + modal[:, m : m + 1].to(h.dtype) * output
             sub.append(weights)
-        return self.output_norm(h + mixed), Routes(modal, torch.stack(sub, dim=2))
+        return self.output_norm(h + mixed), Routes(modal, torch.stack(sub, dim=1))

@@ -4,6 +4,7 @@ item_seq -> SequenceEncoder -> h -> HierarchicalMoE -> r; sequence score h.e_i a
 cos(r, z_i) / temperature -> Fusion -> scores [P, N] -> the losses of the running stage.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -97,40 +98,54 @@ class UR4Rec(SequentialRecommender):
         return self
 
     def forward(self, item_seq: Tensor) -> Tensor:
-        """Encode item sequences [B, L] into states h [B, L, D]."""
-        return self.encoder(self.item_embedding(item_seq))
+        """Encode item sequences [B, L] into the states h [P, D] of their items."""
+        where = item_seq > 0
+        return self.encoder(self.item_embedding(item_seq[where]), where)
 
-    def retrieve(self, h: Tensor, interaction: Interaction, query: Tensor) -> tuple[Tensor, Routes]:
-        """Return the experts' states r and their routes for states h at positions `query` [B, L].
+    def retrieve(
+        self, h: Tensor, where: Tensor, interaction: Interaction, query: Tensor
+    ) -> tuple[Tensor, Routes]:
+        """Return the experts' states r [P, D] and their routes.
 
-        Position t of a window knows its items up to t and, by count, all earlier ones.
+        Parameters
+        ----------
+        h
+            [P, D] sequence states.
+        where
+            [B, Q] bool, where they stand among the queries.
+        interaction
+            The batch.
+        query
+            [B, Q] positions in the window. One knows its items up to there and, by count, all
+            earlier ones.
         """
         known = query + 1
         if HISTORY_START in interaction.interaction:
             before = interaction[HISTORY_END] - interaction[HISTORY_START]
             known = known + (before - interaction[self.ITEM_SEQ_LEN]).unsqueeze(1)
         seq, users = interaction[self.ITEM_SEQ], interaction[self.USER_ID]
-        return self.experts(h, self.features.contexts(seq, query, users, known))
+        return self.experts(h, where, self.features.contexts(seq, query, users, known))
 
-    def scores(self, kind: str, h: Tensor, r: Tensor | None) -> Tensor:
-        """Score all items, [P, N], for states h and r [P, D]; the sequence score needs no r."""
-        sequence = h @ self.item_embedding.weight.T
-        if kind == "sequence" or r is None:
-            return sequence
-        items = functional.normalize(self.items(self.item_embedding.weight, self.features), dim=-1)
-        cosine = functional.normalize(r, dim=-1) @ items.T
-        retrieval = cosine / self.config["retrieval_temperature"]
-        return retrieval if kind == "retrieval" else self.fusion(h, sequence, retrieval)
+    def scores(self, h: Tensor, r: Tensor | None, kinds: Collection[str]) -> dict[str, Tensor]:
+        """Score all items, [P, N] a kind, for states h and r [P, D] (r only where needed)."""
+        scores = {"sequence": h @ self.item_embedding.weight.T}
+        if r is not None:
+            items = self.items(self.item_embedding.weight, self.features)
+            cosine = functional.normalize(r, dim=-1) @ functional.normalize(items, dim=-1).T
+            scores["retrieval"] = cosine / self.config["retrieval_temperature"]
+            if "fused" in kinds:
+                scores["fused"] = self.fusion(h, scores["sequence"], scores["retrieval"])
+        return {kind: scores[kind] for kind in kinds}
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score all items for each row, [B, N]; with `exclude_history`, known items at -inf."""
-        kind = SCORES[int(self.score)]
+        kind, seq = SCORES[int(self.score)], interaction[self.ITEM_SEQ]
         last = (interaction[self.ITEM_SEQ_LEN] - 1).unsqueeze(1)  # [B, 1]
-        h = self.gather_indexes(self(interaction[self.ITEM_SEQ]), last)  # [B, D]
-        r = None
+        final = torch.arange(seq.shape[1], device=seq.device) == last
+        h, r = self(seq)[final[seq > 0]], None  # [B, D]
         if kind != "sequence":
-            r = self.retrieve(h.unsqueeze(1), interaction, last)[0].squeeze(1)
-        scores = self.scores(kind, h, r).float()
+            r, _ = self.retrieve(h, torch.ones_like(last, dtype=torch.bool), interaction, last)
+        scores = self.scores(h, r, [kind])[kind].float()
         if self.config["exclude_history"]:
             scores[self.history(interaction)] = -torch.inf
         return scores
@@ -169,17 +184,17 @@ class UR4Rec(SequentialRecommender):
         with torch.set_grad_enabled(torch.is_grad_enabled() and "encoder" in stage.rates):
             h = self(seq)
         chosen, targets = self._positions(interaction)
+        h = h[chosen[seq > 0]]
         excluded = self._known(seq)[chosen] if self.config["exclude_history"] else None
         r, named = None, {}
         if set(stage.losses) != {"sequence"}:
             query = torch.arange(seq.shape[1], device=seq.device).expand_as(seq)
-            states, routes = self.retrieve(h, interaction, query)
-            r = states[chosen]
+            r, routes = self.retrieve(h, chosen, interaction, query)
             if "retriever" in stage.rates:
-                named = self._regularisers(routes, chosen)
+                named = self._regularisers(routes)
+        scores = self.scores(h, r, stage.losses)
         for kind, weight in stage.losses.items():
-            scores = self.scores(kind, h[chosen], r)
-            named[kind] = weight * self._next_item(kind, scores, targets, excluded)
+            named[kind] = weight * self._next_item(kind, scores[kind], targets, excluded)
         return named
 
     def _next_item(
@@ -196,12 +211,12 @@ class UR4Rec(SequentialRecommender):
         positive = scores.gather(1, targets.unsqueeze(1)).squeeze(1)
         return losses.info_nce(positive, scores[:, drawn], false_negative)
 
-    def _regularisers(self, routes: Routes, chosen: Tensor) -> dict[str, Tensor]:
+    def _regularisers(self, routes: Routes) -> dict[str, Tensor]:
         """Return the weighted losses on routes and on the item tower's views."""
         named = {}
         weight = self.config["load_balance_weight"]
         if weight:
-            gates = [routes.modal[chosen], *routes.sub[chosen].unbind(1)]
+            gates = [routes.modal, *routes.sub.unbind(1)]
             uneven = [losses.load_balance(gate) for gate in gates if gate.any()]
             if uneven:  # none where every modality is absent
                 named["load_balance"] = weight * torch.stack(uneven).mean()
