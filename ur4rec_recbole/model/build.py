@@ -11,7 +11,7 @@ from ur4rec_recbole.model.attention import BlockConfig
 from ur4rec_recbole.model.encoder import SequenceEncoder
 from ur4rec_recbole.model.experts import ExpertConfig, HierarchicalMoE, RouterConfig
 from ur4rec_recbole.model.fusion import GatedFusion, WeightedFusion
-from ur4rec_recbole.model.items import ItemTower
+from ur4rec_recbole.model.items import ItemEmbedding, ItemTower
 
 
 def encoder(config: Any) -> SequenceEncoder:
@@ -53,15 +53,21 @@ def experts(config: Any, widths: dict[str, int]) -> HierarchicalMoE:
     return HierarchicalMoE(widths, sizes, RouterConfig(**soft))
 
 
-def items(config: Any, widths: dict[str, int]) -> ItemTower:
-    """Build the item tower."""
-    if not widths and not config["use_item_id"]:
+def item_embedding(config: Any, n_items: int, widths: dict[str, int]) -> ItemEmbedding:
+    """Build the embedding that the encoder reads and scores by."""
+    use_id, use_content = config["use_item_id"], config["encoder_content"]
+    if not use_id and not (use_content and widths):
         raise InputError(
             "use_item_id",
-            "can be false only where items have a text or an image table",
-            "neither item_text_table nor item_image_table",
-            "Name a table, or set use_item_id: true.",
+            "can be false only with encoder_content and a text or image table",
+            f"encoder_content: {use_content}, tables: {list(widths) or 'none'}",
+            "Name a table and set encoder_content: True, or set use_item_id: True.",
         )
+    return ItemEmbedding(n_items, config["hidden_size"], widths if use_content else {}, use_id)
+
+
+def items(config: Any, widths: dict[str, int]) -> ItemTower:
+    """Build the item tower."""
     return ItemTower(
         widths, config["hidden_size"], config["use_item_id"], config["expert_dropout_prob"]
     )

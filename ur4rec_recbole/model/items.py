@@ -1,9 +1,46 @@
-"""ItemTower: one vector an item, from its id, its text and its image."""
+"""Item vectors from ids, texts and images: for the encoder, and for the retrieval score."""
 
 import torch
 from torch import Tensor, nn
 
 from ur4rec_recbole.model.features import FeatureBank
+
+
+class ItemEmbedding(nn.Module):
+    """What the encoder reads and scores by: e_i = [id] d_i + [content] sum_m present_mi W_m v_mi.
+
+    Parameters
+    ----------
+    n_items, hidden_size
+        N, D.
+    widths
+        W of each item modality that takes part; empty for plain SASRec.
+    use_item_id
+        Whether the id takes part; without it, an unseen item has its content's vector.
+    """
+
+    def __init__(
+        self, n_items: int, hidden_size: int, widths: dict[str, int], use_item_id: bool
+    ) -> None:
+        super().__init__()
+        self.id = nn.Embedding(n_items, hidden_size, padding_idx=0) if use_item_id else None
+        self.content = nn.ModuleDict(
+            {name: nn.Linear(width, hidden_size, bias=False) for name, width in widths.items()}
+        )
+
+    def shrink_content(self) -> None:
+        """Bring content of unit variance to the size of the ids that it is added to."""
+        for projection in self.content.values():
+            weight = projection.get_parameter("weight")
+            weight.data.div_(weight.shape[1] ** 0.5)
+
+    def forward(self, features: FeatureBank) -> Tensor:
+        """Return the table e [N, D]."""
+        parts = [] if self.id is None else [self.id.weight]
+        for name, projection in self.content.items():
+            present = features.present(name).unsqueeze(-1)
+            parts.append(projection(features.vectors(name)) * present)
+        return torch.stack(parts).sum(0)
 
 
 class ItemTower(nn.Module):

@@ -20,6 +20,7 @@ from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.model import build, losses
 from ur4rec_recbole.model.experts import Routes
 from ur4rec_recbole.model.features import FeatureBank
+from ur4rec_recbole.model.items import ItemEmbedding
 from ur4rec_recbole.trainer.stages import SCORES, Stage, read_stages
 
 
@@ -60,10 +61,10 @@ class UR4Rec(SequentialRecommender):
         self.register_buffer("past_items", past_items, persistent=False)
         self.features = FeatureBank(load_modalities(config, dataset))
         widths = self.features.widths()
-        self.item_embedding = nn.Embedding(self.n_items, config["hidden_size"], padding_idx=0)
         self.encoder = build.encoder(config)
         self.experts = build.experts(config, widths)
         item_widths = {name: widths[name] for name in self.features.item_modalities}
+        self.item_embedding = build.item_embedding(config, self.n_items, item_widths)
         self.items = build.items(config, item_widths)
         self.fusion = build.fusion(config)
         self.sampler = build.sampler(config, dataset)
@@ -97,10 +98,10 @@ class UR4Rec(SequentialRecommender):
                     module.train(part in self.stage.rates)
         return self
 
-    def forward(self, item_seq: Tensor) -> Tensor:
-        """Encode item sequences [B, L] into the states h [P, D] of their items."""
+    def forward(self, item_seq: Tensor, table: Tensor) -> Tensor:
+        """Encode item sequences [B, L], by the embeddings [N, D], into states h [P, D]."""
         where = item_seq > 0
-        return self.encoder(self.item_embedding(item_seq[where]), where)
+        return self.encoder(functional.embedding(item_seq[where], table), where)
 
     def retrieve(
         self, h: Tensor, where: Tensor, interaction: Interaction, query: Tensor
@@ -126,11 +127,13 @@ class UR4Rec(SequentialRecommender):
         seq, users = interaction[self.ITEM_SEQ], interaction[self.USER_ID]
         return self.experts(h, where, self.features.contexts(seq, query, users, known))
 
-    def scores(self, h: Tensor, r: Tensor | None, kinds: Collection[str]) -> dict[str, Tensor]:
+    def scores(
+        self, h: Tensor, r: Tensor | None, table: Tensor, kinds: Collection[str]
+    ) -> dict[str, Tensor]:
         """Score all items, [P, N] a kind, for states h and r [P, D] (r only where needed)."""
-        scores = {"sequence": h @ self.item_embedding.weight.T}
+        scores = {"sequence": h @ table.T}
         if r is not None:
-            items = self.items(self.item_embedding.weight, self.features)
+            items = self.items(table, self.features)
             cosine = functional.normalize(r, dim=-1) @ functional.normalize(items, dim=-1).T
             scores["retrieval"] = cosine / self.config["retrieval_temperature"]
             if "fused" in kinds:
@@ -142,10 +145,11 @@ class UR4Rec(SequentialRecommender):
         kind, seq = SCORES[int(self.score)], interaction[self.ITEM_SEQ]
         last = (interaction[self.ITEM_SEQ_LEN] - 1).unsqueeze(1)  # [B, 1]
         final = torch.arange(seq.shape[1], device=seq.device) == last
-        h, r = self(seq)[final[seq > 0]], None  # [B, D]
+        table = self.item_embedding(self.features)
+        h, r = self(seq, table)[final[seq > 0]], None  # [B, D]
         if kind != "sequence":
             r, _ = self.retrieve(h, torch.ones_like(last, dtype=torch.bool), interaction, last)
-        scores = self.scores(h, r, [kind])[kind].float()
+        scores = self.scores(h, r, table, [kind])[kind].float()
         if self.config["exclude_history"]:
             scores[self.history(interaction)] = -torch.inf
         return scores
@@ -164,12 +168,18 @@ class UR4Rec(SequentialRecommender):
 
     def history(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """Return index pairs (row, item) of everything that a row's user is known to have had."""
+        seq = interaction[self.ITEM_SEQ]
+        row, position = seq.nonzero(as_tuple=True)
+        before = self._before_window(interaction)
+        return torch.cat([before[0], row]), torch.cat([before[1], seq[row, position]])
+
+    def _before_window(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
+        """Return index pairs (row, item) of what the windows no longer show."""
+        empty = interaction[self.ITEM_SEQ].new_zeros(0)
         if HISTORY_START not in interaction.interaction:
-            seq = interaction[self.ITEM_SEQ]
-            row, position = seq.nonzero(as_tuple=True)
-            return row, seq[row, position]
+            return empty, empty
         start = interaction[HISTORY_START]
-        length = interaction[HISTORY_END] - start
+        length = interaction[HISTORY_END] - start - interaction[self.ITEM_SEQ_LEN]
         row = torch.repeat_interleave(torch.arange(len(start), device=start.device), length)
         offset = torch.arange(len(row), device=start.device) - (length.cumsum(0) - length)[row]
         return row, self.past_items[start[row] + offset]
@@ -182,17 +192,18 @@ class UR4Rec(SequentialRecommender):
         """Return the weighted losses of the running stage by name."""
         stage, seq = self.stage, interaction[self.ITEM_SEQ]
         with torch.set_grad_enabled(torch.is_grad_enabled() and "encoder" in stage.rates):
-            h = self(seq)
+            table = self.item_embedding(self.features)
+            h = self(seq, table)
         chosen, targets = self._positions(interaction)
         h = h[chosen[seq > 0]]
-        excluded = self._known(seq)[chosen] if self.config["exclude_history"] else None
+        excluded = self._known(interaction, chosen) if self.config["exclude_history"] else None
         r, named = None, {}
         if set(stage.losses) != {"sequence"}:
             query = torch.arange(seq.shape[1], device=seq.device).expand_as(seq)
             r, routes = self.retrieve(h, chosen, interaction, query)
             if "retriever" in stage.rates:
-                named = self._regularisers(routes)
-        scores = self.scores(h, r, stage.losses)
+                named = self._regularisers(routes, table)
+        scores = self.scores(h, r, table, stage.losses)
         for kind, weight in stage.losses.items():
             named[kind] = weight * self._next_item(kind, scores[kind], targets, excluded)
         return named
@@ -211,7 +222,7 @@ class UR4Rec(SequentialRecommender):
         positive = scores.gather(1, targets.unsqueeze(1)).squeeze(1)
         return losses.info_nce(positive, scores[:, drawn], false_negative)
 
-    def _regularisers(self, routes: Routes) -> dict[str, Tensor]:
+    def _regularisers(self, routes: Routes, table: Tensor) -> dict[str, Tensor]:
         """Return the weighted losses on routes and on the item tower's views."""
         named = {}
         weight = self.config["load_balance_weight"]
@@ -223,7 +234,7 @@ class UR4Rec(SequentialRecommender):
         weight = self.config["contrastive_weight"]
         if weight and len(self.features.item_modalities) == 2:
             left, right = self.features.item_modalities
-            parts = self.items.parts(self.item_embedding.weight, self.features)
+            parts = self.items.parts(table, self.features)
             both = self.features.present(left) & self.features.present(right)
             temperature = self.config["contrastive_temperature"]
             aligned = losses.alignment(parts[left], parts[right], both, temperature)
@@ -240,14 +251,21 @@ class UR4Rec(SequentialRecommender):
         chosen = position < length if self.all_positions else final
         return chosen, following[chosen]
 
-    def _known(self, seq: Tensor) -> Tensor:
-        """Mark the items [B, L, N] that a window [B, L] shows up to each position."""
-        shape = (*seq.shape, self.n_items)
-        shown = torch.zeros(shape, dtype=torch.uint8, device=seq.device)
-        return shown.scatter_(2, seq.unsqueeze(2), 1).cummax(dim=1).values.bool()
+    def _known(self, interaction: Interaction, chosen: Tensor) -> Tensor:
+        """Mark the items [P, N] that the user has had up to each chosen position [B, L]."""
+        seq = interaction[self.ITEM_SEQ]
+        n_positions = seq.shape[1]
+        position = torch.arange(n_positions, dtype=torch.int16, device=seq.device).expand_as(seq)
+        first = position.new_full((len(seq), self.n_items), n_positions)
+        first = first.scatter_reduce(1, seq, position, "amin")  # [B, N] where an item first occurs
+        first[self._before_window(interaction)] = -1
+        row, asked = chosen.nonzero(as_tuple=True)
+        return first[row] <= asked.unsqueeze(1)
 
     def _init_weights(self, module: nn.Module) -> None:
         """Initialise as RecBole's SASRec does: normal weights, zero biases."""
+        if isinstance(module, ItemEmbedding):
+            module.shrink_content()
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=self.config["initializer_range"])
         if isinstance(module, nn.Linear) and module.bias is not None:
