@@ -47,7 +47,7 @@ class RouterConfig:
     noise
         Standard deviation of Gaussian noise on the logits while training.
     top_k
-        Outputs kept a position, at least 1; 0 keeps all.
+        Outputs kept a position, at least 2; 0 keeps all.
     """
 
     temperature: float = 1.0
@@ -105,12 +105,13 @@ class Router(nn.Module):
 
     def __init__(self, hidden_size: int, n_outputs: int, config: RouterConfig) -> None:
         super().__init__()
-        if not 0 <= config.top_k <= n_outputs:
+        if config.top_k and not 2 <= config.top_k <= n_outputs:
+            # The single weight of top-1 would always be 1 and teach the router nothing.
             raise InputError(
-                "top_k",
-                f"must be in [1, {n_outputs}], or 0 for all",
+                "router_top_k",
+                f"must be in [2, {n_outputs}], or 0 for all",
                 config.top_k,
-                "Lower top_k in the YAML file.",
+                "Change router_top_k in the YAML file.",
             )
         self.config = config
         self.gate = nn.Linear(hidden_size, n_outputs)
