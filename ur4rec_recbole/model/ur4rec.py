@@ -145,11 +145,13 @@ class UR4Rec(SequentialRecommender):
         kind, seq = SCORES[int(self.score)], interaction[self.ITEM_SEQ]
         last = (interaction[self.ITEM_SEQ_LEN] - 1).unsqueeze(1)  # [B, 1]
         final = torch.arange(seq.shape[1], device=seq.device) == last
-        table = self.item_embedding(self.features)
-        h, r = self(seq, table)[final[seq > 0]], None  # [B, D]
-        if kind != "sequence":
-            r, _ = self.retrieve(h, torch.ones_like(last, dtype=torch.bool), interaction, last)
-        scores = self.scores(h, r, table, [kind])[kind].float()
+        table, r = self.item_embedding(self.features), None
+        # States in the precision of training, scores in full: rounded ones would tie.
+        with torch.autocast(seq.device.type, enabled=bool(self.config["enable_amp"])):
+            h = self(seq, table)[final[seq > 0]]  # [B, D]
+            if kind != "sequence":
+                r, _ = self.retrieve(h, torch.ones_like(last, dtype=torch.bool), interaction, last)
+        scores = self.scores(h.float(), None if r is None else r.float(), table, [kind])[kind]
         if self.config["exclude_history"]:
             scores[self.history(interaction)] = -torch.inf
         return scores
