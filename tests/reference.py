@@ -154,7 +154,7 @@ def rank(scores: np.ndarray, target: int, candidates: Sequence[int]) -> int:
 def copy_sasrec(sasrec: Any, model: Any) -> None:
     """Copy all weights of RecBole's SASRec into UR4Rec's encoder and item embeddings."""
     names = {
-        "item_embedding": "item_embedding",
+        "item_embedding": "item_embedding.id",
         "position_embedding": "encoder.position_embedding",
         "LayerNorm": "encoder.input_norm",
     }

@@ -1,0 +1,86 @@
+"""Transformer blocks: attention over a memory and over earlier positions, one query at a time."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests import reference
+from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.model.attention import (
+    ACTIVATIONS,
+    BlockConfig,
+    MultiHeadAttention,
+    TransformerBlock,
+    unpack,
+)
+
+D = 8
+
+
+def block(**settings: Any) -> TransformerBlock:
+    values = {
+        "hidden_size": D,
+        "n_heads": 2,
+        "inner_size": 12,
+        "hidden_dropout": 0.0,
+        "attn_dropout": 0.0,
+    }
+    made = TransformerBlock(BlockConfig(**values | settings))
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    return made
+
+
+def grid(*lengths: int) -> torch.Tensor:
+    """Mask [B, L] of right-padded rows."""
+    return torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(1)
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("act", sorted(ACTIVATIONS))
+def test_causal_block_equals_one_query_at_a_time(norm_first: bool, act: str) -> None:
+    made, where = block(norm_first=norm_first, hidden_act=act), grid(4, 1, 3)
+    x = torch.randn(int(where.sum()), D)
+    expected, start = [], 0
+    for length in (4, 1, 3):
+        own = x[start : start + length]
+        seen = made.attention_norm(own) if norm_first else own
+        expected += [reference.transform(made, own[t], list(seen[: t + 1])) for t in range(length)]
+        start += length
+    assert torch.allclose(made(x, where), torch.stack(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_cross_block_equals_one_query_at_a_time(norm_first: bool) -> None:
+    made, where = block(norm_first=norm_first), grid(3, 2)
+    x, memory = torch.randn(5, D), torch.randn(2, 6, D)
+    mask = torch.rand(2, 3, 6) < 0.5
+    mask[..., 0] = True
+    expected = [
+        reference.transform(made, x[p], list(memory[b][mask[b, t]]))
+        for p, (b, t) in enumerate(where.nonzero().tolist())
+    ]
+    assert torch.allclose(made(x, where, memory, mask), torch.stack(expected), atol=1e-5)
+
+
+def test_a_hidden_size_that_heads_do_not_divide_is_refused() -> None:
+    with pytest.raises(InputError, match="multiple of the number of heads, 3"):
+        MultiHeadAttention(D, 3, 0.0)
+
+
+def test_an_unknown_activation_is_refused() -> None:
+    with pytest.raises(InputError, match="hidden_act.*'step'"):
+        block(hidden_act="step")
+
+
+def test_dropout_acts_in_training_only() -> None:
+    made, where, x = block(hidden_dropout=0.5, attn_dropout=0.5), grid(4), torch.randn(4, D)
+    assert not torch.equal(made.train()(x, where), made(x, where))
+    assert torch.equal(made.eval()(x, where), made(x, where))
+
+
+def test_unpack_puts_rows_at_true_positions_and_zeros_elsewhere() -> None:
+    where = torch.tensor([[True, False], [True, True]])
+    found = unpack(torch.tensor([[1.0], [2.0], [3.0]]), where)
+    assert found.squeeze(-1).tolist() == [[1.0, 0.0], [2.0, 3.0]]

@@ -1,0 +1,484 @@
+"""UR4Rec: causal, blind to its batch, equal to SASRec without its retriever."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from recbole.data.dataset import SequentialDataset
+from recbole.data.interaction import Interaction, cat_interactions
+from torch import Tensor
+
+from tests import reference
+from tests.conftest import Toy, make_profiles, sequences
+from tests.model.test_encoder import sasrec_for
+from ur4rec_recbole.data.dataset import HISTORY_END, sort_exactly
+from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.trainer.stages import SCORES, read_stages
+
+STAGES = ["pretrain_sasrec", "pretrain_retriever", "joint_finetune", "end_to_end"]
+LIST = ("item_id_list", "timestamp_list")
+
+
+def predict_by(model: Any, kind: str) -> Any:
+    model.score.fill_(SCORES.index(kind))
+    return model
+
+
+def position_scores(model: Any, interaction: Interaction, kind: str = "fused") -> Tensor:
+    """Scores at all positions, as training computes them, [P, N]."""
+    seq = interaction["item_id_list"]
+    chosen, _ = model._positions(interaction)
+    table = model.item_embedding(model.features)
+    h = model(seq, table)[chosen[seq > 0]]
+    query = torch.arange(seq.shape[1]).expand_as(seq)
+    r, _ = model.retrieve(h, chosen, interaction, query)
+    return model.scores(h, r, table, [kind])[kind]
+
+
+def train_rows(made: Toy) -> Interaction:
+    return made.rows(made.train)
+
+
+@pytest.mark.parametrize("exclude_history", [False, True])
+@torch.no_grad()
+def test_without_the_retriever_scores_equal_recboles_sasrec(
+    toy: Any, exclude_history: bool
+) -> None:
+    made = toy(n_layers=2, exclude_history=exclude_history)
+    settings = {
+        key: made.config[key]
+        for key in ("data_path", "load_col", "hidden_size", "inner_size", "n_layers")
+    }
+    settings |= {"MAX_ITEM_LIST_LENGTH": 5}
+    sasrec = sasrec_for(made.train, "toy", **settings)
+    reference.copy_sasrec(sasrec, made.model)
+    model = predict_by(made.model, "sequence")
+    for part in (made.valid, made.test):
+        rows = made.rows(part)
+        ours, theirs = model.full_sort_predict(rows), sasrec.full_sort_predict(rows)
+        kept = torch.isfinite(ours)
+        assert kept.all() != exclude_history
+        assert torch.allclose(ours[kept], theirs[kept], atol=1e-5)
+
+
+@torch.no_grad()
+def test_predict_equals_full_sort_predict_gathered(full_toy: Any) -> None:
+    made = full_toy()
+    for kind in SCORES:
+        model = predict_by(made.model, kind)
+        rows = made.rows()
+        whole = model.full_sort_predict(rows)
+        expected = whole.gather(1, rows["item_id"].unsqueeze(1)).squeeze(1)
+        assert torch.equal(model.predict(rows), expected)
+
+
+@pytest.mark.parametrize("kept_pointers", [True, False])
+@torch.no_grad()
+def test_predict_scores_each_repeated_row_for_its_own_item(
+    full_toy: Any, kept_pointers: bool
+) -> None:
+    made = full_toy()
+    rows = made.rows()
+    n_items = made.train.item_num
+    repeated = rows.repeat_interleave(n_items)
+    repeated.update(Interaction({"item_id": torch.arange(n_items).repeat(len(rows))}))
+    if not kept_pointers:
+        for field in ("history_start", "history_end"):
+            repeated.drop(field)
+            rows.drop(field)
+    shuffle = torch.randperm(len(repeated))
+    expected = made.model.full_sort_predict(rows).flatten()[shuffle]
+    assert torch.allclose(made.model.predict(repeated[shuffle]), expected, atol=1e-5)
+
+
+@torch.no_grad()
+def test_predict_equals_full_sort_predict_in_recboles_uni100_loader(full_toy: Any) -> None:
+    made = full_toy(
+        eval_args={"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "uni100"},
+        items=[f"i{n}" for n in range(1, 40)],
+    )
+    whole = dict(
+        zip(
+            made.valid.inter_feat["user_id"].tolist(),
+            made.model.full_sort_predict(made.rows()),
+            strict=True,
+        )
+    )
+    count = 0
+    for batch, _, _, _ in made.loaders[1]:
+        found = made.model.predict(batch)
+        expected = torch.stack(
+            [
+                whole[user][item]
+                for user, item in zip(
+                    batch["user_id"].tolist(), batch["item_id"].tolist(), strict=True
+                )
+            ]
+        )
+        assert torch.allclose(found, expected, atol=1e-5)
+        count += len(found)
+    assert count == 101 * len(made.valid)
+
+
+@pytest.mark.parametrize("longest", [2, 5, 50])
+@torch.no_grad()
+def test_exclude_history_removes_exactly_the_known_items(full_toy: Any, longest: int) -> None:
+    histories = sequences()
+    histories["u6"][3] = histories["u6"][0]  # an item that occurs twice
+    made = full_toy(exclude_history=True, histories=histories, MAX_ITEM_LIST_LENGTH=longest)
+    for part, held_out in ((made.valid, 2), (made.test, 1)):
+        rows = made.rows(part)
+        scores = made.model.full_sort_predict(rows)
+        users = part.id2token("user_id", rows["user_id"].numpy())
+        for user, row in zip(users, scores, strict=True):
+            history = histories[user][: len(histories[user]) - held_out]
+            if len(histories[user]) == 3 and held_out == 1:
+                history = histories[user][:2]
+            known = torch.isinf(row).nonzero().flatten().tolist()
+            assert known == sorted(set(made.item_ids(history).tolist())), user
+
+
+@torch.no_grad()
+def test_exclude_history_changes_no_other_score(full_toy: Any) -> None:
+    made = full_toy()
+    before = made.model.full_sort_predict(made.rows())
+    made.model.config["exclude_history"] = True
+    after = made.model.full_sort_predict(made.rows())
+    kept = torch.isfinite(after)
+    assert not kept.all()
+    assert torch.equal(after[kept], before[kept])
+
+
+def test_training_never_competes_with_what_the_user_has_had(full_toy: Any) -> None:
+    histories = sequences()
+    made = full_toy(exclude_history=True)
+    rows = train_rows(made)
+    chosen, targets = made.model._positions(rows)
+    excluded = made.model._known(rows, chosen)
+    users = made.train.id2token("user_id", rows["user_id"].numpy())
+    position = 0
+    for b, t in chosen.nonzero().tolist():
+        history = histories[users[b]]
+        end = int(rows[HISTORY_END][b] - rows["history_start"][b])
+        count = end - int(rows["item_length"][b]) + t + 1
+        had = set(made.item_ids(history[:count]).tolist())
+        marked = set(excluded[position].nonzero().flatten().tolist()) - {0}
+        assert marked == had
+        assert targets[position] == made.item_ids(history[count : count + 1])[0]
+        position += 1
+    assert position == len(excluded)
+
+
+@pytest.mark.parametrize("kind", SCORES)
+@torch.no_grad()
+def test_later_items_never_change_earlier_scores(full_toy: Any, kind: str) -> None:
+    made = full_toy(encoder_content=True)
+    rows = train_rows(made)
+    before = position_scores(made.model, rows, kind)
+    where = (rows["item_id_list"] > 0).nonzero()
+    for cut in range(1, 5):
+        changed = rows["item_id_list"].clone()
+        later = (torch.arange(5) >= cut) & (changed > 0)
+        assert later.any()
+        changed[later] = 1 + (changed[later] + 6) % (made.train.item_num - 1)
+        other = Interaction(dict(rows.interaction) | {"item_id_list": changed})
+        after = position_scores(made.model, other, kind)
+        early = where[:, 1] < cut
+        assert torch.allclose(after[early], before[early], atol=1e-6)
+        assert not torch.allclose(after[~early], before[~early], atol=1e-2)
+
+
+@torch.no_grad()
+def test_later_profile_snapshots_never_change_earlier_scores(full_toy: Any) -> None:
+    made = full_toy()
+    model, rows = made.model, train_rows(made)
+    before = position_scores(model, rows, "retrieval")
+    start = rows[HISTORY_END] - rows["history_start"] - rows["item_length"]
+    chosen, _ = model._positions(rows)
+    known = (start.unsqueeze(1) + torch.arange(5) + 1)[chosen]
+    lengths = torch.cat([torch.zeros(1).long(), model.features.profile_keys]) % (
+        model.features.profile_base
+    )
+    kept = model.features.profile_vectors.clone()
+    for cut in (2, 4, 6, 9):
+        model.features.profile_vectors.copy_(kept)
+        model.features.profile_vectors[lengths > cut] += 5
+        after = position_scores(model, rows, "retrieval")
+        assert torch.allclose(after[known <= cut], before[known <= cut], atol=1e-6)
+        assert not torch.allclose(after[known > cut], before[known > cut], atol=1e-2)
+
+
+@torch.no_grad()
+def test_a_changed_target_changes_no_score(full_toy: Any) -> None:
+    histories = sequences()
+    for held_out in (1, 2):
+        scores = []
+        for change in (False, True):
+            changed = {user: list(items) for user, items in histories.items()}
+            if change:
+                spare = next(i for i in histories["u9"] if i not in histories["u10"])
+                changed["u10"][-held_out] = spare
+            made = full_toy(histories=changed, items=[f"i{n}" for n in range(1, 21)])
+            user = made.train.token2id("user_id", "u10")
+            part = made.valid if held_out == 2 else made.test
+            row = part[(part.inter_feat["user_id"] == user).nonzero().flatten()]
+            order = torch.from_numpy(made.item_ids([f"i{n}" for n in range(1, 21)]))
+            table = made.model.item_embedding.id.weight
+            table[order] = torch.arange(20 * 16.0).view(20, 16).sin()
+            scores.append(made.model.full_sort_predict(row)[:, order])
+        assert torch.allclose(scores[0], scores[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("router_top_k", [0, 2])
+@torch.no_grad()
+def test_the_batch_around_a_row_does_not_change_its_scores(
+    full_toy: Any, router_top_k: int
+) -> None:
+    made = full_toy(router_top_k=router_top_k, exclude_history=True)
+    rows = made.rows(made.test)
+    whole = made.model.full_sort_predict(rows)
+    for n in range(len(rows)):
+        alone = made.model.full_sort_predict(rows[torch.tensor([n])])
+        assert torch.allclose(alone[0], whole[n], atol=1e-5)
+    order = torch.randperm(len(rows))
+    assert torch.allclose(made.model.full_sort_predict(rows[order]), whole[order], atol=1e-5)
+
+
+@torch.no_grad()
+def test_training_positions_score_as_prediction_does(full_toy: Any) -> None:
+    made = full_toy()
+    rows = made.rows(made.valid)
+    chosen, _ = made.model._positions(rows)
+    last = chosen.sum(1).cumsum(0) - 1
+    for kind in SCORES:
+        whole = position_scores(made.model, rows, kind)
+        predicted = predict_by(made.model, kind).full_sort_predict(rows)
+        assert torch.allclose(whole[last], predicted, atol=1e-5)
+
+
+def test_histories_of_length_1_and_users_without_a_profile_give_no_nan(full_toy: Any) -> None:
+    made = full_toy(exclude_history=True, router_top_k=2)
+    rows = made.rows(made.test)
+    short = made.valid.token2id("user_id", "u3")  # three items: no validation row
+    rows = cat_interactions([rows, made.rows(made.train)])
+    assert short in rows["user_id"].tolist()
+    assert 1 in rows["item_length"].tolist()
+    assert made.train.token2id("user_id", "u4") in rows["user_id"].tolist()
+    assert not torch.isnan(made.model.full_sort_predict(rows)).any()
+    for stage in read_stages(made.config):
+        made.model.enter(stage)
+        for loss in made.model.named_losses(train_rows(made)).values():
+            assert torch.isfinite(loss)
+            if loss.requires_grad:
+                loss.backward(retain_graph=True)
+        grads = [p.grad for p in made.model.parameters() if p.grad is not None]
+        assert all(torch.isfinite(grad).all() for grad in grads)
+        made.model.zero_grad()
+
+
+@pytest.mark.parametrize("stage", range(4), ids=STAGES)
+def test_bfloat16_runs_and_stays_close(full_toy: Any, stage: int) -> None:
+    made = full_toy(num_negatives=0, router_top_k=0)
+    made.model.enter(read_stages(made.config)[stage])
+    rows = train_rows(made)
+    exact = sum(made.model.named_losses(rows).values())
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = sum(made.model.named_losses(rows).values())
+        scores = made.model.full_sort_predict(made.rows())
+    rough.backward()
+    assert scores.dtype == torch.float32
+    assert torch.isfinite(scores).all()
+    assert rough.item() == pytest.approx(exact.item(), rel=0.1)
+    grads = [p.grad for p in made.model.parameters() if p.grad is not None]
+    assert grads
+    assert all(torch.isfinite(grad).all() for grad in grads)
+
+
+def test_bfloat16_runs_with_top_k(full_toy: Any) -> None:
+    made = full_toy(router_top_k=2, router_noise=0.1).model.train()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = sum(made.named_losses(_batch(made)).values())
+    loss.backward()
+    assert torch.isfinite(loss)
+
+
+def _batch(model: Any) -> Interaction:
+    """One right-padded training row without pointers."""
+    seq = torch.tensor([[3, 1, 2, 0, 0]])
+    return Interaction(
+        {
+            "user_id": torch.tensor([5]),
+            "item_id_list": seq,
+            "item_length": torch.tensor([3]),
+            "item_id": torch.tensor([4]),
+        }
+    )
+
+
+def test_positions_and_targets_of_a_window(toy: Any) -> None:
+    chosen, targets = toy().model._positions(_batch(None))
+    assert chosen.tolist() == [[True, True, True, False, False]]
+    assert targets.tolist() == [1, 2, 4]
+
+
+def test_loss_without_exclusion_equals_the_naive_cross_entropy(toy: Any) -> None:
+    made = toy(stages=["pretrain_sasrec"])
+    rows = train_rows(made)
+    scores = position_scores(made.model, rows, "sequence")
+    _, targets = made.model._positions(rows)
+    (loss,) = made.model.calculate_loss(rows)
+    assert torch.allclose(loss, reference.next_item(scores, targets), atol=1e-5)
+
+
+def test_sampled_loss_uses_as_many_negatives_as_it_is_told(full_toy: Any) -> None:
+    made = full_toy(num_negatives=7, stages=["pretrain_retriever"], load_balance_weight=0.0)
+    asked = []
+    draw = made.model.sampler.sampling
+
+    def sampling(count: int) -> np.ndarray:
+        asked.append(count)
+        return draw(count)
+
+    made.model.sampler.sampling = sampling
+    loss = made.model.named_losses(train_rows(made))
+    assert asked == [7]
+    assert list(loss) == ["retrieval"]
+
+
+def test_sampled_loss_equals_the_naive_info_nce(full_toy: Any) -> None:
+    made = full_toy(stages=["pretrain_retriever"], exclude_history=True)
+    rows = train_rows(made)
+    drawn = np.array([1, 4, 9, 4, 12])
+    made.model.sampler.sampling = lambda _: drawn
+    scores = position_scores(made.model, rows, "retrieval")
+    chosen, targets = made.model._positions(rows)
+    false = (targets.unsqueeze(1) == torch.from_numpy(drawn)) | made.model._known(rows, chosen)[
+        :, drawn
+    ]
+    positive = scores[torch.arange(len(targets)), targets]
+    expected = reference.info_nce(positive, scores[:, drawn], false)
+    assert false.any()
+    found = made.model.named_losses(rows)["retrieval"]
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_negatives_come_from_training_interactions_alone(toy: Any) -> None:
+    histories = {f"u{n}": [f"i{n % 3}", f"i{n % 3 + 3}", "held", "out"] for n in range(9)}
+    made = toy(histories, negative_distribution="popularity")
+    drawn = set(made.model.sampler.sampling(500).tolist())
+    assert drawn == set(made.item_ids([f"i{n}" for n in range(6)]).tolist())
+
+
+@pytest.mark.parametrize(("stage", "names"), zip(STAGES, (
+    {"sequence"},
+    {"retrieval", "load_balance", "contrastive"},
+    {"fused", "sequence", "retrieval", "load_balance", "contrastive"},
+    {"fused", "load_balance", "contrastive"},
+), strict=True))  # fmt: skip
+def test_each_stage_takes_its_own_losses(full_toy: Any, stage: str, names: set[str]) -> None:
+    made = full_toy(stages=[stage], contrastive_weight=0.3)
+    assert set(made.model.named_losses(train_rows(made))) == names
+
+
+@pytest.mark.parametrize("key", ["load_balance_weight", "contrastive_weight"])
+def test_a_weight_scales_its_loss(full_toy: Any, key: str) -> None:
+    name = key.removesuffix("_weight")
+    found = []
+    for weight in (0.5, 1.0):
+        made = full_toy(stages=["pretrain_retriever"], **{key: weight})
+        found.append(made.model.named_losses(train_rows(made))[name].item())
+    assert found[1] == pytest.approx(2 * found[0], rel=1e-4)
+    assert found[0] > 0
+
+
+def test_a_loss_weight_of_a_stage_scales_its_loss(toy: Any) -> None:
+    losses = []
+    for weight in (1.0, 3.0):
+        stage = {"name": "pretrain_sasrec", "losses": {"sequence": weight}}
+        made = toy(stages=[stage])
+        losses.append(made.model.calculate_loss(train_rows(made))[0].item())
+    assert losses[1] == pytest.approx(3 * losses[0], rel=1e-5)
+
+
+def test_without_any_table_the_retriever_runs_with_all_modalities_masked(toy: Any) -> None:
+    made = toy()
+    scores = predict_by(made.model, "fused").full_sort_predict(made.rows())
+    assert torch.isfinite(scores).all()
+    losses = made.model.named_losses(train_rows(made))
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    sum(losses.values()).backward()
+
+
+def test_every_parameter_of_a_full_model_learns_in_the_last_stage(full_toy: Any) -> None:
+    made = full_toy(fusion="gated", encoder_content=True, exclude_history=True)
+    made.model.enter(read_stages(made.config)[-1])
+    sum(made.model.calculate_loss(train_rows(made))).backward()
+    unused = {n for n, p in made.model.named_parameters() if p.grad is None or not p.grad.any()}
+    # A key's bias moves all logits of a softmax alike, so its gradient is 0 but for rounding.
+    assert {name for name in unused if not name.endswith("key.bias")} == set()
+
+
+def test_recboles_own_rows_train_their_last_position(toy: Any) -> None:
+    made = toy(stages=["pretrain_sasrec"])
+    train = sort_exactly(SequentialDataset(made.config)).build()[0]
+    model = type(made.model)(made.config, train)
+    model.load_state_dict(made.model.state_dict())
+    model.eval()
+    rows = train[np.arange(len(train))]
+    chosen, targets = model._positions(rows)
+    assert (chosen.sum(1) == 1).all()
+    assert torch.equal(targets, rows["item_id"])
+    # Together the prefixes predict what the windows do, wherever a window does not cut them.
+    short = rows["item_length"] < 5
+    assert short.any()
+    assert torch.isfinite(model.calculate_loss(rows)[0])
+
+
+def test_recboles_negatives_are_refused(toy: Any) -> None:
+    made = toy(train_neg_sample_args={"distribution": "uniform", "sample_num": 5})
+    with pytest.raises(InputError, match="train_neg_sample_args must be ~.*num_negatives"):
+        made.new_model()
+
+
+def test_the_score_kind_travels_with_the_checkpoint(toy: Any) -> None:
+    made = toy()
+    predict_by(made.model, "sequence")
+    other = made.new_model(seed=3)
+    other.load_state_dict(made.model.state_dict())
+    assert SCORES[int(other.score)] == "sequence"
+    assert torch.equal(
+        other.full_sort_predict(made.rows()), made.model.full_sort_predict(made.rows())
+    )
+
+
+def test_the_same_seed_builds_the_same_model(full_toy: Any) -> None:
+    made = full_toy()
+    one, two = made.new_model(5).state_dict(), made.new_model(5).state_dict()
+    assert all(torch.equal(value, two[key]) for key, value in one.items())
+
+
+def test_a_profile_changes_scores_only_through_its_own_user(full_toy: Any) -> None:
+    made = full_toy()
+    rows = made.rows()
+    before = made.model.full_sort_predict(rows)
+    features = made.model.features
+    user = made.train.token2id("user_id", "u9")
+    own = torch.cat([torch.tensor([-1]), features.profile_keys // features.profile_base]) == user
+    assert own.any()
+    features.profile_vectors[own] += 3
+    changed = (made.model.full_sort_predict(rows) != before).any(1)
+    assert rows["user_id"][changed].tolist() == [user]
+
+
+def test_the_profile_of_a_long_history_is_the_newest_one(full_toy: Any) -> None:
+    made = full_toy()  # windows of 5, while u10 knows 12 items at validation
+    table = make_profiles(made.train)
+    longest = int(table.lengths[table.tokens == "u10"].max())
+    features = made.model.features
+    user = made.train.token2id("user_id", "u10")
+    row = made.valid[(made.valid.inter_feat["user_id"] == user).nonzero().flatten()]
+    before = made.model.full_sort_predict(row)
+    newest = (features.profile_keys == user * features.profile_base + longest).nonzero().item()
+    features.profile_vectors[newest + 1] += 3
+    assert not torch.allclose(made.model.full_sort_predict(row), before, atol=1e-3)
