@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.model.dropout import Dropout
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
@@ -46,7 +47,7 @@ class MultiHeadAttention(nn.Module):
                 "Change one of them in the YAML file.",
             )  # fmt: skip
         self.n_heads = n_heads
-        self.dropout = dropout
+        self.dropout = Dropout(dropout)
         self.query = nn.Linear(hidden_size, hidden_size)
         self.key = nn.Linear(hidden_size, hidden_size)
         self.value = nn.Linear(hidden_size, hidden_size)
@@ -81,15 +82,30 @@ class MultiHeadAttention(nn.Module):
         key, value = self.key(source), self.value(source)
         if memory is None:
             key, value = unpack(key, where), unpack(value, where)
-        context = functional.scaled_dot_product_attention(
-            self._split(unpack(self.query(queries), where)),
-            self._split(key),
-            self._split(value),
-            attn_mask=None if mask is None else mask.unsqueeze(1),
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=memory is None,
-        )  # [B, H, L, D / H]
+        query = self._split(unpack(self.query(queries), where))
+        key, value = self._split(key), self._split(value)
+        if self.training and self.dropout.p:
+            context = self._attend_with_dropout(query, key, value, mask)
+        else:
+            context = functional.scaled_dot_product_attention(
+                query,
+                key,
+                value,
+                attn_mask=None if mask is None else mask.unsqueeze(1),
+                is_causal=mask is None,
+            )  # [B, H, L, D / H]
         return self.dense(context.transpose(1, 2).flatten(-2)[where])
+
+    def _attend_with_dropout(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        """Do what `scaled_dot_product_attention` does, with the faster dropout on the weights."""
+        if mask is None:
+            mask = torch.ones(query.shape[2], key.shape[2], device=query.device).tril().bool()
+            mask = mask.unsqueeze(0)
+        scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5  # [B, H, L, S]
+        scores = scores.masked_fill(~mask.unsqueeze(1), torch.finfo(scores.dtype).min)
+        return self.dropout(scores.softmax(-1)) @ value
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # [B, H, L, D / H]
@@ -148,7 +164,7 @@ class TransformerBlock(nn.Module):
         self.dense_2 = nn.Linear(config.inner_size, hidden_size)
         self.feed_forward_norm = nn.LayerNorm(hidden_size, eps=eps)
         self.activation = ACTIVATIONS[config.hidden_act]
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.dropout = Dropout(config.hidden_dropout)
 
     def forward(
         self,

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from ur4rec_recbole.model.attention import BlockConfig, TransformerBlock
+from ur4rec_recbole.model.dropout import Dropout
 
 
 class SequenceEncoder(nn.Module):
@@ -27,7 +28,7 @@ class SequenceEncoder(nn.Module):
         super().__init__()
         self.position_embedding = nn.Embedding(max_seq_length, block.hidden_size)
         self.input_norm = nn.LayerNorm(block.hidden_size, eps=block.layer_norm_eps)
-        self.dropout = nn.Dropout(block.hidden_dropout)
+        self.dropout = Dropout(block.hidden_dropout)
         self.blocks = nn.ModuleList(TransformerBlock(block) for _ in range(n_layers))
         self.output_norm = (
             nn.LayerNorm(block.hidden_size, eps=block.layer_norm_eps)

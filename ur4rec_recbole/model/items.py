@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ur4rec_recbole.model.dropout import Dropout
 from ur4rec_recbole.model.features import FeatureBank
 
 
@@ -69,7 +70,7 @@ class ItemTower(nn.Module):
                 name: nn.Sequential(
                     nn.Linear(width, hidden_size),
                     nn.GELU(),
-                    nn.Dropout(dropout),
+                    Dropout(dropout),
                     nn.Linear(hidden_size, hidden_size),
                 )
                 for name, width in widths.items()
