@@ -1,0 +1,44 @@
+"""Replacing a file: all of the new content or all of the old."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from ur4rec_recbole.files import replacing
+
+
+def test_a_finished_block_replaces_the_file(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("old")
+    with replacing(tmp_path / "f") as file:
+        file.write(b"new")
+        assert (tmp_path / "f").read_text() == "old"
+    assert (tmp_path / "f").read_text() == "new"
+    assert os.listdir(tmp_path) == ["f"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_interrupted_block_leaves_the_old_file_alone(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    (tmp_path / "f").write_text("old")
+    with pytest.raises(error), replacing(tmp_path / "f") as file:
+        file.write(b"half")
+        raise error
+    assert (tmp_path / "f").read_text() == "old"
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_missing_folders_are_made(tmp_path: Path) -> None:
+    with replacing(str(tmp_path / "a" / "b" / "f")) as file:
+        file.write(b"new")
+    assert (tmp_path / "a" / "b" / "f").read_bytes() == b"new"
+
+
+def test_a_new_file_has_the_permissions_of_any_other(tmp_path: Path) -> None:
+    with replacing(tmp_path / "f"):
+        pass
+    (tmp_path / "other").touch()
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("f", "other")]
+    assert modes[0] == modes[1]
