@@ -1,6 +1,6 @@
 """Configuration: RecBole's Config, with unknown, missing and mistyped keys made errors.
 
-The schema is properties/UR4Rec.yaml itself: its keys, and the `# (type)` behind each.
+The schema is properties/UR4Rec.yaml itself: its keys, and the `# (type, rule)` behind each.
 """
 
 import difflib
@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from recbole.utils import argument_list
@@ -16,14 +16,14 @@ from recbole.utils import argument_list
 from ur4rec_recbole.errors import InputError
 
 DEFAULTS_FILE = Path(__file__).parent / "properties" / "UR4Rec.yaml"
-TYPES: dict[str, type | tuple[type, ...]] = {
-    "int": int,
+TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
     "float": (int, float),
-    "bool": bool,
-    "str": str,
+    "bool": (bool,),
+    "str": (str,),
     "list": (list, tuple),
-    "dict": dict,
-    "~": type(None),
+    "dict": (dict,),
+    "~": (type(None),),
 }
 # Keys that RecBole reads but lists nowhere.
 UNLISTED = frozenset(
@@ -33,12 +33,48 @@ UNLISTED = frozenset(
 )
 
 
+class Rule(NamedTuple):
+    """What a key may hold, as its comment says: `(int, >= 1)`, `(str or ~, one of a|b)`.
+
+    Attributes
+    ----------
+    types
+        Names in `TYPES`.
+    bound
+        ">= x", "> x", "x to y", "one of a|b", or "".
+    """
+
+    types: tuple[str, ...]
+    bound: str
+
+    def admits(self, value: Any) -> bool:
+        """Tell whether a value has one of the types and keeps the bound."""
+        if isinstance(value, bool) and "bool" not in self.types:
+            return False  # a bool is an int to Python, not to a reader of YAML
+        kinds = [kind for name in self.types for kind in TYPES[name]]
+        if not isinstance(value, tuple(kinds)):
+            return False
+        if value is None or not self.bound:
+            return True
+        if self.bound.startswith("one of "):
+            return value in self.bound.removeprefix("one of ").split("|")
+        number: Any = value
+        if " to " in self.bound:
+            low, high = map(float, self.bound.split(" to "))
+            return low <= number <= high
+        sign, limit = self.bound.split()
+        return number > float(limit) or (sign == ">=" and number == float(limit))
+
+    def __str__(self) -> str:
+        return " or ".join(self.types) + (f", {self.bound}" if self.bound else "")
+
+
 @lru_cache(maxsize=1)
-def schema() -> dict[str, tuple[str, ...]]:
-    """Return the allowed types of UR4Rec's own keys, as its YAML file documents them."""
-    line = re.compile(r"^(\w+):.*#\s*\(([^)]*)\)", re.MULTILINE)
+def schema() -> dict[str, Rule]:
+    """Return the rules of UR4Rec's own keys, as its YAML file documents them."""
+    line = re.compile(r"^(\w+):.*#\s*\(([^),]*)(?:, ([^)]*))?\)", re.MULTILINE)
     found = line.findall(DEFAULTS_FILE.read_text(encoding="utf-8"))
-    return {key: tuple(types.split(" or ")) for key, types in found}
+    return {key: Rule(tuple(types.split(" or ")), bound) for key, types, bound in found}
 
 
 def check_known(keys: Iterable[str], known: Iterable[str]) -> None:
@@ -57,22 +93,18 @@ def check_known(keys: Iterable[str], known: Iterable[str]) -> None:
             )
 
 
-def check_types(values: Mapping[str, Any]) -> None:
-    """Raise `InputError` for a key of UR4Rec that is missing or has another type."""
-    for key, names in schema().items():
+def check_values(values: Mapping[str, Any]) -> None:
+    """Raise `InputError` for a key of UR4Rec that is missing or breaks its rule."""
+    for key, rule in schema().items():
         if key not in values:
             raise InputError(
                 f"Configuration key {key!r}", "must be set", "nothing", f"See {DEFAULTS_FILE.name}."
             )
-        value = values[key]
-        fits = isinstance(value, tuple(_flatten(names)))
-        if isinstance(value, bool) and "bool" not in names:
-            fits = False  # a bool is an int to Python, not to a reader of YAML
-        if not fits:
+        if not rule.admits(values[key]):
             raise InputError(
                 f"Configuration key {key!r}",
-                f"must be {' or '.join(names)}",
-                f"{value!r} ({type(value).__name__})",
+                f"must be {rule}",
+                f"{values[key]!r} ({type(values[key]).__name__})",
                 f"Correct it; {DEFAULTS_FILE.name} tells what it means.",
             )
 
@@ -85,11 +117,3 @@ def defaults() -> dict[str, Any]:
 def _with_floats(text: str) -> str:
     """Write 1e-12 as 1.0e-12, which YAML's safe loader takes for a number."""
     return re.sub(r"(:\s+)(\d+)(e-?\d+)", r"\1\2.0\3", text)
-
-
-def _flatten(names: tuple[str, ...]) -> list[type]:
-    found: list[type] = []
-    for name in names:
-        kinds = TYPES[name]
-        found.extend(kinds if isinstance(kinds, tuple) else (kinds,))
-    return found

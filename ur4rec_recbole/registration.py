@@ -40,7 +40,7 @@ def _with_defaults(load: Any) -> Any:
         given = {**self.file_config_dict, **self.variable_config_dict}
         config.check_known(given, known=self.internal_config_dict)
         self.internal_config_dict.update(config.defaults())
-        config.check_types({**self.internal_config_dict, **self.external_config_dict})
+        config.check_values({**self.internal_config_dict, **self.external_config_dict})
         self.parameters["UR4Rec"] = list(config.schema())
 
     load_with_ur4rec.with_ur4rec = True  # type: ignore[attr-defined]

@@ -42,6 +42,49 @@ def info_nce(positive: Tensor, negative: Tensor, false_negative: Tensor) -> Tens
     return functional.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long))
 
 
+def bpr(positive: Tensor, negative: Tensor, false_negative: Tensor) -> Tensor:
+    """Bayesian personalised ranking: -log sigmoid(s+ - s_k), mean over true negatives.
+
+    Shapes are those of `info_nce`. Source: Rendle et al. 2009, section 4.1.
+    """
+    loss = -functional.logsigmoid((positive.unsqueeze(1) - negative).float())
+    return _mean_over_true(loss, false_negative).mean()
+
+
+def gbce(
+    positive: Tensor,
+    negative: Tensor,
+    false_negative: Tensor,
+    sampling_rate: float,
+    calibration: float,
+) -> Tensor:
+    """Generalised binary cross-entropy: -(beta log sigmoid(s+) + sum_k log(1 - sigmoid(s_k))).
+
+    Parameters
+    ----------
+    positive, negative, false_negative
+        As in `info_nce`.
+    sampling_rate
+        alpha, the share of all negatives that is drawn, in (0, 1].
+    calibration
+        t in [0, 1]: 0 is plain binary cross-entropy, 1 makes sampled scores calibrated.
+
+    Source: Petrov and Macdonald 2023, equations 5 and 16; divided by the number of terms.
+    """
+    alpha = sampling_rate
+    beta = alpha * (calibration * (1 - 1 / alpha) + 1 / alpha)
+    hit = beta * functional.logsigmoid(positive.float())
+    rejections = functional.logsigmoid(-negative.float()).masked_fill(false_negative, 0.0)
+    terms = 1 + (~false_negative).sum(1)
+    return -((hit + rejections.sum(1)) / terms).mean()
+
+
+def _mean_over_true(values: Tensor, false_negative: Tensor) -> Tensor:
+    """Average [P, K] over the negatives that are ones; 0 where there is none."""
+    true = (~false_negative).float()
+    return (values * true).sum(1) / true.sum(1).clamp(min=1)
+
+
 def load_balance(weights: Tensor) -> Tensor:
     """Squared coefficient of variation of each output's total weight; 0 when all carry the same.
 

@@ -21,6 +21,7 @@ from ur4rec_recbole.model import build, losses
 from ur4rec_recbole.model.experts import Routes
 from ur4rec_recbole.model.features import FeatureBank
 from ur4rec_recbole.model.items import ItemEmbedding
+from ur4rec_recbole.model.objective import Objective, item_counts
 from ur4rec_recbole.trainer.stages import SCORES, Stage, read_stages
 
 
@@ -38,6 +39,8 @@ class UR4Rec(SequentialRecommender):
     ----------
     stage
         Decides which parts train and which losses are taken; the last one until `enter` is called.
+    stage_epoch
+        The epoch of the stage, from 1, for what warms up; kept by the trainer.
     score
         Index into `SCORES`: which score predictions use. A buffer, so that a checkpoint knows it.
     """
@@ -67,9 +70,10 @@ class UR4Rec(SequentialRecommender):
         self.item_embedding = build.item_embedding(config, self.n_items, item_widths)
         self.items = build.items(config, item_widths)
         self.fusion = build.fusion(config)
-        self.sampler = build.sampler(config, dataset)
+        self.objective = Objective(config, build.sampler(config, dataset), item_counts(dataset))
         self.apply(self._init_weights)
         self.stage: Stage = read_stages(config)[-1]
+        self.stage_epoch = 1
         self.register_buffer("score", torch.tensor(SCORES.index(self.stage.score)))
 
     def parts(self) -> dict[str, list[nn.Module]]:
@@ -207,22 +211,9 @@ class UR4Rec(SequentialRecommender):
                 named = self._regularisers(routes, table)
         scores = self.scores(h, r, table, stage.losses)
         for kind, weight in stage.losses.items():
-            named[kind] = weight * self._next_item(kind, scores[kind], targets, excluded)
+            loss = self.objective(kind, scores[kind], targets, excluded, self.stage_epoch)
+            named[kind] = weight * loss
         return named
-
-    def _next_item(
-        self, kind: str, scores: Tensor, targets: Tensor, excluded: Tensor | None
-    ) -> Tensor:
-        """Full softmax, or for the retrieval score InfoNCE over `num_negatives` where it is set."""
-        count = self.config["num_negatives"]
-        if kind != "retrieval" or not count:
-            return losses.next_item(scores, targets, excluded)
-        drawn = torch.from_numpy(self.sampler.sampling(count)).to(scores.device)  # [K]
-        false_negative = targets.unsqueeze(1) == drawn
-        if excluded is not None:
-            false_negative = false_negative | excluded[:, drawn]
-        positive = scores.gather(1, targets.unsqueeze(1)).squeeze(1)
-        return losses.info_nce(positive, scores[:, drawn], false_negative)
 
     def _regularisers(self, routes: Routes, table: Tensor) -> dict[str, Tensor]:
         """Return the weighted losses on routes and on the item tower's views."""

@@ -122,6 +122,7 @@ class UR4RecTrainer(Trainer):
             return tuple(named.values())
 
         self._epochs_run += 1
+        self.model.stage_epoch = self._epochs_run
         return super()._train_epoch(train_data, epoch_idx, loss_func or losses, show_progress)
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> Any:

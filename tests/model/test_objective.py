@@ -1,0 +1,164 @@
+"""Negatives and the losses over them."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from ur4rec_recbole.model import losses, negatives
+from ur4rec_recbole.model.objective import Objective
+
+
+class FixedSampler:
+    """Draws the same items every time."""
+
+    def __init__(self, items: list[int]) -> None:
+        self.items = items
+
+    def sampling(self, count: int) -> "torch.Tensor":
+        return torch.tensor(self.items[:count]).numpy()
+
+
+SETTINGS = {
+    "sequence_loss": "softmax",
+    "retrieval_loss": "sampled_softmax",
+    "fused_loss": "softmax",
+    "num_negatives": 3,
+    "negative_distribution": "uniform",
+    "logq_correction": False,
+    "gbce_calibration": 0.75,
+    "hard_negative_share": 0.0,
+    "hard_negative_warmup": 1,
+}
+COUNTS = torch.tensor([0, 8, 4, 2, 1, 0])
+
+
+def objective(items: list[int], **settings: object) -> Objective:
+    return Objective({**SETTINGS, **settings}, FixedSampler(items), COUNTS)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(4, 6, generator=generator), torch.tensor([1, 2, 3, 5])
+
+
+def test_a_position_keeps_its_target_and_its_known_items_out_of_the_negatives(batch) -> None:
+    scores, targets = batch
+    known = torch.zeros(4, 6, dtype=torch.bool)
+    known[0, 4] = True
+    drawn = negatives.harden(torch.tensor([1, 4]), scores, targets, known, share=0.0)
+    assert drawn.items.tolist() == [[1, 4]] * 4
+    assert drawn.false.tolist() == [[True, True], [False, False], [False, False], [False, False]]
+
+
+def test_hard_negatives_are_the_best_items_that_are_wrong() -> None:
+    scores = torch.tensor([[9.0, 5.0, 4.0, 3.0, 2.0, 1.0]])
+    known = torch.zeros(1, 6, dtype=torch.bool)
+    known[0, 2] = True  # the best but the target (1) and padding (0), were it not known
+    drawn = negatives.harden(torch.tensor([5, 5, 5, 5]), scores, torch.tensor([1]), known, 0.5)
+    assert drawn.items.tolist() == [[3, 4, 5, 5]]
+    assert not drawn.false.any()
+
+
+def test_hard_negatives_wait_for_their_warm_up(batch) -> None:
+    scores, targets = batch
+    made = objective([4, 4, 4], hard_negative_share=1.0, hard_negative_warmup=2)
+    calm = made("retrieval", scores, targets, None, 2)
+    hard = made("retrieval", scores, targets, None, 3)
+    mined = scores.clone()
+    mined[:, 0] = -torch.inf
+    mined.scatter_(1, targets.unsqueeze(1), -torch.inf)
+    expected = losses.info_nce(
+        scores.gather(1, targets.unsqueeze(1)).squeeze(1),
+        mined.topk(3).values,
+        torch.zeros(4, 3, dtype=torch.bool),
+    )
+    torch.testing.assert_close(hard, expected)
+    assert hard > calm
+
+
+def test_in_batch_negatives_are_the_other_targets(batch) -> None:
+    scores, targets = batch
+    loss = objective([], negative_distribution="in_batch")("retrieval", scores, targets, None, 1)
+    logits = scores[:, targets]
+    torch.testing.assert_close(loss, functional.cross_entropy(logits, torch.arange(4)))
+
+
+def test_log_q_of_popularity_is_the_share_of_interactions() -> None:
+    log_q = negatives.log_probability("popularity", COUNTS)
+    assert log_q[1].exp().item() == pytest.approx(8 / 15.5)  # the unseen item counts as a half
+    assert log_q[1:].exp().sum().item() == pytest.approx(1.0)
+
+
+def test_log_q_correction_favours_no_item_for_being_drawn_often(batch) -> None:
+    scores, targets = batch
+    made = objective([2, 3, 4], negative_distribution="popularity", logq_correction=True)
+    corrected = scores - negatives.log_probability("popularity", COUNTS)
+    plain = objective([2, 3, 4])("retrieval", corrected, targets, None, 1)
+    torch.testing.assert_close(made("retrieval", scores, targets, None, 1), plain)
+
+
+def test_log_q_correction_by_a_uniform_draw_changes_nothing(batch) -> None:
+    scores, targets = batch
+    losses_ = [
+        objective([2, 3, 4], logq_correction=on)("retrieval", scores, targets, None, 1)
+        for on in (False, True)
+    ]
+    torch.testing.assert_close(*losses_)
+
+
+def test_each_score_has_its_own_loss(batch) -> None:
+    scores, targets = batch
+    made = objective([2, 3, 4], sequence_loss="bpr", fused_loss="gbce")
+    positive = scores.gather(1, targets.unsqueeze(1)).squeeze(1)
+    negative, false = scores[:, [2, 3, 4]], targets.unsqueeze(1) == torch.tensor([2, 3, 4])
+    expected = {
+        "sequence": losses.bpr(positive, negative, false),
+        "retrieval": losses.info_nce(positive, negative, false),
+        "fused": losses.gbce(positive, negative, false, 3 / 4, 0.75),
+    }
+    for kind, value in expected.items():
+        torch.testing.assert_close(made(kind, scores, targets, None, 1), value)
+
+
+def test_no_negatives_means_all_items(batch) -> None:
+    scores, targets = batch
+    made = objective([], num_negatives=0)
+    torch.testing.assert_close(
+        made("retrieval", scores, targets, None, 1), losses.next_item(scores, targets)
+    )
+
+
+def test_bpr_equals_the_loop_and_skips_false_negatives() -> None:
+    positive, negative = torch.tensor([1.0, 2.0]), torch.tensor([[0.0, 3.0], [1.0, 5.0]])
+    false = torch.tensor([[False, False], [False, True]])
+    expected = ((math.log1p(math.exp(-1)) + math.log1p(math.exp(2))) / 2) + math.log1p(math.exp(-1))
+    assert losses.bpr(positive, negative, false).item() == pytest.approx(expected / 2)
+
+
+def test_gbce_without_calibration_is_binary_cross_entropy() -> None:
+    positive, negative = torch.tensor([0.5]), torch.tensor([[0.2, -1.0]])
+    false = torch.zeros(1, 2, dtype=torch.bool)
+    logits, labels = torch.tensor([0.5, 0.2, -1.0]), torch.tensor([1.0, 0.0, 0.0])
+    expected = functional.binary_cross_entropy_with_logits(logits, labels)
+    torch.testing.assert_close(losses.gbce(positive, negative, false, 0.1, 0.0), expected)
+
+
+def test_gbce_fully_calibrated_weighs_the_positive_by_the_sampling_rate() -> None:
+    positive, negative = torch.tensor([0.5]), torch.tensor([[0.2, -1.0]])
+    false = torch.zeros(1, 2, dtype=torch.bool)
+    hit = -functional.logsigmoid(positive)
+    rejections = -functional.logsigmoid(-negative).sum()
+    expected = (0.1 * hit + rejections).squeeze() / 3
+    torch.testing.assert_close(losses.gbce(positive, negative, false, 0.1, 1.0), expected)
+
+
+@pytest.mark.parametrize("name", ["softmax", "sampled_softmax", "gbce", "bpr"])
+def test_every_loss_rewards_a_higher_score_of_the_target(batch, name: str) -> None:
+    scores, targets = batch
+    better = scores.scatter_add(1, targets.unsqueeze(1), torch.full((4, 1), 3.0))
+    made = objective([2, 3, 4], retrieval_loss=name)
+    worse_loss = made("retrieval", scores, targets, None, 1)
+    assert made("retrieval", better, targets, None, 1) < worse_loss

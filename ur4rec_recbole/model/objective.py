@@ -1,0 +1,82 @@
+"""Objective: the next-item loss of a score, over all items or over drawn negatives."""
+
+from typing import Any
+
+import torch
+from recbole.sampler import RepeatableSampler
+from torch import Tensor, nn
+
+from ur4rec_recbole.model import losses, negatives
+
+
+class Objective(nn.Module):
+    """Compares each target with all items (softmax) or with K drawn ones (the other losses).
+
+    Parameters
+    ----------
+    config
+        `sequence_loss`, `retrieval_loss` and `fused_loss` name the loss of each score;
+        `num_negatives`, `negative_distribution`, `logq_correction`, `gbce_calibration`,
+        `hard_negative_share` and `hard_negative_warmup` say how negatives are drawn and weighed.
+    sampler
+        RecBole's, over the training interactions.
+    item_counts
+        [N] training interactions of each item.
+    """
+
+    log_q: Tensor
+
+    def __init__(self, config: Any, sampler: RepeatableSampler, item_counts: Tensor) -> None:
+        super().__init__()
+        self.names = {kind: config[f"{kind}_loss"] for kind in ("sequence", "retrieval", "fused")}
+        self.distribution = config["negative_distribution"]
+        self.config = config
+        self.sampler = sampler
+        log_q = negatives.log_probability(self.distribution, item_counts)
+        self.register_buffer("log_q", log_q, persistent=False)
+
+    def forward(
+        self, kind: str, scores: Tensor, targets: Tensor, excluded: Tensor | None, epoch: int
+    ) -> Tensor:
+        """Return the mean loss over P positions.
+
+        Parameters
+        ----------
+        kind
+            Which score it is: sequence, retrieval or fused.
+        scores
+            [P, N].
+        targets
+            [P].
+        excluded
+            [P, N] bool, items that are no negatives at a position, or None.
+        epoch
+            Of the stage, from 1: hard negatives join after their warm-up.
+        """
+        name, count = self.names[kind], self.config["num_negatives"]
+        if name == "softmax" or not count:
+            return losses.next_item(scores, targets, excluded)
+        warm = epoch > self.config["hard_negative_warmup"]
+        share = self.config["hard_negative_share"] if warm else 0.0
+        shared = negatives.draw(self.sampler, self.distribution, count, targets)
+        drawn = negatives.harden(shared, scores, targets, excluded, share)
+        positive = scores.gather(1, targets.unsqueeze(1)).squeeze(1)  # [P]
+        negative = scores.gather(1, drawn.items)  # [P, K]
+        if name == "bpr":
+            return losses.bpr(positive, negative, drawn.false)
+        if name == "gbce":
+            rate = drawn.items.shape[1] / (scores.shape[1] - 2)  # of all items but the target
+            calibration = self.config["gbce_calibration"]
+            return losses.gbce(positive, negative, drawn.false, min(rate, 1.0), calibration)
+        if self.config["logq_correction"]:
+            positive = positive - self.log_q[targets]
+            negative = negative - self.log_q[drawn.items]
+        return losses.info_nce(positive, negative, drawn.false)
+
+
+def item_counts(dataset: Any) -> Tensor:
+    """Count each item's training interactions, [N]."""
+    rows = dataset.inter_feat
+    if hasattr(dataset, "seen_rows"):
+        rows = dataset.interactions[torch.from_numpy(dataset.seen_rows())]
+    return torch.bincount(rows[dataset.iid_field], minlength=dataset.item_num)
