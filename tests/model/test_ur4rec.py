@@ -346,13 +346,13 @@ def test_loss_without_exclusion_equals_the_naive_cross_entropy(toy: Any) -> None
 def test_sampled_loss_uses_as_many_negatives_as_it_is_told(full_toy: Any) -> None:
     made = full_toy(num_negatives=7, stages=["pretrain_retriever"], load_balance_weight=0.0)
     asked = []
-    draw = made.model.sampler.sampling
+    draw = made.model.objective.sampler.sampling
 
     def sampling(count: int) -> np.ndarray:
         asked.append(count)
         return draw(count)
 
-    made.model.sampler.sampling = sampling
+    made.model.objective.sampler.sampling = sampling
     loss = made.model.named_losses(train_rows(made))
     assert asked == [7]
     assert list(loss) == ["retrieval"]
@@ -362,7 +362,7 @@ def test_sampled_loss_equals_the_naive_info_nce(full_toy: Any) -> None:
     made = full_toy(stages=["pretrain_retriever"], exclude_history=True)
     rows = train_rows(made)
     drawn = np.array([1, 4, 9, 4, 12])
-    made.model.sampler.sampling = lambda _: drawn
+    made.model.objective.sampler.sampling = lambda _: drawn
     scores = position_scores(made.model, rows, "retrieval")
     chosen, targets = made.model._positions(rows)
     false = (targets.unsqueeze(1) == torch.from_numpy(drawn)) | made.model._known(rows, chosen)[
@@ -378,7 +378,7 @@ def test_sampled_loss_equals_the_naive_info_nce(full_toy: Any) -> None:
 def test_negatives_come_from_training_interactions_alone(toy: Any) -> None:
     histories = {f"u{n}": [f"i{n % 3}", f"i{n % 3 + 3}", "held", "out"] for n in range(9)}
     made = toy(histories, negative_distribution="popularity")
-    drawn = set(made.model.sampler.sampling(500).tolist())
+    drawn = set(made.model.objective.sampler.sampling(500).tolist())
     assert drawn == set(made.item_ids([f"i{n}" for n in range(6)]).tolist())
 
 
@@ -431,20 +431,28 @@ def test_every_parameter_of_a_full_model_learns_in_the_last_stage(full_toy: Any)
     assert {name for name in unused if not name.endswith("key.bias")} == set()
 
 
-def test_recboles_own_rows_train_their_last_position(toy: Any) -> None:
-    made = toy(stages=["pretrain_sasrec"])
+def test_one_window_costs_what_recboles_prefixes_cost_together(toy: Any) -> None:
+    made = toy(sequences((4, 5, 6, 7)), stages=["pretrain_sasrec"])  # each fits a window
     train = sort_exactly(SequentialDataset(made.config)).build()[0]
     model = type(made.model)(made.config, train)
     model.load_state_dict(made.model.state_dict())
-    model.eval()
-    rows = train[np.arange(len(train))]
-    chosen, targets = model._positions(rows)
+    prefixes = train[np.arange(len(train))]
+    chosen, targets = model._positions(prefixes)
     assert (chosen.sum(1) == 1).all()
-    assert torch.equal(targets, rows["item_id"])
-    # Together the prefixes predict what the windows do, wherever a window does not cut them.
-    short = rows["item_length"] < 5
-    assert short.any()
-    assert torch.isfinite(model.calculate_loss(rows)[0])
+    assert torch.equal(targets, prefixes["item_id"])
+    assert len(prefixes) == 10
+    assert len(train_rows(made)) == 4
+    (ours,), (theirs,) = (
+        network.eval().calculate_loss(rows)
+        for network, rows in ((made.model, train_rows(made)), (model, prefixes))
+    )
+    assert torch.allclose(ours, theirs, atol=1e-5)
+    wanted = [made.model.item_embedding.id.weight], [model.item_embedding.id.weight]
+    (left,), (right,) = (
+        torch.autograd.grad(loss, weights)
+        for loss, weights in zip((ours, theirs), wanted, strict=True)
+    )
+    assert torch.allclose(left, right, atol=1e-5)
 
 
 def test_recboles_negatives_are_refused(toy: Any) -> None:
