@@ -40,7 +40,7 @@ SMALL = {
     "MAX_ITEM_LIST_LENGTH": 5,
     "initializer_range": 0.3,
     "num_negatives": 5,
-    "train_batch_size": 4,
+    "train_batch_size": 8,
     "eval_batch_size": 8,
     "epochs": 1,
     "topk": [5, 10],

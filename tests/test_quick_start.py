@@ -38,7 +38,7 @@ def command(*arguments: str, code: int = 0) -> str:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *arguments],
-        capture_output=True, text=True, timeout=300, env=environment,
+        capture_output=True, text=True, timeout=900, env=environment,
     )  # fmt: skip
     assert done.returncode == code, done.stderr[-3000:]
     return done.stdout + done.stderr
@@ -57,8 +57,8 @@ def table_rows(output: str) -> dict[tuple[str, str], list[float]]:
 def toy_files(folder: Path, n_items: int = 150) -> list[str]:
     """Write a toy data set and return the arguments that name it."""
     histories = {
-        f"u{n}": [f"i{item}" for item in np.random.default_rng(n).permutation(n_items)[:8]]
-        for n in range(20)
+        f"u{n}": [f"i{item}" for item in np.random.default_rng(n).permutation(n_items)[:12]]
+        for n in range(40)
     }
     write_atomic_files(folder, histories)
     return ["--dataset=toy", f"--data_path={folder}", "--epochs=2", "--show_progress=False"]
@@ -190,7 +190,7 @@ def test_a_small_model_learns_clearly_more_than_popularity_from_ml100k(
     settings = {
         "hidden_size": 32, "inner_size": 64, "n_layers": 1, "n_heads": 1, "exclude_history": True,
         "learning_rate": 0.005, "train_batch_size": 64, "hidden_dropout_prob": 0.2,
-        "attn_dropout_prob": 0.2, "stages": [{"name": "pretrain_sasrec", "epochs": 15}],
+        "attn_dropout_prob": 0.2, "stages": [{"name": "pretrain_sasrec", "epochs": 10}],
     }  # fmt: skip
     result = quick_start.run("UR4Rec", "ml-100k", config_dict=settings)
     config = Config("UR4Rec", "ml-100k", config_dict={"state": "ERROR"})

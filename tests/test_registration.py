@@ -33,7 +33,7 @@ def fresh(code: str, *arguments: str) -> str:
     """Run code in a process of its own and return what it prints last."""
     done = subprocess.run(
         [sys.executable, "-c", PREAMBLE + textwrap.dedent(code), *arguments],
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout.strip().splitlines()[-1]
