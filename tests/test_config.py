@@ -10,6 +10,7 @@ from recbole.config import Config
 from ur4rec_recbole import config as configuration
 from ur4rec_recbole.errors import InputError
 
+DEFAULTS = Path(configuration.__file__).parent / "properties" / "UR4Rec.yaml"
 KEYS = sorted(configuration.schema())
 
 
@@ -18,11 +19,11 @@ def make(**settings: Any) -> Config:
 
 
 def test_every_key_of_the_yaml_file_documents_its_type() -> None:
-    keys = set(yaml.safe_load(configuration.DEFAULTS_FILE.read_text()))
+    keys = set(yaml.safe_load(DEFAULTS.read_text()))
     assert set(KEYS) == keys
     for rule in configuration.schema().values():
         assert set(rule.types) <= set(configuration.TYPES)
-    for line in configuration.DEFAULTS_FILE.read_text().splitlines():
+    for line in DEFAULTS.read_text().splitlines():
         if line and not line.startswith(("#", " ")):
             assert line.endswith("."), line
 
