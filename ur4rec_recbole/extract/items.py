@@ -155,7 +155,7 @@ def read_items(dataset: UR4RecDataset, columns: Mapping[str, str] | None = None)
 
 
 def _roles(names: list[str], iid_field: str, given: Mapping[str, str], file: str) -> dict[str, str]:
-    roles = {}
+    roles: dict[str, str] = {}
     for role, hints in ROLES.items():
         if role in given and given[role] not in names:
             raise InputError(

@@ -13,7 +13,7 @@ import torch
 from ur4rec_recbole.data.dataset import UR4RecDataset, training_fingerprint
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.errors import InputError
-from ur4rec_recbole.extract.encoders import TextEncoder
+from ur4rec_recbole.extract.encoders import TextEncoder, text_hash
 from ur4rec_recbole.extract.template import History
 
 DEFAULT_LENGTHS = (5, 10, 20, 40, 80, 160, 320)
@@ -100,6 +100,7 @@ def extract_profile(
         "writer": writer,
         "source": "training interactions and the items' own columns",
         "source_sha256": training_fingerprint(train),
+        "texts_sha256": text_hash({f"{s.user} after {s.length}": s.text for s in kept}),
         "split": split_words(train),
     }
     return FeatureTable(

@@ -1,0 +1,117 @@
+"""Finished parts of an image run on disk, so that a killed run continues where it stood.
+
+Beside OUTPUT.npz lies OUTPUT.npz.parts/ with a manifest and one file a finished shard, each written
+atomically. A run that ends well removes the folder.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.files import replacing
+
+
+class Shard(NamedTuple):
+    """Results of consecutive files.
+
+    Attributes
+    ----------
+    places
+        [G] int64 places of the files that gave a vector.
+    vectors
+        [G, W] float16.
+    digests
+        [F, 32] uint8, SHA-256 of every file's bytes (zeros where it could not be read).
+    reasons
+        Place -> why there is no vector.
+    """
+
+    places: np.ndarray
+    vectors: np.ndarray
+    digests: np.ndarray
+    reasons: dict[int, str]
+
+
+class ShardFolder:
+    """The parts of one run.
+
+    Parameters
+    ----------
+    output
+        The table that the run will write.
+    settings
+        All that decides the vectors: encoder, rules, precision.
+    files
+        The images, in order.
+    shard_size
+        Files a shard.
+    """
+
+    def __init__(
+        self, output: str, settings: Mapping[str, object], files: Sequence[Path], shard_size: int
+    ) -> None:
+        self.path = Path(f"{output}.parts")
+        self.count = -(-len(files) // shard_size)
+        digest = hashlib.sha256()
+        for file in files:
+            stat = file.stat()
+            digest.update(f"{file.name}\t{stat.st_size}\t{stat.st_mtime_ns}\n".encode())
+        self.manifest = {**settings, "shard_size": shard_size, "files": digest.hexdigest()}
+
+    def open(self, resume: bool) -> set[int]:
+        """Make or reopen the folder; return the shards that are there already."""
+        manifest = self.path / "manifest.json"
+        if resume and manifest.is_file():
+            self._check(json.loads(manifest.read_text()))
+            return {index for index in range(self.count) if self._file(index).is_file()}
+        if self.path.exists():
+            shutil.rmtree(self.path)
+        with replacing(manifest) as file:
+            file.write(json.dumps(self.manifest, indent=1).encode())
+        return set()
+
+    def write(self, index: int, shard: Shard) -> None:
+        """Write one shard atomically."""
+        reasons = json.dumps({str(place): reason for place, reason in shard.reasons.items()})
+        with replacing(self._file(index)) as file:
+            np.savez(
+                file,
+                places=shard.places,
+                vectors=shard.vectors,
+                digests=shard.digests,
+                reasons=np.array(reasons),
+            )
+
+    def read(self, index: int) -> Shard:
+        """Read one shard."""
+        with np.load(self._file(index), allow_pickle=False) as data:
+            reasons = json.loads(str(data["reasons"][()]))
+            return Shard(
+                data["places"],
+                data["vectors"],
+                data["digests"],
+                {int(place): reason for place, reason in reasons.items()},
+            )
+
+    def remove(self) -> None:
+        """Remove the folder: the table is written."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _check(self, found: Mapping[str, object]) -> None:
+        changed = [key for key in self.manifest if found.get(key) != self.manifest[key]]
+        if changed:
+            raise InputError(
+                f"--resume: {self.path.name}",
+                "must be of the same images, encoder and options",
+                f"other {changed}",
+                "Run once without --resume to start anew.",
+            )
+
+    def _file(self, index: int) -> Path:
+        return self.path / f"part-{index:06d}.npz"
