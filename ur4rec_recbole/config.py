@@ -1,6 +1,7 @@
 """Configuration: RecBole's Config, with unknown, missing and mistyped keys made errors.
 
-The schema is properties/UR4Rec.yaml itself: its keys, and the `# (type, rule)` behind each.
+The schema of a model is its properties/<model>.yaml itself: its keys, and the `# (type, rule)`
+behind each.
 """
 
 import difflib
@@ -15,7 +16,6 @@ from recbole.utils import argument_list
 
 from ur4rec_recbole.errors import InputError
 
-DEFAULTS_FILE = Path(__file__).parent / "properties" / "UR4Rec.yaml"
 TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
@@ -69,17 +69,22 @@ class Rule(NamedTuple):
         return " or ".join(self.types) + (f", {self.bound}" if self.bound else "")
 
 
-@lru_cache(maxsize=1)
-def schema() -> dict[str, Rule]:
-    """Return the rules of UR4Rec's own keys, as its YAML file documents them."""
+def defaults_file(model: str) -> Path:
+    """Return the YAML file of a model of this package."""
+    return Path(__file__).parent / "properties" / f"{model}.yaml"
+
+
+@lru_cache
+def schema(model: str = "UR4Rec") -> dict[str, Rule]:
+    """Return the rules of a model's own keys, as its YAML file documents them."""
     line = re.compile(r"^(\w+):.*#\s*\(([^),]*)(?:, ([^)]*))?\)", re.MULTILINE)
-    found = line.findall(DEFAULTS_FILE.read_text(encoding="utf-8"))
+    found = line.findall(defaults_file(model).read_text(encoding="utf-8"))
     return {key: Rule(tuple(types.split(" or ")), bound) for key, types, bound in found}
 
 
-def check_known(keys: Iterable[str], known: Iterable[str]) -> None:
-    """Raise `InputError` for a key that neither UR4Rec nor RecBole knows."""
-    allowed = {*schema(), *known, *UNLISTED}
+def check_known(keys: Iterable[str], known: Iterable[str], model: str = "UR4Rec") -> None:
+    """Raise `InputError` for a key that neither the model nor RecBole knows."""
+    allowed = {*schema(model), *known, *UNLISTED}
     for name in ("general", "training", "evaluation", "dataset"):
         allowed |= set(getattr(argument_list, f"{name}_arguments"))
     for key in keys:
@@ -87,31 +92,31 @@ def check_known(keys: Iterable[str], known: Iterable[str]) -> None:
             near = difflib.get_close_matches(key, sorted(allowed), n=1)
             raise InputError(
                 f"Configuration key {key!r}",
-                "must be known to UR4Rec or RecBole",
+                f"must be known to {model} or RecBole",
                 "an unknown key",
-                f"Did you mean {near[0]!r}?" if near else f"See {DEFAULTS_FILE.name}.",
+                f"Did you mean {near[0]!r}?" if near else f"See {model}.yaml.",
             )
 
 
-def check_values(values: Mapping[str, Any]) -> None:
-    """Raise `InputError` for a key of UR4Rec that is missing or breaks its rule."""
-    for key, rule in schema().items():
+def check_values(values: Mapping[str, Any], model: str = "UR4Rec") -> None:
+    """Raise `InputError` for a key of the model that is missing or breaks its rule."""
+    for key, rule in schema(model).items():
         if key not in values:
             raise InputError(
-                f"Configuration key {key!r}", "must be set", "nothing", f"See {DEFAULTS_FILE.name}."
+                f"Configuration key {key!r}", "must be set", "nothing", f"See {model}.yaml."
             )
         if not rule.admits(values[key]):
             raise InputError(
                 f"Configuration key {key!r}",
                 f"must be {rule}",
                 f"{values[key]!r} ({type(values[key]).__name__})",
-                f"Correct it; {DEFAULTS_FILE.name} tells what it means.",
+                f"Correct it; {model}.yaml tells what it means.",
             )
 
 
-def defaults() -> dict[str, Any]:
-    """Return UR4Rec's defaults."""
-    return yaml.safe_load(_with_floats(DEFAULTS_FILE.read_text(encoding="utf-8")))
+def defaults(model: str = "UR4Rec") -> dict[str, Any]:
+    """Return a model's defaults."""
+    return yaml.safe_load(_with_floats(defaults_file(model).read_text(encoding="utf-8")))
 
 
 def _with_floats(text: str) -> str:

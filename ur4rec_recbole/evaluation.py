@@ -33,16 +33,16 @@ def evaluate(
 ) -> dict[str, dict[str, float]]:
     """Return RecBole's metrics by protocol for the validation or test part of a data set."""
     found = ranks(model, part, config["device"], config["eval_batch_size"], seed)
-    return {name: metrics(rank, config) for name, rank in found.items()}
+    return {name: metrics(placed, config) for name, placed in found.items()}
 
 
-def metrics(rank: np.ndarray, config: Any) -> dict[str, float]:
+def metrics(placed: np.ndarray, config: Any) -> dict[str, float]:
     """Compute the configured metrics of target ranks [R] (1 is best) with RecBole's evaluator."""
     deepest = max(config["topk"])
-    hits = torch.zeros(len(rank), deepest + 1, dtype=torch.int)
+    hits = torch.zeros(len(placed), deepest + 1, dtype=torch.int)
     hits[:, -1] = 1  # each row has one target
-    placed = np.flatnonzero(rank <= deepest)
-    hits[placed, rank[placed] - 1] = 1
+    shown = np.flatnonzero(placed <= deepest)
+    hits[shown, placed[shown] - 1] = 1
     struct = DataStruct()
     struct.set("rec.topk", hits)
     return {key: float(value) for key, value in Evaluator(config).evaluate(struct).items()}
@@ -82,11 +82,11 @@ def ranks(
         row, item = _history(part, interaction)
         candidates = torch.ones_like(scores, dtype=torch.bool)
         candidates[:, 0] = False
-        found["full"].append(_rank(scores, targets, candidates))
+        found["full"].append(rank(scores, targets, candidates))
         candidates[row, item] = False
-        found["full_masked"].append(_rank(scores, targets, candidates))
+        found["full_masked"].append(rank(scores, targets, candidates))
         drawn = torch.zeros_like(candidates).scatter_(1, torch.from_numpy(sampled[rows]), True)
-        found["uniform_99"].append(_rank(scores, targets, drawn))
+        found["uniform_99"].append(rank(scores, targets, drawn))
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
@@ -145,9 +145,12 @@ def _history(part: UR4RecDataset, interaction: Interaction) -> tuple[Tensor, Ten
     return row, torch.cat(seen)
 
 
-def _rank(scores: Tensor, targets: Tensor, candidates: Tensor) -> np.ndarray:
-    """Rank targets [B] among candidates [B, N]; ties count against the target."""
+def rank(scores: Tensor, targets: Tensor, candidates: Tensor | None = None) -> np.ndarray:
+    """Rank targets [B] among candidates [B, N], or all items; ties count against the target."""
     target = scores.gather(1, targets.unsqueeze(1))
+    if candidates is None:
+        candidates = torch.ones_like(scores, dtype=torch.bool)
+        candidates[:, 0] = False
     others = candidates.scatter(1, targets.unsqueeze(1), False)
     # A target at -inf, such as one that the model itself excludes, is behind every candidate.
     ahead = ((scores >= target) | torch.isnan(target)) & others

@@ -17,7 +17,7 @@ from ur4rec_recbole import evaluation
 from ur4rec_recbole.config import check_known
 from ur4rec_recbole.data.dataset import UR4RecDataset, sort_exactly
 from ur4rec_recbole.errors import InputError
-from ur4rec_recbole.registration import MODEL
+from ur4rec_recbole.registration import CLASSES
 
 
 def run(
@@ -40,8 +40,8 @@ def run(
         `test` metrics by protocol; for any other split RecBole's `test_result`.
     """
     config = Config(model, dataset, list(config_file_list or []) or None, config_dict)
-    if config["model"] == MODEL:
-        check_known(config.cmd_config_dict, known=config.internal_config_dict)
+    if config["model"] in CLASSES:
+        check_known(config.cmd_config_dict, config.internal_config_dict, config["model"])
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)
     logger = getLogger()

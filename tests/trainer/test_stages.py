@@ -88,8 +88,14 @@ def test_an_override_leaves_the_configuration_as_it_was() -> None:
         ({"name": "end_to_end", "losses": {"bpr": 1.0}}, "losses of end_to_end.*'bpr'"),
         ({"name": "end_to_end", "losses": {}}, "losses of end_to_end"),
         ({"name": "end_to_end", "score": "best"}, "score of end_to_end.*'best'"),
-        ({"name": "end_to_end", "epochs": -1}, "epochs -1"),
-        ({"name": "end_to_end", "patience": 0}, "patience 0"),
+        (
+            {"name": "end_to_end", "epochs": -1},
+            "epochs of end_to_end must be an int, >= 0. Received -1",
+        ),
+        (
+            {"name": "end_to_end", "patience": 0},
+            "patience of end_to_end must be an int, >= 1. Received 0",
+        ),
     ],
 )
 def test_a_mistaken_entry_is_refused_by_name(entry: Any, message: str) -> None:

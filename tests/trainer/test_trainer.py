@@ -199,7 +199,7 @@ def test_a_useless_retriever_is_kept_while_predictions_stay_bit_identical(full_t
     def useless_retriever(*arguments: Any, **options: Any) -> Any:
         result = evaluate(*arguments, **options)
         if len(trainer.results) == 1:
-            result["ndcg@10"] = -1.0 + 0.1 * trainer._epochs_run
+            result["ndcg@10"] = -1.0 + 0.1 * trainer.model.stage_epoch
         return result
 
     begin = trainer._begin
@@ -236,7 +236,7 @@ def test_a_single_stage_never_ends_worse_than_the_weights_it_was_given(full_toy:
 
     def worse_after_training(*arguments: Any, **options: Any) -> Any:
         result = evaluate(*arguments, **options)
-        if trainer._epochs_run:
+        if trainer.model.stage_epoch:
             result["ndcg@10"] = began - 0.5
         return result
 
@@ -260,7 +260,7 @@ def test_patience_ends_a_stage(full_toy: Any) -> None:
     evaluate = trainer.evaluate
 
     def ever_worse(*arguments: Any, **options: Any) -> Any:
-        return evaluate(*arguments, **options) | {"ndcg@10": -float(trainer._epochs_run)}
+        return evaluate(*arguments, **options) | {"ndcg@10": -float(trainer.model.stage_epoch)}
 
     trainer.evaluate = ever_worse
     trainer.fit(made.loaders[0], made.loaders[1], verbose=False)

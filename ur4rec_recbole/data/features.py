@@ -12,6 +12,7 @@ RecBole's internal ids). A table is an .npz file without pickle:
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,11 @@ import numpy as np
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.files import replacing
 
+# What numpy, zipfile and json raise for a damaged, foreign or pickled file.
+UNREADABLE = (
+    OSError, ValueError, TypeError, AttributeError, KeyError, EOFError, NotImplementedError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 PROVENANCE_KEYS = ("kind", "encoder", "encoder_version", "source_sha256", "split")
 KINDS = ("item_text", "item_image", "user_profile")
 
@@ -91,7 +97,7 @@ class FeatureTable:
                 arrays = {key: archive[key] for key in archive.files}
             provenance = json.loads(str(arrays["provenance"][()]))
             tokens, vectors = arrays["tokens"].astype(str), arrays["vectors"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise InputError(
                 name,
                 "must be an .npz of tokens, vectors and provenance without pickled objects",
@@ -155,12 +161,13 @@ def _check_shapes(table: FeatureTable) -> None:
         and vectors.shape[1] > 0
         and np.issubdtype(vectors.dtype, np.floating)
         and (lengths is None or lengths.shape == tokens.shape)
+        and (lengths is None or np.issubdtype(lengths.dtype, np.integer))
     )
     if not sound:
         shape = None if lengths is None else lengths.shape
         raise InputError(
             f"{table.name}: arrays",
-            "must be tokens [R], float vectors [R, W] and, for profiles, lengths [R]",
+            "must be tokens [R], float vectors [R, W] and, for profiles, integer lengths [R]",
             f"tokens {tokens.shape}, vectors {vectors.shape} {vectors.dtype}, lengths {shape}",
             "Make the table again with `ur4rec extract`.",
         )
@@ -198,8 +205,9 @@ def _check_finite(table: FeatureTable) -> None:
 
 
 def _check_provenance(table: FeatureTable) -> None:
-    missing = [key for key in PROVENANCE_KEYS if key not in table.provenance]
-    kind = table.provenance.get("kind")
+    given = table.provenance if isinstance(table.provenance, Mapping) else {}
+    missing = [key for key in PROVENANCE_KEYS if key not in given]
+    kind = given.get("kind")
     if missing or kind not in KINDS or (kind == "user_profile") != (table.lengths is not None):
         raise InputError(
             f"{table.name}: provenance",

@@ -80,7 +80,10 @@ class FeatureBank(nn.Module):
         return contexts
 
     def _profile_context(self, users: Tensor, known: Tensor) -> Context:
-        """Give each position one token, its newest snapshot, that only it may look at."""
+        """Open to each position its newest snapshot alone; positions in a row share a token."""
         rows = newest_snapshot(self.profile_keys, self.profile_base, users, known)  # [B, L]
-        own = torch.eye(rows.shape[1], dtype=torch.bool, device=rows.device)
-        return Context(self.profile_vectors[rows], own & (rows > 0).unsqueeze(1))
+        changes = rows.diff(dim=1, prepend=rows[:, :1]) != 0
+        slot = changes.cumsum(1)  # [B, L], which token of its row a position reads
+        distinct = rows.new_zeros(len(rows), int(slot.max()) + 1).scatter(1, slot, rows)  # [B, S]
+        own = slot.unsqueeze(-1) == torch.arange(distinct.shape[1], device=rows.device)
+        return Context(self.profile_vectors[distinct], own & (rows > 0).unsqueeze(-1))

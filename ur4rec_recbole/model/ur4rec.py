@@ -39,8 +39,8 @@ class UR4Rec(SequentialRecommender):
     ----------
     stage
         Decides which parts train and which losses are taken; the last one until `enter` is called.
-    stage_epoch
-        The epoch of the stage, from 1, for what warms up; kept by the trainer.
+    stage_index, stage_epoch
+        Which stage that is and its epoch, from 1; kept by the trainer, saved in checkpoints.
     score
         Index into `SCORES`: which score predictions use. A buffer, so that a checkpoint knows it.
     """
@@ -73,7 +73,8 @@ class UR4Rec(SequentialRecommender):
         self.objective = Objective(config, build.sampler(config, dataset), item_counts(dataset))
         self.apply(self._init_weights)
         self.stage: Stage = read_stages(config)[-1]
-        self.stage_epoch = 1
+        self.stage_index, self.stage_epoch = len(read_stages(config)) - 1, 1
+        self.other_parameter_name = ["stage_index", "stage_epoch"]
         self.register_buffer("score", torch.tensor(SCORES.index(self.stage.score)))
 
     def parts(self) -> dict[str, list[nn.Module]]:

@@ -45,25 +45,24 @@ class Stage:
     patience: int
 
     def __post_init__(self) -> None:
-        for what, given, known in (
-            ("rates", set(self.rates), PARTS),
-            ("losses", set(self.losses), LOSSES),
-            ("score", {self.score}, SCORES),
-        ):
-            if not given or not given <= set(known):
-                raise InputError(
-                    f"stages: {what} of {self.name}",
-                    f"must be among {known}",
-                    sorted(given),
-                    "Correct the entry under `stages:` in the YAML file.",
-                )
-        if self.epochs < 0 or self.patience < 1:
-            raise InputError(
-                f"stages: {self.name}",
-                "needs epochs >= 0 and patience >= 1",
-                f"epochs {self.epochs}, patience {self.patience}",
-                "Correct the entry under `stages:` in the YAML file.",
-            )
+        for key, known in (("rates", PARTS), ("losses", LOSSES)):
+            given = getattr(self, key)
+            if not _is_weighting(given, known):
+                self._refuse(key, f"must map some of {known} to positive numbers", given)
+        if self.score not in SCORES:
+            self._refuse("score", f"must be one of {SCORES}", self.score)
+        for key, least in (("epochs", 0), ("patience", 1)):
+            given = getattr(self, key)
+            if not isinstance(given, int) or given < least:
+                self._refuse(key, f"must be an int, >= {least}", given)
+
+    def _refuse(self, key: str, rule: str, given: object) -> None:
+        raise InputError(
+            f"stages: {key} of {self.name}",
+            rule,
+            repr(given),
+            "Correct the entry under `stages:` in the YAML file.",
+        )
 
     @property
     def trains(self) -> tuple[str, ...]:
@@ -71,14 +70,21 @@ class Stage:
         return tuple(part for part in PARTS if part in self.rates)
 
 
+def _is_weighting(given: Any, known: tuple[str, ...]) -> bool:
+    """Tell whether `given` maps some of the known names to positive numbers, and nothing else."""
+    if not isinstance(given, Mapping) or not given or not set(given) <= set(known):
+        return False
+    return all(isinstance(value, int | float) and value > 0 for value in given.values())
+
+
 def read_stages(config: Any) -> list[Stage]:
     """Read `stages:`, a list of names or of mappings that override a named stage's settings."""
     presets = _presets(config)
     stages = []
     for entry in config["stages"] or []:
-        settings = {"name": entry} if isinstance(entry, str) else dict(entry)
+        settings = dict(entry) if isinstance(entry, dict) else {"name": entry}
         name = settings.pop("name", None)
-        if name not in presets:
+        if not isinstance(name, str) or name not in presets:
             raise InputError(
                 "stages: name", f"must be one of {list(presets)}", repr(name),
                 "Correct the entry under `stages:` in the YAML file.",

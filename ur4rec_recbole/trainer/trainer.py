@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from recbole.trainer import Trainer
 from torch import Tensor
 
@@ -59,10 +60,14 @@ class UR4RecTrainer(Trainer):
         self.stages = read_stages(config)
         self.results: list[StageResult] = []
         self.loss_names: tuple[str, ...] = ()
-        self._epochs_run = 0
+        self.model.stage_index = self.model.stage_epoch = 0
+        self._first = 0  # index of the stage that fit begins with
+        self._resumed = False
+        self._next_epoch = 0  # counted over all stages
         self._best_epoch = 0
         self._best_state: dict[str, Tensor] = {}
         self._handed_on = self._worst()
+        self._metrics: dict[str, float] = {}  # of what was handed on
 
     def fit(
         self,
@@ -74,27 +79,45 @@ class UR4RecTrainer(Trainer):
         callback_fn: Callable[[int, float], None] | None = None,
     ) -> tuple[float, dict[str, float] | None]:
         """Run all stages. Arguments and return value are those of RecBole's `Trainer.fit`."""
-        for stage in self.stages:
+        if valid_data:
+            self._handed_on, self._metrics = super()._valid_epoch(valid_data)
+        for index, stage in enumerate(self.stages[self._first :], start=self._first):
             began = time.perf_counter()
             received = self._snapshot()
-            self._begin(stage)
+            if not self._resumed:
+                self._begin(stage)
+            self._resumed = False
+            self.model.stage_index = index
             super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
             if valid_data:
                 self._hand_on(stage, received, valid_data)
             self._report(stage, time.perf_counter() - began)
             if saved:
-                self._save_checkpoint(self.start_epoch + self._epochs_run - 1, verbose=False)
+                self._save_checkpoint(self._next_epoch - 1, verbose=False)
         if not valid_data:
             return -1, None
         return self._handed_on, self.best_valid_result
 
+    def resume_checkpoint(self, resume_file: str | os.PathLike[str]) -> None:
+        """Load a checkpoint, so that `fit` goes on in the stage and epoch that it was saved in."""
+        # RecBole's checkpoints hold its Config and cannot be read without unpickling.
+        saved = torch.load(resume_file, map_location=self.device, weights_only=False)
+        self._first = saved["other_parameter"]["stage_index"]
+        self._begin(self.stages[self._first])  # the optimizer needs the groups of that stage
+        super().resume_checkpoint(resume_file)
+        self._next_epoch = self.start_epoch
+        left = self.stages[self._first].epochs - self.model.stage_epoch
+        self.epochs = self.start_epoch + max(left, 0)
+        self._resumed = True
+
     def _begin(self, stage: Stage) -> None:
         """Set model, optimizer and RecBole's counters up for a stage."""
-        self.start_epoch += self._epochs_run
+        self.start_epoch = self._next_epoch
         self.epochs = self.start_epoch + stage.epochs
         self.eval_step = min(self.config["eval_step"], max(stage.epochs, 1))
         self.stopping_step = stage.patience
-        self.cur_step = self._epochs_run = self._best_epoch = 0
+        self.cur_step = self._best_epoch = 0
+        self.model.stage_epoch = 0
         # Inside a stage its own best counts: a retriever that does not yet help is still worth
         # handing to the stage that follows.
         self.best_valid_score = self._worst()
@@ -106,6 +129,9 @@ class UR4RecTrainer(Trainer):
             for part, rate in stage.rates.items()
         ]
         self.optimizer = self._build_optimizer(params=groups)
+        if self.learner.lower() in ("adam", "adamw"):
+            for group in self.optimizer.param_groups:
+                group["fused"] = True  # RecBole passes no such option on
 
     def _train_epoch(
         self,
@@ -121,8 +147,8 @@ class UR4RecTrainer(Trainer):
             self.loss_names = tuple(named)
             return tuple(named.values())
 
-        self._epochs_run += 1
-        self.model.stage_epoch = self._epochs_run
+        self.model.stage_epoch += 1
+        self._next_epoch = epoch_idx + 1
         return super()._train_epoch(train_data, epoch_idx, loss_func or losses, show_progress)
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> Any:
@@ -130,21 +156,20 @@ class UR4RecTrainer(Trainer):
         score, result = super()._valid_epoch(valid_data, show_progress)
         if not self._worse(score, self.best_valid_score):
             self._best_state = self._snapshot()
-            self._best_epoch = self._epochs_run
+            self._best_epoch = self.model.stage_epoch
         return score, result
 
     def _hand_on(self, stage: Stage, received: dict[str, Tensor], valid_data: Any) -> None:
         """Load the stage's best weights, or what it received where that validates better."""
-        previous = self.results[-1].metrics if self.results else None
         if self._best_state:
             self.model.load_state_dict(self._best_state)
         else:
             self.best_valid_score, self.best_valid_result = super()._valid_epoch(valid_data)
-        if previous is None or not self._worse(self.best_valid_score, self._handed_on):
-            self._handed_on = self.best_valid_score
+        if not self._worse(self.best_valid_score, self._handed_on):
+            self._handed_on, self._metrics = self.best_valid_score, self.best_valid_result
             return
         self._best_epoch = 0
-        self.best_valid_score, self.best_valid_result = self._handed_on, previous
+        self.best_valid_score, self.best_valid_result = self._handed_on, self._metrics
         frozen = "encoder" not in stage.rates and int(received["score"]) == 0
         if frozen:
             # The sequence score has not changed: predict by it, and keep what the stage learned.
@@ -155,8 +180,9 @@ class UR4RecTrainer(Trainer):
     def _report(self, stage: Stage, seconds: float) -> None:
         """Log one line for a stage that has ended."""
         metrics = dict(self.best_valid_result or {})
+        epochs = self.model.stage_epoch
         result = StageResult(
-            stage.name, self._epochs_run, self._best_epoch, seconds, self._handed_on, metrics
+            stage.name, epochs, self._best_epoch, seconds, self._handed_on, metrics
         )
         self.results.append(result)
         shown = ("hit@5", "hit@10", "hit@20", "ndcg@10")
@@ -174,9 +200,11 @@ class UR4RecTrainer(Trainer):
             return
         target = kwargs.pop("saved_model_file", self.saved_model_file)
         partial = f"{target}.tmp"
-        super()._save_checkpoint(epoch, verbose=verbose, saved_model_file=partial, **kwargs)
+        super()._save_checkpoint(epoch, verbose=False, saved_model_file=partial, **kwargs)
         if Path(partial).exists():  # under DDP only the first rank writes
             os.replace(partial, target)
+            if verbose:
+                self.logger.info(f"Saving current: {target}")
 
     def _generate_train_loss_output(
         self, epoch_idx: int, s_time: float, e_time: float, losses: Any

@@ -1,0 +1,134 @@
+"""UR4RecEnsemble: z-scored score fusion of trained RecBole models, itself one RecBole model.
+
+s_ui = sum_m w_m z_m(s_m,ui), where z_m brings the scores of member m for a row to mean 0 and
+deviation 1 over the candidates. The weights are chosen on validation data alone, by greedy
+selection with replacement (Caruana et al. 2004, section 2.2): members are added one at a time,
+again if that helps, and a member's weight is its share of the additions.
+"""
+
+from typing import Any
+
+import torch
+from recbole.config import Config
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.utils import InputType, get_model
+from torch import Tensor, nn
+
+from ur4rec_recbole.errors import InputError
+
+
+class UR4RecEnsemble(SequentialRecommender):
+    """Weighted sum of the standardised scores of its members.
+
+    Parameters
+    ----------
+    config
+        `members`: checkpoint files of RecBole models on the same data and split. They are
+        unpickled, so name only files that you trust. `member_configs`, where present, is what an
+        earlier construction found in them; the files are then not read, so that a saved ensemble
+        loads without its members' checkpoints.
+    dataset
+        The training part of a `UR4RecDataset`.
+    """
+
+    input_type = InputType.POINTWISE
+    weights: Tensor
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.config = config
+        loaded = [] if config["member_configs"] else _load(config["members"])
+        if loaded:
+            config["member_configs"] = [checkpoint["config"] for checkpoint in loaded]
+        configs = config["member_configs"]
+        if not configs:
+            raise InputError(
+                "members", "must name at least one checkpoint", config["members"],
+                "List the files of trained RecBole models.",
+            )  # fmt: skip
+        for member in configs:
+            _check_same_data(config, member)
+        self.members = nn.ModuleList(get_model(c["model"])(c, dataset) for c in configs)
+        network: Any  # a RecBole model
+        for network, checkpoint in zip(self.members, loaded, strict=False):
+            network.load_state_dict(checkpoint["state_dict"])
+            network.load_other_parameter(checkpoint.get("other_parameter"))
+        self.register_buffer("weights", torch.full((len(configs),), 1 / len(configs)))
+
+    def calculate_loss(self, interaction: Interaction) -> Tensor:
+        """Refuse: members are trained beforehand, and the trainer only chooses weights."""
+        raise NotImplementedError("An ensemble is not trained by gradients.")
+
+    def member_scores(self, interaction: Interaction) -> Tensor:
+        """Return the standardised scores of each member, [M, B, N]; -inf stays -inf."""
+        found = []
+        member: Any  # a RecBole model
+        for member, config in zip(self.members, self.config["member_configs"], strict=True):
+            seen = clip(interaction, config)
+            scores = member.full_sort_predict(seen).view(len(interaction), -1)
+            found.append(standardise(scores))
+        return torch.stack(found)
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """Score all items for each row, [B, N]."""
+        return combine(self.member_scores(interaction), self.weights)
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Score the item of each row, [B]."""
+        items = interaction[self.ITEM_ID].unsqueeze(1)
+        return self.full_sort_predict(interaction).gather(1, items).squeeze(1)
+
+
+def clip(interaction: Interaction, config: Any) -> Interaction:
+    """Return a batch whose lists hold the newest items alone, as many as a member was made for."""
+    wanted, length_field = config["MAX_ITEM_LIST_LENGTH"], config["ITEM_LIST_LENGTH_FIELD"]
+    length = interaction[length_field]
+    place = (length - wanted).clamp(min=0).unsqueeze(1)
+    place = place + torch.arange(wanted, device=length.device)  # [B, wanted]
+    row = torch.arange(len(length), device=length.device).unsqueeze(1)
+    fields = dict(interaction.interaction)
+    for name, values in fields.items():
+        if name.endswith(config["LIST_SUFFIX"]):
+            fields[name] = values[row, place]
+    return Interaction(fields | {length_field: length.clamp(max=wanted)})
+
+
+def standardise(scores: Tensor) -> Tensor:
+    """Bring scores [B, N] to mean 0 and deviation 1 over a row's finite ones, padding left out."""
+    scores = scores.float()
+    used = torch.isfinite(scores)
+    used[:, 0] = False
+    count = used.sum(1, keepdim=True).clamp(min=1)
+    centred = scores - torch.where(used, scores, 0.0).sum(1, keepdim=True) / count
+    variance = torch.where(used, centred, 0.0).square().sum(1, keepdim=True) / count
+    return centred / (variance.sqrt() + 1e-6)
+
+
+def combine(scores: Tensor, weights: Tensor) -> Tensor:
+    """Sum scores [M, B, N] by weights [M]; an item that any weighted member excludes stays out."""
+    used = weights > 0  # 0 times -inf would be NaN
+    return torch.einsum("m,mbn->bn", weights[used], scores[used].clamp(min=-1e6))
+
+
+def _load(files: Any) -> list[dict[str, Any]]:
+    # A RecBole checkpoint holds its Config and cannot be read without unpickling.
+    return [torch.load(name, map_location="cpu", weights_only=False) for name in files or []]
+
+
+def _check_same_data(config: Any, member: Config) -> None:
+    if member["MAX_ITEM_LIST_LENGTH"] > config["MAX_ITEM_LIST_LENGTH"]:
+        raise InputError(
+            "MAX_ITEM_LIST_LENGTH",
+            f"must be at least that of each member, {member['MAX_ITEM_LIST_LENGTH']}",
+            config["MAX_ITEM_LIST_LENGTH"],
+            "Raise it for the ensemble.",
+        )
+    for key in ("dataset", "eval_args", "user_inter_num_interval", "item_inter_num_interval"):
+        if member[key] != config[key]:
+            raise InputError(
+                f"members: {key} of {member['model']}",
+                f"must be that of the ensemble, {config[key]}",
+                member[key],
+                "Train the member on the same data and split.",
+            )
