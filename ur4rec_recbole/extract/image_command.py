@@ -6,12 +6,10 @@ ur4rec extract image --images posters/ --dataset ml-100k --output item_image.npz
 import argparse
 import json
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.extract.decoding import UNUSUAL, DecodeRules
-from ur4rec_recbole.extract.image import ImageRun, Progress, extract_images, find_images
+from ur4rec_recbole.extract.image import ImageRun, extract_images, find_images
 from ur4rec_recbole.extract.image_models import DEFAULT_IMAGE_ENCODER, PRECISIONS, image_model
 from ur4rec_recbole.extract.items import item_tokens
 from ur4rec_recbole.extract.options import (
@@ -20,6 +18,7 @@ from ur4rec_recbole.extract.options import (
     check_output,
     chosen_dataset,
 )
+from ur4rec_recbole.extract.progress import progress_bar
 from ur4rec_recbole.files import replacing
 
 
@@ -56,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     how = ImageRun(
         options.batch_size, options.workers, options.shard_size, options.precision, options.resume
     )
-    with progress_bar(len(files)) as progress:
+    with progress_bar(len(files), "images") as progress:
         table, masked = extract_images(files, model, rules, how, options.output, progress)
     report = f"{options.output}.masked.json"
     with replacing(report) as file:
@@ -68,30 +67,6 @@ def run(options: argparse.Namespace) -> int:
         print(f"  masked, {kind}: {count}, such as {', '.join(names[:5])}")
     print(f"  left out: {len(left_out)} files. All reasons: {report}")
     return 0
-
-
-@contextmanager
-def progress_bar(total: int) -> Iterator[Progress]:
-    """Show done, images a second and the time left on a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        TextColumn("images"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]} images/s"),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("images", total=total, rate="-")
-
-        def advance(count: int) -> None:
-            speed = bar.tasks[task].speed
-            bar.update(task, advance=count, rate=f"{speed:.1f}" if speed else "-")
-
-        yield advance
 
 
 def _at_least(name: str, value: int, least: int) -> None:

@@ -4,8 +4,12 @@ ur4rec extract profile --dataset ml-100k --output user_profile.npz
 """
 
 import argparse
+import os
+from collections.abc import Mapping, Sequence
 
 from ur4rec_recbole.extract.encoders import DEFAULT_ENCODER, text_encoder
+from ur4rec_recbole.extract.items import Item
+from ur4rec_recbole.extract.llm_options import add_llm_options, write_texts
 from ur4rec_recbole.extract.options import (
     add_dataset_options,
     add_encoder_options,
@@ -15,12 +19,14 @@ from ur4rec_recbole.extract.options import (
 )
 from ur4rec_recbole.extract.profile import (
     DEFAULT_LENGTHS,
+    Snapshot,
     extract_profile,
     plan,
     training_histories,
     write_snapshots,
 )
-from ur4rec_recbole.extract.template import template_profile
+from ur4rec_recbole.extract.prompts import PROFILE_TASK, profile_prompt, task_hash
+from ur4rec_recbole.extract.template import History, template_profile
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-last", dest="last", action="store_false",
         help="leave out the snapshot at each user's last training interaction",
     )  # fmt: skip
+    parser.add_argument("--writer", choices=("template", "llm"), default="template")
+    add_llm_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -44,9 +52,11 @@ def run(options: argparse.Namespace) -> int:
     items = chosen_items(options, dataset)
     train = dataset.build()[0]
     planned = plan(training_histories(train), options.lengths, options.last)
-    snapshots = write_snapshots(planned, lambda history: template_profile(history, items))
+    snapshots, writer = _written(options, planned, items)
+    if snapshots is None:
+        return 0
     encoder = text_encoder(options.encoder, options.pretrained, options.batch_size)
-    table = extract_profile(snapshots, encoder, train, "template")
+    table = extract_profile(snapshots, encoder, train, writer)
     table.save(options.output)
     users = len({snapshot.user for snapshot in snapshots})
     print(
@@ -54,3 +64,19 @@ def run(options: argparse.Namespace) -> int:
         f"{table.provenance['split']}."
     )
     return 0
+
+
+def _written(
+    options: argparse.Namespace, planned: Sequence[tuple[str, History]], items: Mapping[str, Item]
+) -> tuple[list[Snapshot] | None, str]:
+    """Write the texts; returns them (None after a dry run) and the writer's name."""
+    if options.writer == "template":
+        return write_snapshots(planned, lambda past: template_profile(past, items)), "template"
+    texts = write_texts(options, [profile_prompt(past, items) for _, past in planned])
+    if texts is None:
+        return None, ""
+    snapshots = [
+        Snapshot(user, len(past), text) for (user, past), text in zip(planned, texts, strict=True)
+    ]
+    model = options.model or os.environ["OPENAI_MODEL"]
+    return snapshots, f"llm {model}, task {task_hash(PROFILE_TASK)}"

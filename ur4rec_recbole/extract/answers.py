@@ -1,0 +1,74 @@
+"""Answers of a language model on disk, so that none is paid for twice.
+
+An SQLite file keyed by a hash of model, prompt and request settings; every answer is committed as
+soon as it has arrived, so that a killed run loses at most those still under way.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.extract.prompts import Prompt
+
+
+class Answer(NamedTuple):
+    """What a model wrote, with the tokens it counted."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class AnswerCache:
+    """Answers by key.
+
+    Parameters
+    ----------
+    path
+        The SQLite file, made where needed.
+    """
+
+    def __init__(self, path: str) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._database = sqlite3.connect(path, timeout=60)
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=FULL")  # kept through a power cut, too
+            with self._database:
+                self._database.execute(
+                    "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, text TEXT NOT NULL, "
+                    "prompt_tokens INTEGER, completion_tokens INTEGER)"
+                )
+        except sqlite3.Error as error:
+            raise InputError(
+                f"cache {Path(path).name!r}", "must be an SQLite file of answers", error,
+                "Name another file with --cache.",
+            ) from error  # fmt: skip
+
+    def get(self, key: str) -> Answer | None:
+        """Return the answer, if there is one."""
+        row = self._database.execute(
+            "SELECT text, prompt_tokens, completion_tokens FROM answers WHERE key = ?", (key,)
+        ).fetchone()
+        return Answer(*row) if row else None
+
+    def put(self, key: str, answer: Answer) -> None:
+        """Keep an answer; on return it is on disk."""
+        with self._database:
+            self._database.execute(
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", (key, *answer)
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+
+def answer_key(model: str, prompt: Prompt, request: Mapping[str, object]) -> str:
+    """Return the hash that tells two requests apart."""
+    words = json.dumps([model, prompt.messages, dict(request)], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(words.encode()).hexdigest()

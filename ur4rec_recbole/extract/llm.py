@@ -1,0 +1,252 @@
+"""The language-model writer: prompts to texts over any OpenAI-compatible endpoint.
+
+Used by `ur4rec extract text --write llm` and `ur4rec extract profile --writer llm`. Requests run at
+once up to a limit, are tried again with backoff, and every answer goes to disk when it arrives.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.extract.answers import Answer, AnswerCache, answer_key
+from ur4rec_recbole.extract.prompts import Prompt
+
+CHARACTERS_A_TOKEN = 4  # a usual figure for English; only the estimate rests on it
+TOKENS_A_MESSAGE = 4
+MOST_FAILURES = 10  # prompts given up before the run stops asking
+
+
+@dataclass(frozen=True)
+class LlmSettings:
+    """Where to ask, and how.
+
+    Parameters
+    ----------
+    model
+        The endpoint's name for it.
+    base_url
+        None takes the openai package's own default.
+    api_key
+        Sent as a bearer token.
+    request
+        Further fields of the request, such as temperature and max_tokens.
+    concurrency
+        Requests under way at once.
+    attempts
+        Times that a prompt is tried.
+    backoff
+        Seconds before the second try; doubles each time, up to a minute, with jitter.
+    timeout
+        Seconds for one request.
+    """
+
+    model: str
+    base_url: str | None
+    api_key: str
+    request: dict[str, Any] = field(default_factory=dict)
+    concurrency: int = 8
+    attempts: int = 6
+    backoff: float = 1.0
+    timeout: float = 60.0
+
+
+class Estimate(NamedTuple):
+    """What a run will ask for: prompts not in the cache yet, and tokens at most."""
+
+    prompts: int
+    cached: int
+    prompt_tokens: int
+    completion_tokens: int
+
+    def cost(self, price_in: float, price_out: float) -> float:
+        """Return the cost at most, with prices a million tokens."""
+        return (self.prompt_tokens * price_in + self.completion_tokens * price_out) / 1e6
+
+
+class Retry(Exception):
+    """A failure that may pass: asked again after a pause of at least `after` seconds."""
+
+    def __init__(self, reason: str, after: float = 0.0) -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+class LlmWriter:
+    """Turns prompts into texts.
+
+    Parameters
+    ----------
+    settings
+        Where and how.
+    cache
+        Answers kept on disk.
+    progress
+        Called with 1 for every answer.
+    """
+
+    def __init__(
+        self,
+        settings: LlmSettings,
+        cache: AnswerCache,
+        progress: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self.settings = settings
+        self.cache = cache
+        self.progress = progress
+
+    def key(self, prompt: Prompt) -> str:
+        """Return the prompt's key in the cache."""
+        return answer_key(self.settings.model, prompt, self.settings.request)
+
+    def estimate(self, prompts: Sequence[Prompt]) -> Estimate:
+        """Count what is still to be asked."""
+        waiting = self._waiting(prompts)
+        characters = sum(
+            len(message["content"]) + TOKENS_A_MESSAGE * CHARACTERS_A_TOKEN
+            for prompt in waiting.values()
+            for message in prompt.messages
+        )
+        request = self.settings.request
+        most = int(request.get("max_tokens") or request.get("max_completion_tokens") or 0)
+        cached = len({self.key(prompt) for prompt in prompts}) - len(waiting)
+        tokens = -(-characters // CHARACTERS_A_TOKEN)
+        return Estimate(len(waiting), cached, tokens, most * len(waiting))
+
+    def write(self, prompts: Sequence[Prompt]) -> list[str]:
+        """Return a text for every prompt ("" where the model refused); raise if any got none."""
+        failures = asyncio.run(self._ask_all(self._waiting(prompts)))
+        answers = [self.cache.get(self.key(prompt)) for prompt in prompts]
+        missing = sum(answer is None for answer in answers)
+        if missing:
+            raise InputError(
+                "the language model",
+                "must answer every prompt",
+                f"no answer to {missing} of {len(prompts)} prompts: {failures[0]}",
+                "Run the command again: the answers so far are kept and will not be asked again.",
+            )
+        return [" ".join(answer.text.split()) for answer in answers if answer is not None]
+
+    def _waiting(self, prompts: Sequence[Prompt]) -> dict[str, Prompt]:
+        """Return prompts without an answer by key, each once."""
+        keyed = {self.key(prompt): prompt for prompt in prompts}
+        return {key: prompt for key, prompt in keyed.items() if self.cache.get(key) is None}
+
+    async def _ask_all(self, waiting: dict[str, Prompt]) -> list[str]:
+        """Ask `concurrency` prompts at a time; return the reasons of those given up."""
+        if not waiting:
+            return []
+        client = _client(self.settings)
+        queue = iter(waiting.items())
+        failures: list[str] = []
+
+        async def worker() -> None:
+            for key, prompt in queue:
+                if len(failures) >= MOST_FAILURES:
+                    return
+                try:
+                    self.cache.put(key, await self._ask(client, key, prompt))
+                    self.progress(1)
+                except Retry as failure:
+                    failures.append(str(failure))
+
+        count = min(self.settings.concurrency, len(waiting))
+        tasks = [asyncio.create_task(worker()) for _ in range(count)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:  # a refusal that will not pass stops the others at once
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await client.close()
+        return failures
+
+    async def _ask(self, client: Any, key: str, prompt: Prompt) -> Answer:
+        """Ask one prompt, again with backoff while the failure may pass."""
+        from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
+
+        attempts = AsyncRetrying(
+            retry=retry_if_exception_type(Retry),
+            stop=stop_after_attempt(self.settings.attempts),
+            wait=self._pause,
+            reraise=True,
+        )
+        return await attempts(_request, client, self.settings, key, prompt)
+
+    def _pause(self, state: Any) -> float:
+        """Wait twice as long each time, with jitter, and never less than the server asks."""
+        from tenacity import wait_random_exponential
+
+        usual = wait_random_exponential(multiplier=self.settings.backoff, max=60)(state)
+        failure = state.outcome.exception()
+        return max(usual, min(getattr(failure, "after", 0.0), 300.0))
+
+
+def _client(settings: LlmSettings) -> Any:
+    try:
+        import openai
+    except ImportError as error:
+        raise InputError(
+            "openai", "must be installed for the language-model writer", error,
+            "Run `pip install ur4rec_recbole[llm]`.",
+        ) from error  # fmt: skip
+    return openai.AsyncOpenAI(
+        base_url=settings.base_url,
+        api_key=settings.api_key,
+        timeout=settings.timeout,
+        max_retries=0,  # ours are counted, spaced and told
+    )
+
+
+async def _request(client: Any, settings: LlmSettings, key: str, prompt: Prompt) -> Answer:
+    """Send one request; raise `Retry` for what may pass and `InputError` for what will not."""
+    import openai
+
+    try:
+        reply = await client.chat.completions.create(
+            model=settings.model,
+            messages=prompt.messages,
+            # A server that honours it does not bill an answer again that a killed run never saw.
+            extra_headers={"Idempotency-Key": key},
+            **settings.request,
+        )
+    except openai.APIStatusError as error:
+        quota = getattr(error, "code", None) == "insufficient_quota"
+        if not quota and error.status_code in (408, 409, 425, 429, *range(500, 600)):
+            raise Retry(f"status {error.status_code}", _retry_after(error)) from error
+        raise InputError(
+            "the language model's endpoint", "must accept the request",
+            f"status {error.status_code}: {str(error)[:300]}",
+            "Check OPENAI_BASE_URL, OPENAI_MODEL, OPENAI_API_KEY and --request.",
+        ) from error  # fmt: skip
+    except (openai.APIError, ValueError) as error:  # time-out, cut connection, malformed JSON
+        raise Retry(f"{type(error).__name__}: {error}") from error
+    return _answer(reply)
+
+
+def _answer(reply: Any) -> Answer:
+    """Take the text out of a reply that may have any shape."""
+    try:
+        choice = reply.choices[0]
+        text = choice.message.content
+        refused = choice.finish_reason == "content_filter"
+        usage = reply.usage
+    except (AttributeError, IndexError, TypeError) as error:
+        raise Retry(f"a reply without a text: {str(reply)[:200]}") from error
+    if not isinstance(text, str) or not text.strip():
+        if not refused:
+            raise Retry("a reply with an empty text")
+        text = ""  # refused for good, and paid: kept, so that it is not asked again
+    return Answer(
+        text,
+        int(getattr(usage, "prompt_tokens", 0) or 0),
+        int(getattr(usage, "completion_tokens", 0) or 0),
+    )
+
+
+def _retry_after(error: Any) -> float:
+    try:
+        return max(0.0, float(error.response.headers.get("retry-after", 0)))
+    except (TypeError, ValueError):  # a date, which the backoff stands for
+        return 0.0
