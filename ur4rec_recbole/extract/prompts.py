@@ -24,7 +24,7 @@ ITEM_TASK = (
 PROFILE_TASK = (
     "You write user profiles for a recommender system. " + RULE + " The data are one user's "
     "interactions, oldest first. Describe the user's taste in three sentences of plain text: "
-    "lasting preferences, recent interests, and what to avoid. Name no item that is not in the data."
+    "lasting preferences, recent interests, what to avoid. Name no item that is not in the data."
 )
 RECENT = 40  # items that a profile prompt lists; a summary stands for the older ones
 
