@@ -30,7 +30,7 @@ from ur4rec_recbole.files import replacing
 
 SIGNALS = ("text", "image", "profile", "order")
 SIDE = 8  # images are SIDE x SIDE pixels
-NOISE = 0.3  # of text and profile vectors, whose class is a unit vector
+NOISE = 0.1  # of text and profile vectors, whose class is a unit vector
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Planted:
 
     signal: str
     n_users: int = 400
-    n_items: int = 400
-    n_classes: int = 8
+    n_items: int = 2000
+    n_classes: int = 100
     length: int = 12
     seed: int = 0
 
@@ -127,14 +127,15 @@ def write(planted: Planted, folder: Path, images: bool = False) -> Path:
         lines += [f"u{user}\ti{item}\t{step}" for step, item in enumerate(history)]
     with replacing(target / "planted.inter") as file:
         file.write(("\n".join(lines) + "\n").encode())
-    tokens = np.array([f"i{item}" for item in range(planted.n_items)])
-    text = _noisy_classes(world.text_class, planted.n_classes, generator)
+    used = np.unique(world.items)  # an item that nobody has had is not in the data set
+    tokens = np.array([f"i{item}" for item in used])
+    text = _noisy_classes(world.text_class[used], planted.n_classes, generator)
     FeatureTable(tokens, text, _provenance("item_text")).save(target / "item_text.npz")
-    pixels = _draw_images(world.image_class, planted.n_classes, generator)
+    pixels = _draw_images(world.image_class[used], planted.n_classes, generator)
     flat = pixels.reshape(len(pixels), -1).astype(np.float32) / 255
     FeatureTable(tokens, flat, _provenance("item_image")).save(target / "item_image.npz")
     if images:
-        _write_images(pixels, target / "images")
+        _write_images(pixels, tokens, target / "images")
     _profile_table(planted, world, folder, generator).save(target / "user_profile.npz")
     return target
 
@@ -154,11 +155,11 @@ def _draw_images(classes: np.ndarray, n_classes: int, generator: np.random.Gener
     return np.clip(patterns[classes] + noise, 0, 255).astype(np.uint8)
 
 
-def _write_images(pixels: np.ndarray, folder: Path) -> None:
+def _write_images(pixels: np.ndarray, tokens: np.ndarray, folder: Path) -> None:
     from PIL import Image
 
-    for item, image in enumerate(pixels):
-        with replacing(folder / f"i{item}.png") as file:
+    for token, image in zip(tokens, pixels, strict=True):
+        with replacing(folder / f"{token}.png") as file:
             Image.fromarray(image).save(file, format="PNG")
 
 
