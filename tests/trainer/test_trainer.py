@@ -260,7 +260,9 @@ def test_patience_ends_a_stage(full_toy: Any) -> None:
     evaluate = trainer.evaluate
 
     def ever_worse(*arguments: Any, **options: Any) -> Any:
-        return evaluate(*arguments, **options) | {"ndcg@10": -float(trainer.model.stage_epoch or 99)}
+        return evaluate(*arguments, **options) | {
+            "ndcg@10": -float(trainer.model.stage_epoch or 99)
+        }
 
     trainer.evaluate = ever_worse
     trainer.fit(made.loaders[0], made.loaders[1], verbose=False)
