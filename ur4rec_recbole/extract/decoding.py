@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 # Of all that PIL reads, only these: some of the others run external programs.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 UNUSUAL = ("greyscale", "cmyk", "animated")
 MAX_BYTES = 256 * 2**20
 
