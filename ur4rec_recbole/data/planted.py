@@ -30,7 +30,8 @@ from ur4rec_recbole.files import replacing
 
 SIGNALS = ("text", "image", "profile", "order")
 SIDE = 8  # images are SIDE x SIDE pixels
-NOISE = 0.1  # of text and profile vectors, whose class is a unit vector
+WIDTH = 32  # of text and profile vectors
+NOISE = 0.3  # their deviation from their class's own vector, whose elements have deviation 1
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,8 @@ def write(planted: Planted, folder: Path, images: bool = False) -> Path:
 def _noisy_classes(
     classes: np.ndarray, n_classes: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Return a unit vector a class with noise, [len(classes), n_classes]."""
-    vectors = np.eye(n_classes)[classes]
+    """Return the class's own random vector with noise, [len(classes), WIDTH]."""
+    vectors = generator.normal(size=(n_classes, WIDTH))[classes]
     return (vectors + NOISE * generator.normal(size=vectors.shape)).astype(np.float32)
 
 
