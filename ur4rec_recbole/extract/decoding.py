@@ -117,11 +117,13 @@ def _open(data: bytes) -> Any:
     """Read the header with PIL's own pixel limit lifted: the rules decide, before any decoding."""
     import io
 
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise Masked(f"broken: not one of {', '.join(FORMATS)}") from None
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 

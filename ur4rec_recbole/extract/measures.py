@@ -63,7 +63,7 @@ class Agreement:
 
     @property
     def best_lag(self) -> int:
-        """The shift that agrees best, 0 if the rows as they stand do."""
+        """The shift of the tokens (as np.roll) that agrees best, 0 if they fit as they stand."""
         lag = max(self.lags, key=lambda shift: self.lags[shift])
         return lag if self.lags[lag] > self.own else 0
 

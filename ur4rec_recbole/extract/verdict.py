@@ -24,7 +24,9 @@ def judge(numbers: dict[str, Any]) -> dict[str, Any]:
     if numbers["mean_cosine"] > 0.99:
         wrong.append("all vectors point the same way")
     if numbers["best_lag"] and numbers["z"] < SURE_Z:
-        wrong.append(f"rows agree best when shifted by {numbers['best_lag']}")
+        wrong.append(
+            f"the tokens fit best when moved by {numbers['best_lag']} rows (as numpy.roll moves them)"
+        )
     return {"ids_right": bool(right), "useful": not wrong, "objections": wrong}
 
 
