@@ -24,9 +24,8 @@ def judge(numbers: dict[str, Any]) -> dict[str, Any]:
     if numbers["mean_cosine"] > 0.99:
         wrong.append("all vectors point the same way")
     if numbers["best_lag"] and numbers["z"] < SURE_Z:
-        wrong.append(
-            f"the tokens fit best when moved by {numbers['best_lag']} rows (as numpy.roll moves them)"
-        )
+        lag = numbers["best_lag"]
+        wrong.append(f"the tokens fit best when moved by {lag} rows (numpy.roll)")
     return {"ids_right": bool(right), "useful": not wrong, "objections": wrong}
 
 
