@@ -108,6 +108,11 @@ def test_a_fitting_value_is_taken(key: str, value: Any) -> None:
     assert make(**{key: value})[key] == value
 
 
+def test_a_single_metric_and_cut_off_are_taken_as_recbole_takes_them() -> None:
+    made = make(metrics="NDCG", topk=10)
+    assert (made["metrics"], made["topk"]) == (["NDCG"], [10])
+
+
 def test_a_missing_key_is_refused() -> None:
     values = configuration.defaults()
     del values["n_layers"]
@@ -145,6 +150,7 @@ def test_a_printed_configuration_shows_the_keys_of_the_model() -> None:
         ({"retrieval_temperature": 0.0}, "retrieval_temperature"),
         ({"fusion_scale": 0.0}, "fusion_scale"),
         ({"n_sub_experts": 0}, "n_sub_experts"),
+        ({"learning_rate": float("inf")}, "learning_rate"),
         ({"hidden_dropout_prob": 1.5}, "hidden_dropout_prob"),
         ({"router_temperature": 0}, "router_temperature"),
         ({"learning_rate": 0.0}, "learning_rate"),

@@ -114,6 +114,7 @@ def argv(monkeypatch: pytest.MonkeyPatch) -> Any:
         ("--train_neg_sample_args={'distribution':'uniform','sample_num':3}", "num_negatives"),
         ("--item_text_table=nowhere.npz", "nowhere.npz must be a feature table file"),
         ("--fusion=sum", "fusion"),
+        ("--config_files=nowhere.yaml", "config_files: nowhere.yaml must be a file"),
         ("--stages=['pretrain']", "stages: name must be one of"),
     ],
 )

@@ -5,6 +5,7 @@ behind each.
 """
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -59,6 +60,8 @@ class Rule(NamedTuple):
         if self.bound.startswith("one of "):
             return value in self.bound.removeprefix("one of ").split("|")
         number: Any = value
+        if not math.isfinite(number):
+            return False
         if " to " in self.bound:
             low, high = map(float, self.bound.split(" to "))
             return low <= number <= high

@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from logging import getLogger
+from pathlib import Path
 from typing import Any
 
 from recbole.config import Config
@@ -39,7 +40,13 @@ def run(
         `best_valid_score`, `model_file`, and for a split with one target a user the `valid` and
         `test` metrics by protocol; for any other split RecBole's `test_result`.
     """
-    config = Config(model, dataset, list(config_file_list or []) or None, config_dict)
+    files = list(config_file_list or [])
+    for file in files:
+        if not Path(file).is_file():
+            raise InputError(
+                f"config_files: {file}", "must be a file", "none of that name", "Check the path."
+            )
+    config = Config(model, dataset, files or None, config_dict)
     if config["model"] in CLASSES:
         check_known(config.cmd_config_dict, config.internal_config_dict, config["model"])
     init_seed(config["seed"], config["reproducibility"])
