@@ -21,6 +21,7 @@ SETTINGS: dict[str, Any] = {
     "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
     "MAX_ITEM_LIST_LENGTH": 12,
     "hidden_size": 32,
+    "initializer_range": 0.1,
     "inner_size": 64,
     "n_layers": 1,
     "hidden_dropout_prob": 0.2,

@@ -30,7 +30,7 @@ from ur4rec_recbole.files import replacing
 
 SIGNALS = ("text", "image", "profile", "order")
 SIDE = 8  # images are SIDE x SIDE pixels
-WIDTH = 32  # of text and profile vectors
+WIDTH = 64  # of text and profile vectors
 NOISE = 0.3  # their deviation from their class's own vector, whose elements have deviation 1
 
 
