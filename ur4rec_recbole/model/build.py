@@ -17,29 +17,29 @@ from ur4rec_recbole.model.items import ItemEmbedding, ItemTower
 def encoder(config: Any) -> SequenceEncoder:
     """Build the sequence encoder."""
     block = BlockConfig(
-        hidden_size=config["hidden_size"],
         n_heads=config["n_heads"],
         inner_size=config["inner_size"],
         hidden_dropout=config["hidden_dropout_prob"],
         attn_dropout=config["attn_dropout_prob"],
-        hidden_act=config["hidden_act"],
-        layer_norm_eps=config["layer_norm_eps"],
-        norm_first=config["norm_first"],
+        **_shared(config),
     )
     return SequenceEncoder(config["n_layers"], config["MAX_ITEM_LIST_LENGTH"], block)
+
+
+def _shared(config: Any) -> dict[str, Any]:
+    """Return what blocks of the encoder and of the experts have in common."""
+    keys = ("hidden_size", "hidden_act", "layer_norm_eps", "norm_first")
+    return {key: config[key] for key in keys}
 
 
 def experts(config: Any, widths: dict[str, int]) -> HierarchicalMoE:
     """Build the mixture of experts; `n_sub_experts: 1` is the flat one."""
     block = BlockConfig(
-        hidden_size=config["hidden_size"],
         n_heads=config["expert_heads"],
         inner_size=config["expert_inner_size"],
         hidden_dropout=config["expert_dropout_prob"],
         attn_dropout=config["expert_dropout_prob"],
-        hidden_act=config["hidden_act"],
-        layer_norm_eps=config["layer_norm_eps"],
-        norm_first=config["norm_first"],
+        **_shared(config),
     )
     soft = {"temperature": config["router_temperature"], "noise": config["router_noise"]}
     sub_router = RouterConfig(top_k=config["router_top_k"], **soft)
