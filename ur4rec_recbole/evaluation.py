@@ -21,7 +21,7 @@ from recbole.evaluator import Evaluator
 from recbole.evaluator.collector import DataStruct
 from torch import Tensor
 
-from ur4rec_recbole.data.dataset import HISTORY_END, HISTORY_START, UR4RecDataset
+from ur4rec_recbole.data.dataset import HISTORY_END, HISTORY_START, UR4RecDataset, spans
 from ur4rec_recbole.errors import InputError
 
 PROTOCOLS = ("full", "full_masked", "uniform_99")
@@ -136,13 +136,9 @@ def _batches(part: UR4RecDataset, size: int) -> Iterator[tuple[np.ndarray, Inter
 
 def _history(part: UR4RecDataset, interaction: Interaction) -> tuple[Tensor, Tensor]:
     """Return index pairs (row, item) of all interactions before each row's target."""
-    items = part.interactions[part.iid_field]
-    spans = zip(interaction[HISTORY_START].tolist(), interaction[HISTORY_END].tolist(), strict=True)
-    seen = [items[start:end] for start, end in spans]
-    row = torch.repeat_interleave(
-        torch.arange(len(seen)), torch.tensor([len(past) for past in seen])
-    )
-    return row, torch.cat(seen)
+    start = interaction[HISTORY_START]
+    row, place = spans(start, interaction[HISTORY_END] - start)
+    return row, part.interactions[part.iid_field][place]
 
 
 def rank(scores: Tensor, targets: Tensor, candidates: Tensor | None = None) -> np.ndarray:

@@ -67,7 +67,9 @@ def run(
         result["test_result"] = dict(trainer.evaluate(test_data, load_best_model=False))
         logger.info(f"test result: {result['test_result']}")
         return result
-    _, *parts = UR4RecDataset(config).build()
+    parts = [valid_data._dataset, test_data._dataset]
+    if not isinstance(train_data._dataset, UR4RecDataset):
+        _, *parts = UR4RecDataset(config).build()
     for name, part in zip(("valid", "test"), parts, strict=True):
         result[name] = evaluation.evaluate(network, part, config)
     logger.info(

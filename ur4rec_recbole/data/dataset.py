@@ -141,7 +141,7 @@ class UR4RecDataset(SequentialDataset):
         if not self.predicts_all_positions:
             return np.sort(ends)
         length = self.inter_feat[self.item_list_length_field].numpy()
-        return _spans(ends - length + 1, length)
+        return _sorted_spans(ends - length + 1, length)
 
     def seen_rows(self) -> np.ndarray:
         """Return the indices into `interactions` up to each user's last target, ascending.
@@ -153,7 +153,7 @@ class UR4RecDataset(SequentialDataset):
         users, where = np.unique(starts, return_inverse=True)
         last = np.zeros(len(users), dtype=np.int64)
         np.maximum.at(last, where, ends)
-        return _spans(users, last - users + 1)
+        return _sorted_spans(users, last - users + 1)
 
     def counter(self, field: str) -> Counter:
         """Count `field` over the predicted interactions, as RecBole's one row a target would."""
@@ -172,13 +172,23 @@ class UR4RecDataset(SequentialDataset):
         return self._create_sparse_matrix(chosen, self.uid_field, self.iid_field, form, value_field)
 
 
+def training_interactions(train: Dataset) -> Interaction:
+    """Return all that may be learned from, each user's first interaction included.
+
+    For a data set of another class these are its rows.
+    """
+    if not isinstance(train, UR4RecDataset):
+        return train.inter_feat
+    return train.interactions[torch.from_numpy(train.seen_rows())]
+
+
 def training_fingerprint(train: UR4RecDataset) -> str:
     """Return the SHA-256 of the training interactions as tokens, users in token order.
 
     Two data sets share it exactly when they agree on what may be learned from, whatever RecBole's
     internal ids are. User-profile tables carry it.
     """
-    rows = train.interactions[torch.from_numpy(train.seen_rows())]
+    rows = training_interactions(train)
     users = train.id2token(train.uid_field, rows[train.uid_field].numpy())
     items = train.id2token(train.iid_field, rows[train.iid_field].numpy())
     order = np.argsort(users, kind="stable")
@@ -188,8 +198,20 @@ def training_fingerprint(train: UR4RecDataset) -> str:
     return digest.hexdigest()
 
 
-def _spans(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Concatenate range(start, start + length) for all pairs, sorted."""
-    offsets = np.cumsum(lengths) - lengths
-    within = np.arange(int(lengths.sum())) - np.repeat(offsets, lengths)
-    return np.sort(np.repeat(starts, lengths) + within)
+def spans(starts: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Write out range(start, start + length) for each of R pairs.
+
+    Returns
+    -------
+    row
+        [sum of lengths] which pair, ascending.
+    place
+        [sum of lengths] the numbers of the ranges.
+    """
+    row = torch.repeat_interleave(torch.arange(len(starts), device=starts.device), lengths)
+    offset = torch.arange(len(row), device=starts.device) - (lengths.cumsum(0) - lengths)[row]
+    return row, starts[row] + offset
+
+
+def _sorted_spans(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    return np.sort(spans(torch.from_numpy(starts), torch.from_numpy(lengths))[1].numpy())

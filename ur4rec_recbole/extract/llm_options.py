@@ -59,9 +59,14 @@ def write_texts(options: argparse.Namespace, prompts: Sequence[Prompt]) -> list[
         cache.close()
 
 
+def chosen_model(options: argparse.Namespace) -> str | None:
+    """Return the language model's name: the option's, else the environment's."""
+    return options.model or os.environ.get("OPENAI_MODEL")
+
+
 def llm_settings(options: argparse.Namespace) -> LlmSettings:
     """Read the settings from options and environment."""
-    model = options.model or os.environ.get("OPENAI_MODEL")
+    model = chosen_model(options)
     key = os.environ.get("OPENAI_API_KEY")
     if not model or not (key or options.dry_run is not None):
         raise InputError(

@@ -8,9 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from ur4rec_recbole.data.dataset import UR4RecDataset, training_fingerprint
+from ur4rec_recbole.data.dataset import (
+    UR4RecDataset,
+    training_fingerprint,
+    training_interactions,
+)
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.extract.encoders import TextEncoder, text_hash
@@ -29,7 +32,7 @@ class Snapshot(NamedTuple):
 
 def training_histories(train: UR4RecDataset) -> dict[str, History]:
     """Return the training interactions of every user, oldest first, with ratings if loaded."""
-    rows = train.interactions[torch.from_numpy(train.seen_rows())]
+    rows = training_interactions(train)
     users = train.id2token(train.uid_field, rows[train.uid_field].numpy())
     items = train.id2token(train.iid_field, rows[train.iid_field].numpy())
     rating = train.config["RATING_FIELD"]

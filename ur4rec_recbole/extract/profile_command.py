@@ -4,12 +4,11 @@ ur4rec extract profile --dataset ml-100k --output user_profile.npz
 """
 
 import argparse
-import os
 from collections.abc import Mapping, Sequence
 
 from ur4rec_recbole.extract.encoders import DEFAULT_ENCODER, text_encoder
 from ur4rec_recbole.extract.items import Item
-from ur4rec_recbole.extract.llm_options import add_llm_options, write_texts
+from ur4rec_recbole.extract.llm_options import add_llm_options, chosen_model, write_texts
 from ur4rec_recbole.extract.options import (
     add_dataset_options,
     add_encoder_options,
@@ -78,5 +77,4 @@ def _written(
     snapshots = [
         Snapshot(user, len(past), text) for (user, past), text in zip(planned, texts, strict=True)
     ]
-    model = options.model or os.environ["OPENAI_MODEL"]
-    return snapshots, f"llm {model}, task {task_hash(PROFILE_TASK)}"
+    return snapshots, f"llm {chosen_model(options)}, task {task_hash(PROFILE_TASK)}"

@@ -5,13 +5,12 @@ ur4rec extract text --dataset ml-100k --texts item_descriptions.json --output it
 """
 
 import argparse
-import os
 
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.extract.encoders import DEFAULT_ENCODER, text_encoder
 from ur4rec_recbole.extract.items import item_tokens
-from ur4rec_recbole.extract.llm_options import add_llm_options, write_texts
+from ur4rec_recbole.extract.llm_options import add_llm_options, chosen_model, write_texts
 from ur4rec_recbole.extract.options import (
     add_dataset_options,
     add_encoder_options,
@@ -77,5 +76,6 @@ def _texts(
     texts = write_texts(options, [item_prompt(item) for item in items.values()])
     if texts is None:
         return None
-    model = options.model or os.environ["OPENAI_MODEL"]
-    return dict(zip(items, texts, strict=True)), f"llm {model}, task {task_hash(ITEM_TASK)}"
+    return dict(
+        zip(items, texts, strict=True)
+    ), f"llm {chosen_model(options)}, task {task_hash(ITEM_TASK)}"

@@ -6,6 +6,7 @@ from recbole.data.interaction import Interaction
 from recbole.sampler import RepeatableSampler
 from torch import nn
 
+from ur4rec_recbole.data.dataset import training_interactions
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.model.attention import BlockConfig
 from ur4rec_recbole.model.encoder import SequenceEncoder
@@ -92,9 +93,7 @@ def fusion(config: Any) -> nn.Module:
 
 def sampler(config: Any, dataset: Any) -> RepeatableSampler:
     """Build RecBole's sampler over the training interactions, for shared negatives [K]."""
-    view = dataset.copy(dataset.inter_feat)
-    if hasattr(dataset, "seen_rows"):
-        items = dataset.interactions[dataset.iid_field][dataset.seen_rows()]
-        view = dataset.copy(Interaction({dataset.iid_field: items}))
-        view.interactions = view.inter_feat
+    items = training_interactions(dataset)[dataset.iid_field]
+    view = dataset.copy(Interaction({dataset.iid_field: items}))
+    view.interactions = view.inter_feat  # lets go of the other fields
     return RepeatableSampler(["train"], view, config["negative_distribution"])

@@ -6,6 +6,7 @@ import torch
 from recbole.sampler import RepeatableSampler
 from torch import Tensor, nn
 
+from ur4rec_recbole.data.dataset import training_interactions
 from ur4rec_recbole.model import losses, negatives
 
 
@@ -76,7 +77,5 @@ class Objective(nn.Module):
 
 def item_counts(dataset: Any) -> Tensor:
     """Count each item's training interactions, [N]."""
-    rows = dataset.inter_feat
-    if hasattr(dataset, "seen_rows"):
-        rows = dataset.interactions[torch.from_numpy(dataset.seen_rows())]
-    return torch.bincount(rows[dataset.iid_field], minlength=dataset.item_num)
+    items = training_interactions(dataset)[dataset.iid_field]
+    return torch.bincount(items, minlength=dataset.item_num)

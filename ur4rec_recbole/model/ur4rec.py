@@ -14,7 +14,7 @@ from recbole.utils import InputType
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ur4rec_recbole.data.dataset import HISTORY_END, HISTORY_START, UR4RecDataset
+from ur4rec_recbole.data.dataset import HISTORY_END, HISTORY_START, UR4RecDataset, spans
 from ur4rec_recbole.data.modalities import load_modalities
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.model import build, losses
@@ -72,8 +72,9 @@ class UR4Rec(SequentialRecommender):
         self.fusion = build.fusion(config)
         self.objective = Objective(config, build.sampler(config, dataset), item_counts(dataset))
         self.apply(self._init_weights)
-        self.stage: Stage = read_stages(config)[-1]
-        self.stage_index, self.stage_epoch = len(read_stages(config)) - 1, 1
+        stages = read_stages(config)
+        self.stage: Stage = stages[-1]
+        self.stage_index, self.stage_epoch = len(stages) - 1, 1
         self.other_parameter_name = ["stage_index", "stage_epoch"]
         self.register_buffer("score", torch.tensor(SCORES.index(self.stage.score)))
 
@@ -187,9 +188,8 @@ class UR4Rec(SequentialRecommender):
             return empty, empty
         start = interaction[HISTORY_START]
         length = interaction[HISTORY_END] - start - interaction[self.ITEM_SEQ_LEN]
-        row = torch.repeat_interleave(torch.arange(len(start), device=start.device), length)
-        offset = torch.arange(len(row), device=start.device) - (length.cumsum(0) - length)[row]
-        return row, self.past_items[start[row] + offset]
+        row, place = spans(start, length)
+        return row, self.past_items[place]
 
     def calculate_loss(self, interaction: Interaction) -> tuple[Tensor, ...]:
         """Return the weighted losses of the running stage, in the order of `named_losses`."""
