@@ -14,7 +14,7 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_logger, init_seed
 
-from ur4rec_recbole import evaluation
+from ur4rec_recbole import evaluation, members
 from ur4rec_recbole.config import check_known
 from ur4rec_recbole.data.dataset import UR4RecDataset, sort_exactly
 from ur4rec_recbole.errors import InputError
@@ -56,6 +56,8 @@ def run(
     data = sort_exactly(create_dataset(config))
     logger.info(data)
     train_data, valid_data, test_data = data_preparation(config, data)
+    if config["model"] == "UR4RecEnsemble":
+        config["members"] = members.prepare(config)
     init_seed(config["seed"], config["reproducibility"])
     network = get_model(config["model"])(config, train_data._dataset).to(config["device"])
     logger.info(network)
