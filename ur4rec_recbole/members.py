@@ -22,7 +22,8 @@ from recbole.utils import get_model, get_trainer, init_seed
 from ur4rec_recbole.data.dataset import sort_exactly
 from ur4rec_recbole.errors import InputError
 
-INHERITED = ("dataset", "data_path", "eval_args", "checkpoint_dir", "gpu_id", "use_gpu", "state")
+# What a recipe has of the ensemble's own configuration, where that sets it, unless it says other.
+INHERITED = ("eval_args", "load_col", "checkpoint_dir", "gpu_id", "use_gpu", "state")
 
 
 def prepare(config: Config) -> list[str]:
@@ -53,10 +54,12 @@ def prepare(config: Config) -> list[str]:
 
 def _trained(ensemble: Config, recipe: dict[str, Any]) -> str:
     """Return the checkpoint of one recipe."""
-    recipe = {key: ensemble[key] for key in INHERITED if ensemble[key] is not None} | recipe
+    given = ensemble.external_config_dict
+    recipe = {key: given[key] for key in INHERITED if key in given} | recipe
+    recipe["data_path"] = str(Path(ensemble["data_path"]).parent)  # RecBole appends the name
     files = recipe.pop("config_files", [])
     with _no_arguments():
-        config = Config(recipe.pop("model"), recipe.pop("dataset"), files or None, recipe)
+        config = Config(recipe.pop("model"), ensemble["dataset"], files or None, recipe)
     target = Path(config["checkpoint_dir"]) / "members" / f"{_name(config)}.pth"
     if target.exists():
         getLogger().info(f"member {target} exists")
