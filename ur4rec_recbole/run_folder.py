@@ -92,7 +92,7 @@ class RunFolder:
         }
         run = cls(folder, about)
         try:
-            run._write_json("run.json", about)
+            run.write_json("run.json", about)
         except OSError as error:
             raise InputError(
                 f"run_folder {folder}", "must be a folder that can be written to", error,
@@ -126,7 +126,13 @@ class RunFolder:
     def mark(self, status: str) -> None:
         """Set the status: running, done or failed."""
         self.about["status"] = status
-        self._write_json("run.json", self.about)
+        self.write_json("run.json", self.about)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what was set by the user, to run the same again."""
+        given = self.about["config"].items()
+        own = {"default", "recbole"}
+        return {key: each["value"] for key, each in given if each["origin"] not in own}
 
     def add_epoch(self, row: Mapping[str, Any]) -> None:
         """Add one epoch's line; columns may differ from those of earlier epochs."""
@@ -144,11 +150,11 @@ class RunFolder:
 
     def write_stages(self, stages: Sequence[Mapping[str, Any]]) -> None:
         """Write what each stage so far has come to."""
-        self._write_json("stages.json", list(stages))
+        self.write_json("stages.json", list(stages))
 
     def write_routing(self, routing: Mapping[str, Any]) -> None:
         """Write what the routers chose."""
-        self._write_json("routing.json", routing)
+        self.write_json("routing.json", routing)
 
     def write_result(self, metrics: Mapping[str, Any], ranks: Mapping[str, np.ndarray]) -> None:
         """Write final metrics and ranks.
@@ -162,7 +168,7 @@ class RunFolder:
         """
         with replacing(self.path / "ranks.npz") as file:
             np.savez_compressed(file, **dict(ranks))
-        self._write_json("metrics.json", metrics)
+        self.write_json("metrics.json", metrics)
 
     def epochs(self) -> list[dict[str, Any]]:
         """Read epochs.csv: numbers as numbers, empty cells left out, a half last line dropped."""
@@ -214,7 +220,8 @@ class RunFolder:
     def _write_findings(self, rows: list[dict[str, Any]]) -> None:
         self._write("findings.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
-    def _write_json(self, name: str, value: Any) -> None:
+    def write_json(self, name: str, value: Any) -> None:
+        """Write one of the .json files."""
         self._write(name, json.dumps(value, indent=1) + "\n")
 
     def _write(self, name: str, text: str) -> None:
@@ -237,6 +244,7 @@ def resolved(config: Any, files: Sequence[str] = ()) -> dict[str, dict[str, Any]
         origin = named.get(key, "default" if key in own else "recbole")
         origin = "code" if key in config.variable_config_dict else origin
         origin = "command line" if key in config.cmd_config_dict else origin
+        value = config.external_config_dict.get(key, value)  # as it was given, if it was
         found[key] = {"value": _plain(value), "origin": origin}
     return found
 
