@@ -12,7 +12,7 @@ from typing import Any
 from ur4rec_recbole.trainer.findings import Finding
 
 FIRST_EPOCHS = 3
-FLAT = 0.01  # of HR@10, relative: less than this is no movement
+FLAT = 0.01  # of HR@10 and of the validation score, relative: less is no movement
 NOT_FALLING = 0.001  # of the loss, relative
 RISING = 0.1  # of the loss over its least, relative
 BURST = 0.2  # rise of the loss within the first epoch, relative
@@ -114,11 +114,15 @@ def loss_rising(seen: StageHistory) -> Finding | None:
 
 
 def flat_validation(seen: StageHistory) -> Finding | None:
-    """HR@10 of a newly trained part does not move in its first epochs."""
-    hits = [row.get("hit@10", row["valid_score"]) for row in seen.validated]
+    """Neither HR@10 nor the validation score of a newly trained part moves in its first epochs."""
+    rows = seen.validated
+    hits = [row.get("hit@10", row["valid_score"]) for row in rows]
     if not seen.fresh or len(hits) != FIRST_EPOCHS:
         return None
-    if max(hits) - min(hits) > FLAT * max(map(abs, hits)):
+    if any(
+        max(values) - min(values) > FLAT * max(map(abs, values))
+        for values in (hits, [row["valid_score"] for row in rows])
+    ):
         return None
     return Finding(
         "flat_validation",
