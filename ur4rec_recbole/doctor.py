@@ -22,14 +22,14 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
 from torch.utils.flop_counter import FlopCounterMode
 
-from ur4rec_recbole.config import check_known
 from ur4rec_recbole.data.dataset import sort_exactly
 from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.kept_run import peak_memory
 from ur4rec_recbole.trainer import resume
 from ur4rec_recbole.trainer.alignment import check_tables
 
 WARM_UP, TIMED = 2, 5  # steps of each stage
-MANY_PARAMETERS = 100  # a training interaction
+MANY_PARAMETERS = 500  # a training interaction
 MANY_NEGATIVES = 0.25  # of all items
 LARGE_BATCH = 0.5  # of all windows
 HIGH_RATE = 0.05
@@ -83,16 +83,15 @@ def _configuration(options: argparse.Namespace) -> Any:
     files = [name for each in options.config_files for name in each.split()]
     settings = {"state": "ERROR", "show_progress": False}
     try:
-        model = options.model or Config("UR4Rec", options.dataset, files or None, settings)["model"]
-        config = Config(model, options.dataset, files or None, settings)
+        config = Config("UR4Rec", options.dataset, files or None, settings)
     except (OSError, KeyError) as error:
         raise InputError(
             "--config_files and --dataset", "must name readable files and a data set", error,
             "Check the paths; add --dataset.",
         ) from error  # fmt: skip
-    if config["model"] != "UR4Rec":
-        raise InputError("--model", "must be UR4Rec", config["model"], "Name that one.")
-    check_known({}, config.internal_config_dict, config["model"])
+    model = options.model or config.file_config_dict.get("model", "UR4Rec")
+    if model != "UR4Rec":
+        raise InputError("--model", "must be UR4Rec", model, "Name that one.")
     return config
 
 
@@ -170,10 +169,9 @@ def estimate(costs: Sequence[StageCost], model: Any) -> list[str]:
         for each in costs
     ]
     total = sum(each.epochs * each.epoch for each in costs)
-    memory = psutil.Process().memory_info().rss
     disk = resume.size(model)
     lines.append(f"all stages: at most {total / 60:.1f} min; stages that stop early take less")
-    lines.append(f"memory: {memory / 1e6:.0f} MB held now, after steps of every stage")
+    lines.append(f"memory: {peak_memory() / 1e6:.0f} MB at most in steps of every stage")
     lines.append(f"disk: at most {disk / 1e6:.0f} MB for checkpoints")
     return lines
 
@@ -206,10 +204,10 @@ def doubtful(config: Any, model: Any, train: Any) -> list[str]:
     for key in ("learning_rate", "retriever_learning_rate"):
         if config[key] > HIGH_RATE:
             found.append(f"{key} {config[key]:g} is too high for Adam; try 0.001")
-    memory = psutil.Process().memory_info().rss
+    memory = peak_memory()
     total = psutil.virtual_memory().total
     if memory > MEMORY_SHARE * total:
-        found.append(f"{memory / 1e9:.1f} GB of {total / 1e9:.1f} GB in use: it will swap")
+        found.append(f"{memory / 1e9:.1f} GB of {total / 1e9:.1f} GB are needed: it will swap")
     free = psutil.disk_usage(".").free
     if free < resume.size(model):
         found.append(f"{free / 1e6:.0f} MB free on disk: checkpoints will not fit")
