@@ -17,7 +17,8 @@ from ur4rec_recbole import evaluation
 from ur4rec_recbole.data.dataset import training_fingerprint
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.live import LiveView
-from ur4rec_recbole.run_folder import RunFolder, versions
+from ur4rec_recbole.provenance import versions
+from ur4rec_recbole.run_folder import RunFolder
 from ur4rec_recbole.trainer import resume
 from ur4rec_recbole.trainer.trainer import UR4RecTrainer
 

@@ -88,13 +88,13 @@ class WatchedTrainer(Trainer):
         if self.enable_scaler:  # scaled, and infinite now and then by design
             return
         norms = [
-            parameter.grad.norm()
+            torch.linalg.vector_norm(parameter.grad)
             for group in optimizer.param_groups
             for parameter in group["params"]
             if parameter.grad is not None
         ]
         if norms:
-            self.monitor.gradient(torch.stack(norms).norm().item())
+            self.monitor.gradient(torch.linalg.vector_norm(torch.stack(norms)).item())
 
     def _epoch_hook(self, callback: Callable[[int, float], None] | None) -> Any:
         """Wrap the caller's callback, which RecBole calls where a validated epoch has ended."""
