@@ -1,6 +1,7 @@
 """The whole run on one screen: configuration -> data -> model -> training -> final table.
 
 python run_recbole.py --model=UR4Rec --config_files=properties/small.yaml
+python run_recbole.py --resume runs/UR4Rec-ml-100k-...      goes on with a run that was killed
 """
 
 import argparse
@@ -14,7 +15,7 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_logger, init_seed
 
-from ur4rec_recbole import evaluation, members
+from ur4rec_recbole import kept_run, members
 from ur4rec_recbole.config import check_known
 from ur4rec_recbole.data.dataset import UR4RecDataset, sort_exactly
 from ur4rec_recbole.errors import InputError
@@ -26,6 +27,7 @@ def run(
     dataset: str | None = None,
     config_file_list: Sequence[str] | None = None,
     config_dict: dict[str, Any] | None = None,
+    resume: str | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate UR4Rec, or any model of RecBole, and log the final table.
 
@@ -33,13 +35,18 @@ def run(
     ----------
     model, dataset, config_file_list, config_dict
         As RecBole's `run_recbole` takes them; `--key=value` of the command line comes on top.
+    resume
+        Folder of a UR4Rec run that was killed, to go on with as it was configured.
 
     Returns
     -------
     result
-        `best_valid_score`, `model_file`, and for a split with one target a user the `valid` and
-        `test` metrics by protocol; for any other split RecBole's `test_result`.
+        `best_valid_score`, `model_file`, `run_folder`, and for a split with one target a user the
+        `valid` and `test` metrics by protocol; for any other split RecBole's `test_result`.
     """
+    old = kept_run.interrupted(resume) if resume else None
+    if old:
+        model, dataset, config_dict = old.about["model"], old.about["dataset"], old.settings()
     files = list(config_file_list or [])
     for file in files:
         if not Path(file).is_file():
@@ -58,22 +65,26 @@ def run(
     train_data, valid_data, test_data = data_preparation(config, data)
     if config["model"] == "UR4RecEnsemble":
         config["members"] = members.prepare(config)
+    parts = [each._dataset for each in (train_data, valid_data, test_data)]
+    if one_target_a_user(config) and not isinstance(parts[0], UR4RecDataset):
+        parts = UR4RecDataset(config).build()
+    folder = kept_run.folder_of(config, files, parts[0], old)
     init_seed(config["seed"], config["reproducibility"])
     network = get_model(config["model"])(config, train_data._dataset).to(config["device"])
     logger.info(network)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
-    best, _ = trainer.fit(train_data, valid_data, show_progress=config["show_progress"])
-    result = {"best_valid_score": best, "model_file": trainer.saved_model_file}
-    trainer.evaluate(valid_data, load_best_model=True)
-    if not one_target_a_user(config):
-        result["test_result"] = dict(trainer.evaluate(test_data, load_best_model=False))
-        logger.info(f"test result: {result['test_result']}")
-        return result
-    parts = [valid_data._dataset, test_data._dataset]
-    if not isinstance(train_data._dataset, UR4RecDataset):
-        _, *parts = UR4RecDataset(config).build()
-    for name, part in zip(("valid", "test"), parts, strict=True):
-        result[name] = evaluation.evaluate(network, part, config)
+    with kept_run.keeping(trainer, folder, resumed=old is not None) as callback:
+        best, _ = trainer.fit(
+            train_data, valid_data, show_progress=config["show_progress"], callback_fn=callback
+        )
+        result = {"best_valid_score": best, "model_file": trainer.saved_model_file}
+        result["run_folder"] = str(folder.path)
+        trainer.evaluate(valid_data, load_best_model=True)
+        if not one_target_a_user(config):
+            result["test_result"] = dict(trainer.evaluate(test_data, load_best_model=False))
+            logger.info(f"test result: {result['test_result']}")
+            return result
+        result |= kept_run.final_table(network, parts[1:], config, folder)
     logger.info(
         f"{config['model']} on {config['dataset']}, seed {config['seed']}\n" + table(result)
     )
@@ -106,10 +117,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", "-m", help="model name, such as UR4Rec or SASRec")
     parser.add_argument("--dataset", "-d", help="data set name, such as ml-100k")
     parser.add_argument("--config_files", help="YAML files, separated by spaces")
-    options, _ = parser.parse_known_args(arguments)
+    parser.add_argument("--resume", metavar="RUN", help="folder of a killed run to go on with")
+    options, others = parser.parse_known_args(arguments)
     files = options.config_files.strip().split() if options.config_files else None
     try:
-        run(options.model, options.dataset, files)
+        if options.resume:
+            kept_run.refuse_more(others, options.model, options.dataset, files)
+            sys.argv = sys.argv[:1]  # RecBole would take --resume for a configuration key
+        run(options.model, options.dataset, files, resume=options.resume)
     except InputError as error:
         print(f"run_recbole: {error}", file=sys.stderr)
         return 2
