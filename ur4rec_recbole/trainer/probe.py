@@ -40,7 +40,7 @@ class RouteRecorder:
 
     def weights(self) -> dict[str, Tensor]:
         """Return weights by router, `modal` [R, M] and the modality's name [R, E]; or nothing."""
-        if not self.modal:
+        if not self.modal or not self.modal[0].shape[1]:  # never asked, or no experts
             return {}
         sub = torch.cat(self.sub)  # [R, M, E]
         names = list(self.experts.modalities)
