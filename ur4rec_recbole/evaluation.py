@@ -101,8 +101,8 @@ def measure(model: Any, part: UR4RecDataset, config: Any, seed: int = 2020) -> E
     for name, rows in subsets.subsets(part).items():
         details[f"full_masked/{name}"] = {
             "rows": int(rows.sum()),
-            "hit@10": float(subsets.hit(masked[rows], 10).mean()),
-            "ndcg@10": float(subsets.ndcg(masked[rows], 10).mean()),
+            "hit@10": float(subsets.per_target(masked[rows], "hit@10").mean()),
+            "ndcg@10": float(subsets.per_target(masked[rows], "ndcg@10").mean()),
         }
     users = part.id2token(part.uid_field, part.inter_feat[part.uid_field].numpy())
     return Evaluation(np.asarray(users, dtype=str), found.ranks, by_protocol, details)

@@ -5,6 +5,7 @@ python run_recbole.py --model=UR4Rec --config_files=properties/small.yaml
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from logging import getLogger
 from pathlib import Path
@@ -14,11 +15,12 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_logger, init_seed
 
-from ur4rec_recbole import evaluation
 from ur4rec_recbole.config import check_known
-from ur4rec_recbole.data.dataset import UR4RecDataset, sort_exactly
+from ur4rec_recbole.data.dataset import UR4RecDataset, sort_exactly, training_fingerprint
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.registration import CLASSES
+from ur4rec_recbole.results import EpochRecorder, conclude
+from ur4rec_recbole.run_folder import RunFolder
 
 
 def run(
@@ -60,18 +62,25 @@ def run(
     network = get_model(config["model"])(config, train_data._dataset).to(config["device"])
     logger.info(network)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
-    best, _ = trainer.fit(train_data, valid_data, show_progress=config["show_progress"])
+    folder = RunFolder.create(
+        config["run_folder"], config, files, training_fingerprint(train_data._dataset)
+    )
+    parts = _parts(config, train_data, valid_data, test_data)
+    record = EpochRecorder(folder, trainer, parts["valid"]) if _records_epochs(config) else None
+    began = time.perf_counter()
+    best, _ = trainer.fit(
+        train_data, valid_data, show_progress=config["show_progress"], callback_fn=record
+    )
+    seconds = time.perf_counter() - began - (record.own_seconds if record else 0.0)
     result = {"best_valid_score": best, "model_file": trainer.saved_model_file}
     trainer.evaluate(valid_data, load_best_model=True)
     if not one_target_a_user(config):
         result["test_result"] = dict(trainer.evaluate(test_data, load_best_model=False))
         logger.info(f"test result: {result['test_result']}")
+        folder.mark("done")
         return result
-    parts = [valid_data._dataset, test_data._dataset]
-    if not isinstance(train_data._dataset, UR4RecDataset):
-        _, *parts = UR4RecDataset(config).build()
-    for name, part in zip(("valid", "test"), parts, strict=True):
-        result[name] = evaluation.evaluate(network, part, config)
+    result |= conclude(folder, network, parts, config, seconds)
+    folder.mark("done")
     logger.info(
         f"{config['model']} on {config['dataset']}, seed {config['seed']}\n" + table(result)
     )
@@ -84,14 +93,28 @@ def one_target_a_user(config: Any) -> bool:
     return how["order"] == "TO" and how["split"] == {"LS": "valid_and_test"}
 
 
+def _records_epochs(config: Any) -> bool:
+    """Tell whether the model's own trainer leaves writing epochs.csv to us."""
+    return config["model"] not in CLASSES and one_target_a_user(config)
+
+
+def _parts(config: Any, *loaders: Any) -> dict[str, Any]:
+    """Return validation and test rows as `UR4RecDataset`s, whatever the model's own class."""
+    if isinstance(loaders[0]._dataset, UR4RecDataset):
+        return {"valid": loaders[1]._dataset, "test": loaders[2]._dataset}
+    if not one_target_a_user(config):
+        return {}
+    return dict(zip(("valid", "test"), UR4RecDataset(config).build()[1:], strict=True))
+
+
 def table(result: dict[str, Any]) -> str:
     """Lay validation and test metrics out by protocol."""
     heads = list(result["test"]["full"])
-    lines = [f"{'part':<6} {'protocol':<12} " + " ".join(f"{key:>8}" for key in heads)]
+    lines = [f"{'part':<6} {'protocol':<13} " + " ".join(f"{key:>8}" for key in heads)]
     for part in ("valid", "test"):
         for protocol, values in result[part].items():
             numbers = " ".join(f"{values[key]:>8.4f}" for key in heads)
-            lines.append(f"{part:<6} {protocol:<12} {numbers}")
+            lines.append(f"{part:<6} {protocol:<13} {numbers}")
     return "\n".join(lines)
 
 

@@ -39,14 +39,14 @@ def head(counts: np.ndarray) -> np.ndarray:
     return marked
 
 
-def hit(ranks: np.ndarray, k: int) -> np.ndarray:
-    """Return 1 for each target in the first k places, else 0."""
-    return (ranks <= k).astype(np.float64)
+def per_target(ranks: np.ndarray, metric: str) -> np.ndarray:
+    """Return `hit@k`, `ndcg@k` or `mrr` of each target, whose mean is the metric.
 
-
-def ndcg(ranks: np.ndarray, k: int) -> np.ndarray:
-    """Return 1 / log2(1 + rank) for each target in the first k places, else 0."""
-    return np.where(ranks <= k, 1 / np.log2(1 + ranks), 0.0)
+    hit is 1 in the first k places and ndcg 1 / log2(1 + rank), both 0 behind them; mrr is 1 / rank.
+    """
+    name, _, k = metric.partition("@")
+    gains = {"hit": np.ones(len(ranks)), "ndcg": 1 / np.log2(1 + ranks), "mrr": 1 / ranks}
+    return np.where(ranks <= int(k), gains[name], 0.0) if k else gains[name]
 
 
 def coverage(lists: np.ndarray, n_items: int) -> float:
