@@ -5,7 +5,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: train test test-slow lint bench-epoch setup
+.PHONY: train test test-slow lint bench-epoch ablation cold-start setup
 
 setup: .venv/installed
 
@@ -31,3 +31,9 @@ lint: setup
 
 bench-epoch: setup
 	$(BIN)/python -m ur4rec_recbole.bench_epoch
+
+ablation: setup
+	$(BIN)/python -m ur4rec_recbole.ablation properties/ablation.yaml --out docs/ablation.md
+
+cold-start: setup
+	$(BIN)/python -m ur4rec_recbole.cold_start

@@ -149,7 +149,7 @@ def test_a_printed_configuration_shows_the_keys_of_the_model() -> None:
         ({"negative_distribution": "zipf"}, "negative_distribution"),
         ({"retrieval_temperature": 0.0}, "retrieval_temperature"),
         ({"fusion_scale": 0.0}, "fusion_scale"),
-        ({"n_sub_experts": 0}, "n_sub_experts"),
+        ({"n_sub_experts": -1}, "n_sub_experts"),
         ({"learning_rate": float("inf")}, "learning_rate"),
         ({"hidden_dropout_prob": 1.5}, "hidden_dropout_prob"),
         ({"router_temperature": 0}, "router_temperature"),

@@ -133,7 +133,9 @@ def start(job: Job, output: Path, threads: int) -> bool:
 def _record_failure(folder: Path, log: Path, code: int) -> None:
     """Keep the traceback, which is at the end of the log, where the report finds it."""
     text = log.read_text(encoding="utf-8", errors="replace")
-    traceback = text[text.rfind("Traceback (most recent call last)") :] if "Traceback" in text else ""
+    traceback = (
+        text[text.rfind("Traceback (most recent call last)") :] if "Traceback" in text else ""
+    )
     _write(log.with_suffix(".failed.json"), {"code": code, "traceback": traceback or text[-2000:]})
     if (folder / "run.json").exists():
         RunFolder.open(folder).mark("failed")

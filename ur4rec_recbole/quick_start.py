@@ -1,11 +1,11 @@
 """The whole run on one screen: configuration -> data -> model -> training -> final table.
 
 python run_recbole.py --model=UR4Rec --config_files=properties/small.yaml
+python run_recbole.py --resume runs/UR4Rec-ml-100k-...      goes on with a run that was killed
 """
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from logging import getLogger
 from pathlib import Path
@@ -15,12 +15,11 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_logger, init_seed
 
+from ur4rec_recbole import kept_run, members
 from ur4rec_recbole.config import check_known
-from ur4rec_recbole.data.dataset import UR4RecDataset, sort_exactly, training_fingerprint
+from ur4rec_recbole.data.dataset import UR4RecDataset, sort_exactly
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.registration import CLASSES
-from ur4rec_recbole.results import EpochRecorder, conclude
-from ur4rec_recbole.run_folder import RunFolder
 
 
 def run(
@@ -28,6 +27,7 @@ def run(
     dataset: str | None = None,
     config_file_list: Sequence[str] | None = None,
     config_dict: dict[str, Any] | None = None,
+    resume: str | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate UR4Rec, or any model of RecBole, and log the final table.
 
@@ -35,13 +35,18 @@ def run(
     ----------
     model, dataset, config_file_list, config_dict
         As RecBole's `run_recbole` takes them; `--key=value` of the command line comes on top.
+    resume
+        Folder of a UR4Rec run that was killed, to go on with as it was configured.
 
     Returns
     -------
     result
-        `best_valid_score`, `model_file`, and for a split with one target a user the `valid` and
-        `test` metrics by protocol; for any other split RecBole's `test_result`.
+        `best_valid_score`, `model_file`, `run_folder`, and for a split with one target a user the
+        `valid` and `test` metrics by protocol; for any other split RecBole's `test_result`.
     """
+    old = kept_run.interrupted(resume) if resume else None
+    if old:
+        model, dataset, config_dict = old.about["model"], old.about["dataset"], old.settings()
     files = list(config_file_list or [])
     for file in files:
         if not Path(file).is_file():
@@ -58,29 +63,29 @@ def run(
     data = sort_exactly(create_dataset(config))
     logger.info(data)
     train_data, valid_data, test_data = data_preparation(config, data)
+    if config["model"] == "UR4RecEnsemble":
+        config["members"] = members.prepare(config)
+    parts = [each._dataset for each in (train_data, valid_data, test_data)]
+    if one_target_a_user(config) and not isinstance(parts[0], UR4RecDataset):
+        parts = UR4RecDataset(config).build()
+    folder = kept_run.folder_of(config, files, parts[0], old)
     init_seed(config["seed"], config["reproducibility"])
     network = get_model(config["model"])(config, train_data._dataset).to(config["device"])
     logger.info(network)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
-    folder = RunFolder.create(
-        config["run_folder"], config, files, training_fingerprint(train_data._dataset)
-    )
-    parts = _parts(config, train_data, valid_data, test_data)
-    record = EpochRecorder(folder, trainer, parts["valid"]) if _records_epochs(config) else None
-    began = time.perf_counter()
-    best, _ = trainer.fit(
-        train_data, valid_data, show_progress=config["show_progress"], callback_fn=record
-    )
-    seconds = time.perf_counter() - began - (record.own_seconds if record else 0.0)
-    result = {"best_valid_score": best, "model_file": trainer.saved_model_file}
-    trainer.evaluate(valid_data, load_best_model=True)
-    if not one_target_a_user(config):
-        result["test_result"] = dict(trainer.evaluate(test_data, load_best_model=False))
-        logger.info(f"test result: {result['test_result']}")
-        folder.mark("done")
-        return result
-    result |= conclude(folder, network, parts, config, seconds)
-    folder.mark("done")
+    valid_part = parts[1] if one_target_a_user(config) else None
+    with kept_run.keeping(trainer, folder, old is not None, valid_part) as callback:
+        best, _ = trainer.fit(
+            train_data, valid_data, show_progress=config["show_progress"], callback_fn=callback
+        )
+        result = {"best_valid_score": best, "model_file": trainer.saved_model_file}
+        result["run_folder"] = str(folder.path)
+        trainer.evaluate(valid_data, load_best_model=True)
+        if not one_target_a_user(config):
+            result["test_result"] = dict(trainer.evaluate(test_data, load_best_model=False))
+            logger.info(f"test result: {result['test_result']}")
+            return result
+        result |= kept_run.final_table(network, parts[1:], config, folder)
     logger.info(
         f"{config['model']} on {config['dataset']}, seed {config['seed']}\n" + table(result)
     )
@@ -91,20 +96,6 @@ def one_target_a_user(config: Any) -> bool:
     """Tell whether the split is leave-one-out in time, which the final table is made for."""
     how = config["eval_args"]
     return how["order"] == "TO" and how["split"] == {"LS": "valid_and_test"}
-
-
-def _records_epochs(config: Any) -> bool:
-    """Tell whether the model's own trainer leaves writing epochs.csv to us."""
-    return config["model"] not in CLASSES and one_target_a_user(config)
-
-
-def _parts(config: Any, *loaders: Any) -> dict[str, Any]:
-    """Return validation and test rows as `UR4RecDataset`s, whatever the model's own class."""
-    if isinstance(loaders[0]._dataset, UR4RecDataset):
-        return {"valid": loaders[1]._dataset, "test": loaders[2]._dataset}
-    if not one_target_a_user(config):
-        return {}
-    return dict(zip(("valid", "test"), UR4RecDataset(config).build()[1:], strict=True))
 
 
 def table(result: dict[str, Any]) -> str:
@@ -127,10 +118,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", "-m", help="model name, such as UR4Rec or SASRec")
     parser.add_argument("--dataset", "-d", help="data set name, such as ml-100k")
     parser.add_argument("--config_files", help="YAML files, separated by spaces")
-    options, _ = parser.parse_known_args(arguments)
+    parser.add_argument("--resume", metavar="RUN", help="folder of a killed run to go on with")
+    options, others = parser.parse_known_args(arguments)
     files = options.config_files.strip().split() if options.config_files else None
     try:
-        run(options.model, options.dataset, files)
+        if options.resume:
+            kept_run.refuse_more(others, options.model, options.dataset, files)
+            sys.argv = sys.argv[:1]  # RecBole would take --resume for a configuration key
+        run(options.model, options.dataset, files, resume=options.resume)
     except InputError as error:
         print(f"run_recbole: {error}", file=sys.stderr)
         return 2

@@ -11,10 +11,11 @@ from typing import Any
 import recbole.data.dataset
 import recbole.trainer
 from recbole.config import Config
+from recbole.trainer import TraditionalTrainer
 
 from ur4rec_recbole import compat, config
 from ur4rec_recbole.data.dataset import UR4RecDataset
-from ur4rec_recbole.model import ensemble, ur4rec
+from ur4rec_recbole.model import ensemble, item_to_item, ur4rec
 from ur4rec_recbole.trainer.ensemble import UR4RecEnsembleTrainer
 from ur4rec_recbole.trainer.trainer import UR4RecTrainer
 
@@ -22,6 +23,8 @@ from ur4rec_recbole.trainer.trainer import UR4RecTrainer
 CLASSES = {
     "UR4Rec": (ur4rec, UR4RecDataset, UR4RecTrainer),
     "UR4RecEnsemble": (ensemble, UR4RecDataset, UR4RecEnsembleTrainer),
+    "ItemTransition": (item_to_item, UR4RecDataset, TraditionalTrainer),
+    "SequentialEASE": (item_to_item, UR4RecDataset, TraditionalTrainer),
 }
 
 

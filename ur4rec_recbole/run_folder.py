@@ -16,24 +16,19 @@ import csv
 import io
 import json
 import os
-import platform
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
-import torch
 
-from ur4rec_recbole.config import defaults_file, schema
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.files import replacing
+from ur4rec_recbole.provenance import commit, machine, resolved, versions
 
 STATUSES = ("running", "done", "failed")
-PACKAGES = ("recbole", "torch", "numpy", "ur4rec_recbole")
 
 
 class RunFolder:
@@ -92,7 +87,7 @@ class RunFolder:
         }
         run = cls(folder, about)
         try:
-            run._write_json("run.json", about)
+            run.write_json("run.json", about)
         except OSError as error:
             raise InputError(
                 f"run_folder {folder}", "must be a folder that can be written to", error,
@@ -126,7 +121,13 @@ class RunFolder:
     def mark(self, status: str) -> None:
         """Set the status: running, done or failed."""
         self.about["status"] = status
-        self._write_json("run.json", self.about)
+        self.write_json("run.json", self.about)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what was set by the user, to run the same again."""
+        given = self.about["config"].items()
+        own = {"default", "recbole"}
+        return {key: each["value"] for key, each in given if each["origin"] not in own}
 
     def add_epoch(self, row: Mapping[str, Any]) -> None:
         """Add one epoch's line; columns may differ from those of earlier epochs."""
@@ -144,11 +145,11 @@ class RunFolder:
 
     def write_stages(self, stages: Sequence[Mapping[str, Any]]) -> None:
         """Write what each stage so far has come to."""
-        self._write_json("stages.json", list(stages))
+        self.write_json("stages.json", list(stages))
 
     def write_routing(self, routing: Mapping[str, Any]) -> None:
         """Write what the routers chose."""
-        self._write_json("routing.json", routing)
+        self.write_json("routing.json", routing)
 
     def write_result(self, metrics: Mapping[str, Any], ranks: Mapping[str, np.ndarray]) -> None:
         """Write final metrics and ranks.
@@ -162,7 +163,7 @@ class RunFolder:
         """
         with replacing(self.path / "ranks.npz") as file:
             np.savez_compressed(file, **dict(ranks))
-        self._write_json("metrics.json", metrics)
+        self.write_json("metrics.json", metrics)
 
     def epochs(self) -> list[dict[str, Any]]:
         """Read epochs.csv: numbers as numbers, empty cells left out, a half last line dropped."""
@@ -214,7 +215,8 @@ class RunFolder:
     def _write_findings(self, rows: list[dict[str, Any]]) -> None:
         self._write("findings.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
-    def _write_json(self, name: str, value: Any) -> None:
+    def write_json(self, name: str, value: Any) -> None:
+        """Write one of the .json files."""
         self._write(name, json.dumps(value, indent=1) + "\n")
 
     def _write(self, name: str, text: str) -> None:
@@ -222,79 +224,10 @@ class RunFolder:
             file.write(text.encode())
 
 
-def resolved(config: Any, files: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-    """Return every configuration key with its value and its origin.
-
-    An origin is `command line`, `code`, the name of a file, `default` (this package's) or
-    `recbole`.
-    """
-    named: dict[str, str] = {}
-    for name in files:
-        named |= dict.fromkeys(config._load_config_files([name]), str(name))
-    own = schema(config["model"]) if defaults_file(config["model"]).exists() else {}
-    found = {}
-    for key, value in config.final_config_dict.items():
-        origin = named.get(key, "default" if key in own else "recbole")
-        origin = "code" if key in config.variable_config_dict else origin
-        origin = "command line" if key in config.cmd_config_dict else origin
-        found[key] = {"value": _plain(value), "origin": origin}
-    return found
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what computes."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def commit() -> str | None:
-    """Return the git commit of the working directory, or None."""
-    try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
-    except OSError:
-        return None
-    return done.stdout.strip() or None
-
-
-def machine() -> dict[str, Any]:
-    """Return processor, cores, torch's threads and memory in bytes."""
-    return {
-        "cpu": _processor(),
-        "cores": psutil.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "memory": psutil.virtual_memory().total,
-    }
-
-
 def _default_folder(config: Any) -> Path:
     stem = f"runs/{config['model']}-{config['dataset']}-{time.strftime('%Y%m%d-%H%M%S')}"
     tried = [Path(stem), *(Path(f"{stem}-{n}") for n in range(2, 1000))]
     return next(path for path in tried if not path.exists())
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def _plain(value: Any) -> Any:
-    """Return what JSON can hold: containers and numbers as they are, all else as text."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return str(value)
 
 
 def _number(text: str) -> Any:

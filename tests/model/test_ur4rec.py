@@ -502,3 +502,31 @@ def test_the_profile_of_a_long_history_is_the_newest_one(full_toy: Any) -> None:
     newest = (features.profile_keys == user * features.profile_base + longest).nonzero().item()
     features.profile_vectors[newest + 1] += 3
     assert not torch.allclose(made.model.full_sort_predict(row), before, atol=1e-3)
+
+
+def test_without_experts_the_retrieval_state_is_the_normed_sequence_state(full_toy: Any) -> None:
+    made = full_toy(n_sub_experts=0)
+    rows = train_rows(made)
+    where = rows["item_id_list"] > 0
+    table = made.model.item_embedding(made.model.features)
+    h = made.model(rows["item_id_list"], table)
+    query = torch.arange(where.shape[1]).expand_as(where)
+    r, routes = made.model.retrieve(h, where, rows, query)
+    torch.testing.assert_close(r, torch.nn.functional.layer_norm(h, h.shape[1:], eps=1e-12))
+    assert routes.modal.shape == (len(h), 0)
+    assert "load_balance" not in made.model.named_losses(rows)
+
+
+def test_alignment_takes_every_two_views_that_there_are(full_toy: Any, toy: Any) -> None:
+    made = full_toy(stages=["pretrain_retriever"], contrastive_weight=1.0)
+    model = made.model
+    parts = model.items.parts(model.item_embedding(model.features), model.features)
+    present = {name: model.features.present(name) for name in ("text", "image")}
+    present["id"] = torch.arange(made.train.item_num) > 0
+    pairs = [("id", "text"), ("id", "image"), ("text", "image")]
+    expected = sum(
+        reference.alignment(parts[a], parts[b], present[a] & present[b], 0.07) for a, b in pairs
+    ) / len(pairs)
+    torch.testing.assert_close(model.named_losses(train_rows(made))["contrastive"], expected)
+    bare = toy(stages=["pretrain_retriever"], contrastive_weight=1.0)
+    assert bare.model.named_losses(train_rows(bare))["contrastive"] == 0

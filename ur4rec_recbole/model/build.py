@@ -10,7 +10,7 @@ from ur4rec_recbole.data.dataset import training_interactions
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.model.attention import BlockConfig
 from ur4rec_recbole.model.encoder import SequenceEncoder
-from ur4rec_recbole.model.experts import ExpertConfig, HierarchicalMoE, RouterConfig
+from ur4rec_recbole.model.experts import ExpertConfig, HierarchicalMoE, NoExperts, RouterConfig
 from ur4rec_recbole.model.fusion import GatedFusion, WeightedFusion
 from ur4rec_recbole.model.items import ItemEmbedding, ItemTower
 
@@ -33,8 +33,10 @@ def _shared(config: Any) -> dict[str, Any]:
     return {key: config[key] for key in keys}
 
 
-def experts(config: Any, widths: dict[str, int]) -> HierarchicalMoE:
-    """Build the mixture of experts; `n_sub_experts: 1` is the flat one."""
+def experts(config: Any, widths: dict[str, int]) -> HierarchicalMoE | NoExperts:
+    """Build the mixture of experts; `n_sub_experts: 1` is the flat one, 0 none at all."""
+    if config["n_sub_experts"] == 0:
+        return NoExperts(config["hidden_size"], config["layer_norm_eps"])
     block = BlockConfig(
         n_heads=config["expert_heads"],
         inner_size=config["expert_inner_size"],

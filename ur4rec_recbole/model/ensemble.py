@@ -6,6 +6,7 @@ selection with replacement (Caruana et al. 2004, section 2.2): members are added
 again if that helps, and a member's weight is its share of the additions.
 """
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,8 +25,9 @@ class UR4RecEnsemble(SequentialRecommender):
     Parameters
     ----------
     config
-        `members`: checkpoint files of RecBole models on the same data and split. They are
-        unpickled, so name only files that you trust. `member_configs`, where present, is what an
+        `members`: checkpoint files of RecBole models on the same data and split (recipes among
+        them become files by `members.prepare`, as run_recbole.py does). They are unpickled, so
+        name only files that you trust. `member_configs`, where present, is what an
         earlier construction found in them; the files are then not read, so that a saved ensemble
         loads without its members' checkpoints.
     dataset
@@ -112,6 +114,12 @@ def combine(scores: Tensor, weights: Tensor) -> Tensor:
 
 
 def _load(files: Any) -> list[dict[str, Any]]:
+    for name in files or []:
+        if not isinstance(name, str) or not Path(name).is_file():
+            raise InputError(
+                "members", "must be checkpoint files", repr(name),
+                "Check the path; a recipe is trained by run_recbole.py or members.prepare.",
+            )  # fmt: skip
     # A RecBole checkpoint holds its Config and cannot be read without unpickling.
     return [torch.load(name, map_location="cpu", weights_only=False) for name in files or []]
 

@@ -248,3 +248,24 @@ class HierarchicalMoE(nn.Module):
             mixed = mixed + modal[:, m : m + 1].to(h.dtype) * output
             sub.append(weights)
         return self.output_norm(h + mixed), Routes(modal, torch.stack(sub, dim=1))
+
+
+class NoExperts(nn.Module):
+    """What an ablation compares with: r = LN(h), nothing of a user's content is looked at.
+
+    Parameters
+    ----------
+    hidden_size, layer_norm_eps
+        D, and the constant of the norm.
+    """
+
+    def __init__(self, hidden_size: int, layer_norm_eps: float) -> None:
+        super().__init__()
+        self.output_norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
+
+    def forward(
+        self, h: Tensor, where: Tensor, contexts: dict[str, Context]
+    ) -> tuple[Tensor, Routes]:
+        """Return r [P, D] and empty routes; arguments as in `HierarchicalMoE`."""
+        del where, contexts
+        return self.output_norm(h), Routes(h.new_zeros(len(h), 0), h.new_zeros(len(h), 0, 0))

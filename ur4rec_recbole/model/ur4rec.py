@@ -4,6 +4,7 @@ item_seq -> SequenceEncoder -> h -> HierarchicalMoE -> r; sequence score h.e_i a
 cos(r, z_i) / temperature -> Fusion -> scores [P, N] -> the losses of the running stage.
 """
 
+import itertools
 from collections.abc import Collection
 from typing import Any
 
@@ -22,6 +23,7 @@ from ur4rec_recbole.model.experts import Routes
 from ur4rec_recbole.model.features import FeatureBank
 from ur4rec_recbole.model.items import ItemEmbedding
 from ur4rec_recbole.model.objective import Objective, item_counts
+from ur4rec_recbole.model.tasks import TaskHeads
 from ur4rec_recbole.trainer.stages import SCORES, Stage, read_stages
 
 
@@ -70,6 +72,7 @@ class UR4Rec(SequentialRecommender):
         self.item_embedding = build.item_embedding(config, self.n_items, item_widths)
         self.items = build.items(config, item_widths)
         self.fusion = build.fusion(config)
+        self.tasks = TaskHeads(config, dataset)
         self.objective = Objective(config, build.sampler(config, dataset), item_counts(dataset))
         self.apply(self._init_weights)
         stages = read_stages(config)
@@ -82,7 +85,7 @@ class UR4Rec(SequentialRecommender):
         """Return the modules of each part that a stage trains or freezes."""
         return {
             "encoder": [self.item_embedding, self.encoder],
-            "retriever": [self.experts, self.items],
+            "retriever": [self.experts, self.items, self.tasks],
             "fusion": [self.fusion],
         }
 
@@ -210,6 +213,7 @@ class UR4Rec(SequentialRecommender):
             r, routes = self.retrieve(h, chosen, interaction, query)
             if "retriever" in stage.rates:
                 named = self._regularisers(routes, table)
+                named |= self._task_losses(r, table, interaction, chosen, targets)
         scores = self.scores(h, r, table, stage.losses)
         for kind, weight in stage.losses.items():
             loss = self.objective(kind, scores[kind], targets, excluded, self.stage_epoch)
@@ -226,24 +230,52 @@ class UR4Rec(SequentialRecommender):
             if uneven:  # none where every modality is absent
                 named["load_balance"] = weight * torch.stack(uneven).mean()
         weight = self.config["contrastive_weight"]
-        if weight and len(self.features.item_modalities) == 2:
-            left, right = self.features.item_modalities
-            parts = self.items.parts(table, self.features)
-            both = self.features.present(left) & self.features.present(right)
-            temperature = self.config["contrastive_temperature"]
-            aligned = losses.alignment(parts[left], parts[right], both, temperature)
-            named["contrastive"] = weight * aligned
+        if weight:
+            named["contrastive"] = weight * self._alignment(table)
         return named
+
+    def _alignment(self, table: Tensor) -> Tensor:
+        """Return the mean alignment of each two views (id, text, image) of the items."""
+        parts, device = self.items.parts(table, self.features), table.device
+        present = {name: self.features.present(name) for name in self.features.item_modalities}
+        present["id"] = torch.arange(self.n_items, device=device) > 0
+        temperature = self.config["contrastive_temperature"]
+        pairs = [
+            losses.alignment(parts[left], parts[right], present[left] & present[right], temperature)
+            for left, right in itertools.combinations(parts, 2)
+        ]
+        return torch.stack(pairs).mean() if pairs else table.new_zeros(())
+
+    def _task_losses(
+        self,
+        r: Tensor,
+        table: Tensor,
+        interaction: Interaction,
+        chosen: Tensor,
+        targets: Tensor,
+    ) -> dict[str, Tensor]:
+        """Return the weighted losses of the auxiliary tasks."""
+        if not self.tasks.weights:
+            return {}
+        ratings, field = None, self.config["RATING_FIELD"]
+        if "rating" in self.tasks.weights:
+            listed = interaction[field + self.config["LIST_SUFFIX"]]
+            ratings = self._following(listed, interaction[field], interaction)[chosen].float()
+        return self.tasks(r, self.items(table, self.features), targets, ratings)
 
     def _positions(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """Return the mask [B, L] of the trained positions and their targets [P]."""
         seq, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN].unsqueeze(1)
         position = torch.arange(seq.shape[1], device=seq.device)
-        final = position == length - 1
-        following = torch.cat([seq[:, 1:], torch.zeros_like(seq[:, :1])], dim=1)
-        following = torch.where(final, interaction[self.ITEM_ID].unsqueeze(1), following)
-        chosen = position < length if self.all_positions else final
-        return chosen, following[chosen]
+        chosen = position < length if self.all_positions else position == length - 1
+        return chosen, self._following(seq, interaction[self.ITEM_ID], interaction)[chosen]
+
+    def _following(self, listed: Tensor, last: Tensor, interaction: Interaction) -> Tensor:
+        """Shift a list [B, L] by one, so that each position shows what follows it."""
+        length = interaction[self.ITEM_SEQ_LEN].unsqueeze(1)
+        final = torch.arange(listed.shape[1], device=listed.device) == length - 1
+        following = torch.cat([listed[:, 1:], torch.zeros_like(listed[:, :1])], dim=1)
+        return torch.where(final, last.unsqueeze(1), following)
 
     def _known(self, interaction: Interaction, chosen: Tensor) -> Tensor:
         """Mark the items [P, N] that the user has had up to each chosen position [B, L]."""

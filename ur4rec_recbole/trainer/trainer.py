@@ -1,20 +1,25 @@
 """UR4RecTrainer: RecBole's Trainer, run once a stage.
 
 Each stage has its own optimizer, rates, patience and best weights, starts from the weights of the
-one before, and hands on nothing that validates worse than what it received.
+one before, and hands on nothing that validates worse than what it received. A monitor watches; in a
+run folder, every epoch leaves all that a killed run needs to go on (resume.py).
 """
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from recbole.trainer import Trainer
 from torch import Tensor
 
+from ur4rec_recbole.files import replacing
+from ur4rec_recbole.run_folder import RunFolder
+from ur4rec_recbole.trainer import probe, resume
+from ur4rec_recbole.trainer.findings import Finding, NotFinite
+from ur4rec_recbole.trainer.observers import ToRunFolder
 from ur4rec_recbole.trainer.stages import Stage, read_stages
+from ur4rec_recbole.trainer.watched import WatchedTrainer
 
 
 class StageResult(NamedTuple):
@@ -34,6 +39,8 @@ class StageResult(NamedTuple):
         Validation score of what is handed on.
     metrics
         Validation metrics of what is handed on.
+    hit_of_100
+        Its HR@10 against 99 unseen items, or None.
     """
 
     stage: str
@@ -42,9 +49,10 @@ class StageResult(NamedTuple):
     seconds: float
     score: float
     metrics: dict[str, float]
+    hit_of_100: float | None = None
 
 
-class UR4RecTrainer(Trainer):
+class UR4RecTrainer(WatchedTrainer):
     """Trains a UR4Rec model stage by stage; everything else is RecBole's.
 
     Attributes
@@ -53,21 +61,24 @@ class UR4RecTrainer(Trainer):
         The stages to run.
     results
         A `StageResult` for each that has run.
+    folder
+        Where the run is kept, or None.
     """
 
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
         self.stages = read_stages(config)
         self.results: list[StageResult] = []
-        self.loss_names: tuple[str, ...] = ()
+        self.folder: RunFolder | None = None
         self.model.stage_index = self.model.stage_epoch = 0
         self._first = 0  # index of the stage that fit begins with
         self._resumed = False
-        self._next_epoch = 0  # counted over all stages
         self._best_epoch = 0
         self._best_state: dict[str, Tensor] = {}
         self._handed_on = self._worst()
         self._metrics: dict[str, float] = {}  # of what was handed on
+        self._received: dict[str, Tensor] = {}
+        self._state: dict[str, Any] | None = None  # of a resumed run, until fit goes on
 
     def fit(
         self,
@@ -79,24 +90,65 @@ class UR4RecTrainer(Trainer):
         callback_fn: Callable[[int, float], None] | None = None,
     ) -> tuple[float, dict[str, float] | None]:
         """Run all stages. Arguments and return value are those of RecBole's `Trainer.fit`."""
-        if valid_data:
+        self.train_data, self.valid_data = train_data, valid_data
+        if valid_data and not self._metrics:
             self._handed_on, self._metrics = super()._valid_epoch(valid_data)
-        for index, stage in enumerate(self.stages[self._first :], start=self._first):
-            began = time.perf_counter()
-            received = self._snapshot()
+        for index in range(self._first, len(self.stages)):
             if not self._resumed:
-                self._begin(stage)
+                self._received, self._spent = self._snapshot(), 0.0
+                self._begin(self.stages[index])
             self._resumed = False
             self.model.stage_index = index
-            super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
-            if valid_data:
-                self._hand_on(stage, received, valid_data)
-            self._report(stage, time.perf_counter() - began)
+            self.monitor.begin(self.stages, index, len(train_data))
+            if self._state:
+                self.monitor.restore(self._state["monitor"])
+                resume.set_random_state(self._state["random"], train_data)
+                self._state = None
+            try:
+                at_end = self._epoch_hook(callback_fn)
+                super().fit(train_data, valid_data, verbose, saved, show_progress, at_end)
+            except NotFinite:
+                self._fall_back()
+            self._end(self.stages[index])
             if saved:
                 self._save_checkpoint(self._next_epoch - 1, verbose=False)
+        reached = self.results[-1].hit_of_100 if self.results else None
+        self.monitor.training_ends(reached, train_data._dataset)
         if not valid_data:
             return -1, None
         return self._handed_on, self.best_valid_result
+
+    def keep(self, folder: RunFolder, resumed: bool = False) -> None:
+        """Keep the run in a folder; with `resumed`, go on from what is there."""
+        state = resume.load(folder.path, self.device) if resumed else None
+        self.folder = folder
+        index, epoch = (state["stage_index"], state["_next_epoch"]) if state else (0, 0)
+        self.monitor.observers.insert(0, ToRunFolder(folder, index, epoch))
+        if state:
+            self._restore(state)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `resume.save` wrote."""
+        self._first = state["stage_index"]
+        self._next_epoch = state["_next_epoch"]
+        self._begin(self.stages[self._first])
+        self.model.stage_epoch = state["stage_epoch"]
+        for name in resume.COUNTERS:
+            setattr(self, name, state[name])
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.results = [StageResult(**result) for result in state["results"]]
+        self.monitor.findings = [Finding(**each) for each in state["findings"]]
+        self._state = state
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Set RecBole's counters to the next epoch of a stage that was begun before."""
+        left = self.stages[self._first].epochs - self.model.stage_epoch
+        over = self.cur_step > self.stages[self._first].patience
+        self.start_epoch = self._next_epoch
+        self.epochs = self.start_epoch + (0 if over else max(left, 0))
+        self._resumed = True
 
     def resume_checkpoint(self, resume_file: str | os.PathLike[str]) -> None:
         """Load a checkpoint, so that `fit` goes on in the stage and epoch that it was saved in."""
@@ -106,9 +158,8 @@ class UR4RecTrainer(Trainer):
         self._begin(self.stages[self._first])  # the optimizer needs the groups of that stage
         super().resume_checkpoint(resume_file)
         self._next_epoch = self.start_epoch
-        left = self.stages[self._first].epochs - self.model.stage_epoch
-        self.epochs = self.start_epoch + max(left, 0)
-        self._resumed = True
+        self._received = self._snapshot()
+        self._go_on()
 
     def _begin(self, stage: Stage) -> None:
         """Set model, optimizer and RecBole's counters up for a stage."""
@@ -132,24 +183,13 @@ class UR4RecTrainer(Trainer):
         if self.learner.lower() in ("adam", "adamw"):
             for group in self.optimizer.param_groups:
                 group["fused"] = True  # RecBole passes no such option on
+        self.optimizer.register_step_pre_hook(self._check_gradient)
 
-    def _train_epoch(
-        self,
-        train_data: Any,
-        epoch_idx: int,
-        loss_func: Any = None,
-        show_progress: bool = False,
-    ) -> Any:
-        """Train one epoch on the stage's losses, remembering their names."""
-
-        def losses(interaction: Any) -> tuple[Tensor, ...]:
-            named = self.model.named_losses(interaction)
-            self.loss_names = tuple(named)
-            return tuple(named.values())
-
-        self.model.stage_epoch += 1
-        self._next_epoch = epoch_idx + 1
-        return super()._train_epoch(train_data, epoch_idx, loss_func or losses, show_progress)
+    def _epoch_ends(self) -> None:
+        """Report the epoch, and keep what a killed run needs to go on from here."""
+        super()._epoch_ends()
+        if self.folder:
+            resume.save(self, self.folder.path)
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> Any:
         """Validate, and keep a copy of the weights where they are the stage's best."""
@@ -158,6 +198,34 @@ class UR4RecTrainer(Trainer):
             self._best_state = self._snapshot()
             self._best_epoch = self.model.stage_epoch
         return score, result
+
+    def _fall_back(self) -> None:
+        """Use the stage's best weights, or those it began with, after a step went wrong."""
+        self.optimizer.zero_grad()
+        if not self._best_state:
+            self._best_state = self._received
+            self.best_valid_score, self.best_valid_result = self._handed_on, self._metrics
+
+    def _end(self, stage: Stage) -> None:
+        """Measure what a stage has learned, hand its weights on and report it."""
+        measured: dict[str, Any] = {}
+        hit = None
+        if self.valid_data:
+            part = self.valid_data._dataset
+            if self._best_state:
+                self.model.load_state_dict(self._best_state)
+            measured = probe.measure(
+                self.model, part, self.config, self._received, "retriever" in stage.rates
+            )
+            self.monitor.stage_measured(measured)
+            self._hand_on(stage, self._received, self.valid_data)
+            hit = probe.hit_of_100(self.model, part, self.config)
+        self._report(stage, hit)
+        if self.folder:
+            name = f"{self.model.stage_index + 1}-{stage.name}.pth"
+            with replacing(self.folder.path / name) as file:
+                torch.save(self.model.state_dict(), file)
+        self.monitor.stage_ends({**self.results[-1]._asdict(), **measured}, hit)
 
     def _hand_on(self, stage: Stage, received: dict[str, Tensor], valid_data: Any) -> None:
         """Load the stage's best weights, or what it received where that validates better."""
@@ -177,13 +245,12 @@ class UR4RecTrainer(Trainer):
         else:
             self.model.load_state_dict(received)
 
-    def _report(self, stage: Stage, seconds: float) -> None:
+    def _report(self, stage: Stage, hit_of_100: float | None) -> None:
         """Log one line for a stage that has ended."""
-        metrics = dict(self.best_valid_result or {})
-        epochs = self.model.stage_epoch
-        result = StageResult(
-            stage.name, epochs, self._best_epoch, seconds, self._handed_on, metrics
-        )
+        metrics = {key: float(value) for key, value in (self.best_valid_result or {}).items()}
+        epochs, best, seconds = self.model.stage_epoch, self._best_epoch, self._spent
+        score = float(self._handed_on)
+        result = StageResult(stage.name, epochs, best, seconds, score, metrics, hit_of_100)
         self.results.append(result)
         shown = ("hit@5", "hit@10", "hit@20", "ndcg@10")
         values = "  ".join(f"{key} {metrics[key]:.4f}" for key in shown if key in metrics)
@@ -205,15 +272,6 @@ class UR4RecTrainer(Trainer):
             os.replace(partial, target)
             if verbose:
                 self.logger.info(f"Saving current: {target}")
-
-    def _generate_train_loss_output(
-        self, epoch_idx: int, s_time: float, e_time: float, losses: Any
-    ) -> str:
-        """Name the loss parts in RecBole's line of the epoch."""
-        line = super()._generate_train_loss_output(epoch_idx, s_time, e_time, losses)
-        for index, name in enumerate(self.loss_names):
-            line = line.replace(f"train_loss{index + 1}", name)
-        return line
 
     def _snapshot(self) -> dict[str, Tensor]:
         return {key: value.clone() for key, value in self.model.state_dict().items()}

@@ -1,0 +1,90 @@
+"""`ur4rec compare RUN RUN ...`: runs side by side, in what was set and in what came out.
+
+ur4rec compare runs/a runs/b
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.run_folder import RunFolder
+
+# Where a run is kept is no setting of it.
+PLACES = frozenset({"run_folder", "checkpoint_dir"})
+ABOUT = ("status", "commit", "data_fingerprint")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, two or more")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print both tables."""
+    if len(options.runs) < 2:
+        raise InputError("RUN", "must be given at least twice", options.runs, "Name another run.")
+    runs = [RunFolder.open(path) for path in options.runs]
+    console = Console(highlight=False)
+    names = [str(each.path) for each in runs]
+    console.print(_table("What differs in what was run", names, differences(runs)))
+    console.print(_table("What came out, and the change from the first run", names, results(runs)))
+    return 0
+
+
+def differences(runs: Sequence[RunFolder]) -> dict[str, list[str]]:
+    """Return by key the values of all runs, where they differ."""
+    found = {}
+    for key in ABOUT:
+        found[key] = [str(each.about.get(key)) for each in runs]
+    for key in sorted({key for each in runs for key in each.about["versions"]}):
+        found[f"version of {key}"] = [str(each.about["versions"].get(key)) for each in runs]
+    for key in sorted({key for each in runs for key in each.about["config"]} - PLACES):
+        found[key] = [_value(each.about["config"].get(key)) for each in runs]
+    return {key: values for key, values in found.items() if len(set(values)) > 1}
+
+
+def results(runs: Sequence[RunFolder]) -> dict[str, list[str]]:
+    """Return by name the results of all runs, those after the first with their difference to it."""
+    flat = [_flat(each) for each in runs]
+    found = {}
+    for key in dict.fromkeys(key for each in flat for key in each):
+        first = flat[0].get(key)
+        cells = ["-" if first is None else f"{first:.4f}"]
+        for each in flat[1:]:
+            value = each.get(key)
+            change = "" if value is None or first is None else f" ({value - first:+.4f})"
+            cells.append("-" if value is None else f"{value:.4f}{change}")
+        found[key] = cells
+    return found
+
+
+def _flat(folder: RunFolder) -> dict[str, float]:
+    """Return a run's metrics and the scores of its stages by name."""
+    metrics: Mapping[str, Any] = folder.read("metrics.json") or {}
+    found = {
+        f"{part} {protocol} {name}": value
+        for part in ("valid", "test")
+        for protocol, values in metrics.get(part, {}).items()
+        for name, value in values.items()
+    }
+    for stage in folder.read("stages.json") or []:
+        found[f"score of {stage['stage']}"] = stage["score"]
+    found |= {name: metrics[name] for name in ("seconds", "peak_memory") if name in metrics}
+    return found | {"findings": len(folder.findings())}
+
+
+def _value(entry: Mapping[str, Any] | None) -> str:
+    return "-" if entry is None else str(entry["value"])
+
+
+def _table(title: str, names: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for head in ("", *names):
+        table.add_column(head, overflow="fold")
+    for key, cells in rows.items():
+        table.add_row(key, *cells)
+    return table

@@ -1,0 +1,146 @@
+"""What quick_start.run does beside training: keeping the run in a folder, and going on with it.
+
+A UR4Rec trainer writes its own epochs; for RecBole's models a callback writes what RecBole tells.
+"""
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from logging import getLogger
+from typing import Any
+
+import numpy as np
+
+from ur4rec_recbole import evaluation
+from ur4rec_recbole.data.dataset import UR4RecDataset, training_fingerprint
+from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.live import LiveView
+from ur4rec_recbole.provenance import versions
+from ur4rec_recbole.run_folder import RunFolder
+from ur4rec_recbole.subsets import per_target
+from ur4rec_recbole.trainer import resume
+from ur4rec_recbole.trainer.trainer import UR4RecTrainer
+
+MASKED = "full_masked_ndcg@10"  # column of epochs.csv
+
+
+def interrupted(path: str) -> RunFolder:
+    """Open the folder of a run to go on with; one that is done or of another model is refused."""
+    folder = RunFolder.open(path)
+    if folder.about["model"] != "UR4Rec":
+        raise InputError(
+            f"--resume {path}", "must name a run of UR4Rec", f"one of {folder.about['model']}",
+            "Start it again.",
+        )  # fmt: skip
+    if folder.about["status"] == "done":
+        raise InputError(
+            f"--resume {path}", "must name a run that has not ended", "one that is done",
+            "Read it with `ur4rec report`.",
+        )  # fmt: skip
+    if folder.about["versions"] != versions():
+        getLogger().warning(
+            f"The run began with {folder.about['versions']} and goes on with {versions()}: its "
+            "result may differ from an uninterrupted one's."
+        )
+    return folder
+
+
+def refuse_more(others: Sequence[str], *named: Any) -> None:
+    """Raise `InputError` for anything beside --resume: the run folder knows its configuration."""
+    more = [*others, *(each for each in named if each)]
+    if more:
+        raise InputError(
+            "--resume", "must stand alone, since the run keeps its configuration", more,
+            "Remove the rest, or start a new run.",
+        )  # fmt: skip
+
+
+def folder_of(config: Any, files: Sequence[str], train: Any, old: RunFolder | None) -> RunFolder:
+    """Make the run's folder, or check that an old one was made from the same training data."""
+    fingerprint = training_fingerprint(train)
+    if old is None:
+        return RunFolder.create(config["run_folder"], config, files, fingerprint)
+    if old.about.get("data_fingerprint") != fingerprint:
+        raise InputError(
+            f"--resume {old.path}", "needs the training interactions that the run began with",
+            "other ones", "Restore the data set, or start a new run.",
+        )  # fmt: skip
+    old.mark("running")
+    return old
+
+
+@contextmanager
+def keeping(
+    trainer: Any, folder: RunFolder, resumed: bool, valid: UR4RecDataset | None
+) -> Iterator[Callable | None]:
+    """Keep a training in its folder and mark how it ends; yields the callback for `fit`.
+
+    `valid` are the validation rows where each has one target, else None.
+    """
+    began = time.perf_counter()
+    try:
+        if isinstance(trainer, UR4RecTrainer):
+            folder.require_space(resume.size(trainer.model))
+            trainer.keep(folder, resumed)
+            trainer.monitor.observers.append(LiveView(sys.stdout))
+            yield None
+        else:
+            yield _epoch_writer(trainer, folder, valid)
+        usage = {"seconds": time.perf_counter() - began, "peak_memory": peak_memory()}
+        folder.write_json("metrics.json", {**(folder.read("metrics.json") or {}), **usage})
+        folder.mark("done")
+    except BaseException:
+        folder.mark("failed")
+        raise
+    finally:
+        if isinstance(trainer, UR4RecTrainer):
+            trainer.monitor.close()
+
+
+def _epoch_writer(
+    trainer: Any, folder: RunFolder, valid: UR4RecDataset | None
+) -> Callable[[int, float], None]:
+    """Return a callback that writes an epoch of RecBole's own trainer into epochs.csv.
+
+    RecBole validates with the history among the candidates, UR4Rec usually without. So that their
+    curves can be compared, `MASKED` is measured too; the time that this takes is not counted.
+    """
+    last = time.perf_counter()
+
+    def write(epoch: int, score: float) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        row = {"epoch": epoch, "stage": "training", "stage_epoch": epoch + 1, "seconds": now - last}
+        loss = trainer.train_loss_dict.get(epoch)
+        row |= {"loss": loss, "valid_score": float(score), "peak_memory": peak_memory()}
+        if valid is not None:
+            device, size = trainer.config["device"], trainer.config["eval_batch_size"]
+            ranks = evaluation.ranks(trainer.model, valid, device, size)["full_masked"]
+            row[MASKED] = float(per_target(ranks, "ndcg@10").mean())
+        folder.add_epoch(row)
+        last = time.perf_counter()
+
+    return write
+
+
+def final_table(
+    network: Any, parts: Sequence[Any], config: Any, folder: RunFolder
+) -> dict[str, Any]:
+    """Evaluate validation and test part; write metrics and ranks; return metrics by part."""
+    found: dict[str, Any] = {}
+    kept: dict[str, Any] = {}
+    placed: dict[str, np.ndarray] = {}
+    for name, part in zip(("valid", "test"), parts, strict=True):
+        measured = evaluation.measure(network, part, config)
+        found[name] = measured.metrics
+        kept[name] = measured.metrics | measured.details
+        placed |= measured.arrays(name)
+    folder.write_result(kept, placed)
+    return found
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process has held, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,102 @@
+"""Members of an ensemble, trained from their recipes where no checkpoint of them exists yet.
+
+`members:` of UR4RecEnsemble may hold checkpoint files and recipes. A recipe is trained once, as
+`run_recbole.py` would but without reading test data, and kept under a name that its settings
+determine: a run that was killed goes on with the first member that is missing.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.utils import get_model, get_trainer, init_seed
+
+from ur4rec_recbole.data.dataset import sort_exactly
+from ur4rec_recbole.errors import InputError
+
+# What a recipe has of the ensemble's own configuration, where that sets it, unless it says other.
+INHERITED = ("eval_args", "load_col", "checkpoint_dir", "gpu_id", "use_gpu", "state")
+
+
+def prepare(config: Config) -> list[str]:
+    """Return the checkpoint files of all members, training those that are missing.
+
+    Parameters
+    ----------
+    config
+        Of the ensemble. An entry of its `members` is a file, or a mapping with `model`, optionally
+        `config_files` (list), `seeds` (how many: the ensemble's seed and those after it), and any
+        keys of that model.
+    """
+    files = []
+    for entry in config["members"] or []:
+        if isinstance(entry, str):
+            files.append(entry)
+            continue
+        if not isinstance(entry, Mapping) or "model" not in entry:
+            raise InputError(
+                "members", "must list checkpoint files, or mappings with the key model",
+                repr(entry), "Write for example {model: UR4Rec, seeds: 2}.",
+            )  # fmt: skip
+        recipe = dict(entry)
+        for place in range(recipe.pop("seeds", 1)):
+            files.append(_trained(config, recipe | {"seed": config["seed"] + place}))
+    return files
+
+
+def _trained(ensemble: Config, recipe: dict[str, Any]) -> str:
+    """Return the checkpoint of one recipe."""
+    given = ensemble.external_config_dict
+    recipe = {key: given[key] for key in INHERITED if key in given} | recipe
+    recipe["data_path"] = str(Path(ensemble["data_path"]).parent)  # RecBole appends the name
+    files = recipe.pop("config_files", [])
+    with _no_arguments():
+        config = Config(recipe.pop("model"), ensemble["dataset"], files or None, recipe)
+    target = Path(config["checkpoint_dir"]) / "members" / f"{_name(config)}.pth"
+    if target.exists():
+        getLogger().info(f"member {target} exists")
+        return str(target)
+    getLogger().info(f"training member {target}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    init_seed(config["seed"], config["reproducibility"])
+    data = sort_exactly(create_dataset(config))
+    train_data, valid_data, _ = data_preparation(config, data)
+    init_seed(config["seed"], config["reproducibility"])
+    network = get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
+    partial = f"{target}.part"
+    trainer.saved_model_file = partial
+    trainer.fit(train_data, valid_data, verbose=False)
+    os.replace(partial, target)
+    return str(target)
+
+
+def _name(config: Config) -> str:
+    """Name a member by its model, data set, seed and a digest of all its settings."""
+    settings = {
+        key: value
+        for key, value in config.final_config_dict.items()
+        if isinstance(value, str | int | float | bool | list | dict | None)
+        and key not in ("checkpoint_dir", "gpu_id", "use_gpu", "state", "show_progress")
+    }
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    return f"{config['model']}-{config['dataset']}-{config['seed']}-{digest.hexdigest()[:12]}"
+
+
+@contextmanager
+def _no_arguments() -> Iterator[None]:
+    """Keep the command line, which is the ensemble's, from RecBole's Config."""
+    before = sys.argv
+    sys.argv = before[:1]
+    try:
+        yield
+    finally:
+        sys.argv = before

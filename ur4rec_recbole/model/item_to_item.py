@@ -1,0 +1,101 @@
+"""Training-free item-to-item models: s_uj = sum_k decay^k W[i_k, j], i_k the k-th newest item.
+
+They learn nothing by gradients and see what encoders smooth over, which makes them good members of
+an ensemble. `python run_recbole.py --model=ItemTransition --dataset=ml-100k` runs one alone.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.utils import InputType
+from torch import Tensor, nn
+
+from ur4rec_recbole.data.dataset import training_interactions
+
+
+class ItemToItem(SequentialRecommender):
+    """Sums the rows of an item-to-item matrix over the history, older items weighing less.
+
+    Parameters
+    ----------
+    config
+        `recency_decay`: weight of an item relative to the next newer one.
+    dataset
+        The training part of a `UR4RecDataset`.
+    """
+
+    input_type = InputType.POINTWISE
+    matrix: Tensor
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.decay = config["recency_decay"]
+        self.unused = nn.Parameter(torch.zeros(1))  # RecBole builds an optimizer
+        self.register_buffer("matrix", self.item_matrix(config, dataset).float())
+
+    def item_matrix(self, config: Any, dataset: Any) -> Tensor:
+        """Return W [N, N]; row i says what follows item i."""
+        raise NotImplementedError
+
+    def calculate_loss(self, interaction: Interaction) -> Tensor:
+        """Return 0: there is nothing to train."""
+        del interaction
+        return self.unused.sum() * 0.0
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """Score all items for each row, [B, N]."""
+        seq, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        age = length.unsqueeze(1) - 1 - torch.arange(seq.shape[1], device=seq.device)  # [B, L]
+        weight = torch.where(seq > 0, self.decay ** age.clamp(min=0).float(), 0.0)
+        history = weight.new_zeros(len(seq), self.n_items).scatter_add(1, seq, weight)  # [B, N]
+        return history @ self.matrix
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Score the item of each row, [B]."""
+        items = interaction[self.ITEM_ID].unsqueeze(1)
+        return self.full_sort_predict(interaction).gather(1, items).squeeze(1)
+
+
+class ItemTransition(ItemToItem):
+    """W[i, j] = T[i, j] / ((T[i, :] + shrinkage) (T[:, j] + 1)^popularity_penalty).
+
+    T[i, j] = sum over gaps g = 1..window of gap_decay^(g - 1) times how often j came g places
+    after i in the training sequences: a smoothed Markov chain with skips (He et al. 2017,
+    section 3 names the first-order one; the skips follow Shani et al. 2005, section 4.3.1).
+    """
+
+    def item_matrix(self, config: Any, dataset: Any) -> Tensor:
+        """Count transitions in the training sequences alone."""
+        rows = training_interactions(dataset)
+        users, items = rows[self.USER_ID], rows[self.ITEM_ID]
+        counts = torch.zeros(self.n_items, self.n_items, dtype=torch.float64)
+        for gap in range(1, config["transition_window"] + 1):
+            same = users[gap:] == users[:-gap]
+            place = (items[:-gap][same], items[gap:][same])
+            weight = torch.full((len(place[0]),), config["gap_decay"] ** (gap - 1)).double()
+            counts.index_put_(place, weight, accumulate=True)
+        leaving = counts.sum(1, keepdim=True) + config["shrinkage"]
+        arriving = (counts.sum(0, keepdim=True) + 1) ** config["popularity_penalty"]
+        return counts / leaving / arriving
+
+
+class SequentialEASE(ItemToItem):
+    """W = I - P / diag(P), P = (X^T X + reg I)^-1 for the training matrix X [users, N].
+
+    Source: Steck 2019, equation 8; there all of a user's items weigh the same.
+    """
+
+    def item_matrix(self, config: Any, dataset: Any) -> Tensor:
+        """Solve for W in closed form."""
+        rows = training_interactions(dataset)
+        matrix = np.zeros((dataset.user_num, self.n_items))
+        matrix[rows[self.USER_ID].numpy(), rows[self.ITEM_ID].numpy()] = 1.0
+        gram = matrix.T @ matrix + config["ease_regularisation"] * np.eye(self.n_items)
+        inverse = np.linalg.inv(gram)
+        weights = -inverse / np.diag(inverse)
+        np.fill_diagonal(weights, 0.0)
+        weights[0] = weights[:, 0] = 0.0  # padding
+        return torch.from_numpy(weights)

@@ -1,0 +1,28 @@
+"""`ur4rec report FOLDER`: one HTML page of one run, or of a folder of runs.
+
+ur4rec report runs/UR4Rec-ml-100k-...
+"""
+
+import argparse
+import importlib
+from pathlib import Path
+
+from ur4rec_recbole import run_page
+from ur4rec_recbole.run_folder import RunFolder
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("folder", help="a run folder, or a folder of run folders")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the page and print where it is."""
+    folder = Path(options.folder)
+    runs = folder.is_dir() and any(folder.glob("*/run.json"))
+    if runs and not (folder / "run.json").exists():
+        many = importlib.import_module("ur4rec_recbole.benchmark_report")
+        print(many.write(folder))
+        return 0
+    print(run_page.write(RunFolder.open(folder)))
+    return 0

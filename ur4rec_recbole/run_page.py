@@ -1,0 +1,125 @@
+"""One run as one HTML page: findings, plots, tables. No scripts, nothing loaded from elsewhere.
+
+ur4rec report runs/UR4Rec-ml-100k-...
+"""
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ur4rec_recbole import run_plots
+from ur4rec_recbole.files import replacing
+from ur4rec_recbole.run_folder import RunFolder
+
+STYLE = """body{font:14px/1.4 sans-serif;margin:2em auto;max-width:70em;padding:0 1em}
+table{border-collapse:collapse;margin:.5em 0}td,th{border:1px solid #ccc;padding:3px 8px;
+text-align:left;vertical-align:top}th{background:#eef}svg{max-width:100%;height:auto}
+.finding{border-left:4px solid #c33;padding:.3em 1em;margin:.6em 0;background:#fdf4f4}"""
+
+
+def write(folder: RunFolder) -> Path:
+    """Write report.html into a run folder and return its path."""
+    path = folder.path / "report.html"
+    with replacing(path) as file:
+        file.write(page(folder).encode())
+    return path
+
+
+def page(folder: RunFolder) -> str:
+    """Return the page of a run; what the run has not got to yet is left out."""
+    about = folder.about
+    title = f"{about['model']} on {about['dataset']}, seed {about['seed']}"
+    rows, stages = folder.epochs(), folder.read("stages.json") or []
+    routing, metrics = folder.read("routing.json") or {}, folder.read("metrics.json") or {}
+    sections = [
+        ("Findings", _findings(folder.findings())),
+        ("Final metrics", _metrics(metrics)),
+        ("Stages", _stages(stages)),
+        ("HR@10", run_plots.hit_rate(rows, stages)),
+        ("Losses", run_plots.losses(rows)),
+        ("What the routers chose", run_plots.routes(routing)),
+        ("The same by genre of the target", run_plots.routes_by_genre(routing)),
+        ("Modalities", _modalities(stages)),
+        ("Time", run_plots.seconds(rows) if rows else ""),
+        ("Run", _about(about, metrics)),
+        ("Configuration", _configuration(about["config"])),
+    ]
+    body = "".join(f"<h2>{name}</h2>{text}" for name, text in sections if text)
+    return (
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{_text(title)}</title>"
+        f"<style>{STYLE}</style><h1>{_text(title)}</h1>"
+        f"<p>{_text(about['status'])}, started {_text(about.get('started', ''))}</p>{body}</html>"
+    )
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return an HTML table; numbers with a fraction are shown with four digits of it."""
+    head = "".join(f"<th>{_text(each)}</th>" for each in heads)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _text(value: Any) -> str:
+    return html.escape(f"{value:.4f}" if isinstance(value, float) else str(value))
+
+
+def _findings(findings: Sequence[Mapping[str, Any]]) -> str:
+    if not findings:
+        return "<p>None.</p>"
+    return "".join(
+        f"<div class='finding'><b>{_text(each['name'])}</b> ({_text(each.get('stage', ''))}, epoch "
+        f"{_text(each.get('epoch', ''))})<br>{_text(each.get('evidence', ''))}.<br>"
+        f"{_text(each.get('cause', ''))}<br><b>{_text(each.get('advice', ''))}</b></div>"
+        for each in findings
+    )
+
+
+def _metrics(metrics: Mapping[str, Any]) -> str:
+    rows = [
+        (part, protocol, values)
+        for part in ("valid", "test")
+        for protocol, values in metrics.get(part, {}).items()
+    ]
+    if not rows:
+        return ""
+    heads = list(rows[0][2])
+    cells = [[part, protocol, *(values[key] for key in heads)] for part, protocol, values in rows]
+    return table(["part", "protocol", *heads], cells)
+
+
+def _stages(stages: Sequence[Mapping[str, Any]]) -> str:
+    if not stages:
+        return ""
+    heads = ["stage", "epochs", "best_epoch", "seconds", "score", "hit_of_100", "milestone"]
+    cells = [["-" if each.get(key) is None else each[key] for key in heads] for each in stages]
+    return table(heads, cells)
+
+
+def _modalities(stages: Sequence[Mapping[str, Any]]) -> str:
+    cells = [
+        [stage["stage"], name, use["hit"], use["hit_shuffled"], use["movement"]]
+        for stage in stages
+        for name, use in stage.get("modalities", {}).items()
+    ]
+    heads = ["stage", "modality", "HR@10", "with its table shuffled", "mean |log rank ratio|"]
+    return table(heads, cells) if cells else ""
+
+
+def _about(about: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    cells = [
+        ["commit", about.get("commit")],
+        ["data fingerprint", about.get("data_fingerprint")],
+        *([f"version of {name}", value] for name, value in about["versions"].items()),
+        *([f"machine: {name}", value] for name, value in about["machine"].items()),
+        *([name, metrics[name]] for name in ("seconds", "peak_memory") if name in metrics),
+    ]
+    return table(["what", "value"], cells)
+
+
+def _configuration(config: Mapping[str, Mapping[str, Any]]) -> str:
+    own = ("default", "recbole")
+    ordered = sorted(config.items(), key=lambda pair: (pair[1]["origin"] in own, pair[0]))
+    return table(["key", "value", "origin"], [[k, e["value"], e["origin"]] for k, e in ordered])

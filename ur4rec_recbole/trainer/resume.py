@@ -1,0 +1,101 @@
+"""Resume: everything that a training needs to go on, bit for bit, after being killed.
+
+The file is written at the end of every validated epoch, atomically, and is read without unpickling
+(`weights_only`). It holds the stage and its counters, weights, optimizer, the best weights of the
+stage and those that it began with, and the state of every random stream.
+"""
+
+import os
+import random
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.files import replacing
+
+FILE = "resume.pth"
+COUNTERS = (
+    "cur_step", "best_valid_score", "best_valid_result", "_best_epoch", "_best_state", "_handed_on",
+    "_metrics", "_received", "_next_epoch", "_spent", "saved_model_file",
+)  # fmt: skip
+
+
+def save(trainer: Any, folder: str | os.PathLike[str]) -> None:
+    """Write the trainer's state into a run folder."""
+    state = {name: _plain(getattr(trainer, name)) for name in COUNTERS}
+    state |= {
+        "stage_index": trainer.model.stage_index,
+        "stage_epoch": trainer.model.stage_epoch,
+        "model": trainer.model.state_dict(),
+        "optimizer": trainer.optimizer.state_dict(),
+        "results": [_plain(result._asdict()) for result in trainer.results],
+        "monitor": _plain(trainer.monitor.state()),
+        "findings": [asdict(finding) for finding in trainer.monitor.findings],
+        "random": random_state(trainer.train_data),
+    }
+    with replacing(Path(folder) / FILE) as file:
+        torch.save(state, file)
+
+
+def load(folder: str | os.PathLike[str], device: Any) -> dict[str, Any] | None:
+    """Read the state; None where the run was killed before its first epoch had ended."""
+    path = Path(folder) / FILE
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises half a dozen types for a damaged file
+        raise InputError(
+            str(path), "must be a checkpoint of this package", type(error).__name__,
+            "Start the run again in a new folder.",
+        ) from error  # fmt: skip
+
+
+def random_state(train_data: Any) -> dict[str, Any]:
+    """Return the state of every random stream that training draws from."""
+    name, keys, *rest = np.random.get_state()
+    version, words, gauss = random.getstate()
+    state = {
+        "torch": torch.get_rng_state(),
+        "numpy": [name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest],
+        "python": [version, list(words), gauss],
+        "loader": train_data.generator.get_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def set_random_state(state: dict[str, Any], train_data: Any) -> None:
+    """Set every random stream to where it was."""
+    torch.set_rng_state(state["torch"].cpu())
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    train_data.generator.set_state(state["loader"].cpu())
+    if "cuda" in state:
+        torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
+
+
+def size(model: Any) -> int:
+    """Return the bytes that a run may need on disk at once.
+
+    Weights are kept as they are, at their best, as the stage received them and twice in Adam; a new
+    file lies beside the old one while it is written; RecBole's own checkpoint adds three more.
+    """
+    weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    return 16 * weights
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy scalars and mappings of other kinds into what is loaded without unpickling."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return value.item() if isinstance(value, np.generic) else value
