@@ -5,7 +5,8 @@ ur4rec benchmark --models UR4Rec,SASRec,Pop --dataset ml-100k --seeds 5
 ur4rec benchmark --tune                    searches the baseline's setting on validation first
 
 plan.py -> jobs -> a process each (benchmark_run.py) -> run folders -> benchmark_report.py. A run
-that is done is skipped, one that was killed or failed is started anew; a failure stops no other.
+that is done is skipped; one that was killed goes on where it was (UR4Rec) or starts anew, as one that
+failed does; a failure stops no other.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ur4rec_recbole import benchmark_report, synthetic, tuning
+from ur4rec_recbole.benchmark_run import interrupted
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.files import replacing
 from ur4rec_recbole.plan import Entry, Job, Plan, read_plan, read_seeds
@@ -98,12 +100,9 @@ def done(job: Job, output: Path) -> bool:
     folder, file = output / job.id, _job_file(job, output)
     if not (folder / "run.json").exists() or RunFolder.open(folder).about["status"] != "done":
         return False
-    made = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-    wanted = json.loads(json.dumps(job.description()))
-    if made != wanted:
-        keys = sorted(key for key in wanted if not made or made.get(key) != wanted[key])
+    if not _same(file, job.description()):
         raise InputError(
-            f"Run {folder}", "must have been made as the plan says", f"another {', '.join(keys)}",
+            f"Run {folder}", "must have been made as the plan says", "other settings",
             "Name another --output, or remove the folder to run it again.",
         )  # fmt: skip
     return True
@@ -112,9 +111,11 @@ def done(job: Job, output: Path) -> bool:
 def start(job: Job, output: Path, threads: int) -> bool:
     """Run one job in a process of its own; return whether it ended well."""
     folder, file = output / job.id, _job_file(job, output)
-    for old in (folder, folder.with_name(f"{folder.name}.pretrain")):
-        shutil.rmtree(old, ignore_errors=True)  # killed or failed
-    _write(file, job.description())
+    description = job.description()
+    if not (_same(file, description) and interrupted(description, folder)):
+        for old in (folder, folder.with_name(f"{folder.name}.pretrain")):
+            shutil.rmtree(old, ignore_errors=True)
+    _write(file, description)
     words = [sys.executable, "-m", "ur4rec_recbole.benchmark_run", str(file), str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     log = file.with_suffix(".log")
@@ -128,6 +129,11 @@ def start(job: Job, output: Path, threads: int) -> bool:
         _record_failure(folder, log, code)
     print(f"{job.id}: {'done' if not code else f'failed, see {log}'}", flush=True)
     return code == 0
+
+
+def _same(file: Path, description: dict[str, Any]) -> bool:
+    made = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    return made == json.loads(json.dumps(description))
 
 
 def _record_failure(folder: Path, log: Path, code: int) -> None:

@@ -7,16 +7,19 @@ import json
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ur4rec_recbole import quick_start
+from ur4rec_recbole.run_folder import RunFolder
 
 
 def run(job: dict[str, Any], folder: Path) -> None:
     """Pretrain where the job says so, then train and evaluate into the folder."""
+    began, before = time.perf_counter(), 0.0
     settings = dict(job["settings"]) | {"checkpoint_dir": str(folder / "checkpoints")}
     if job["pretrain"]:
         first = folder.with_name(f"{folder.name}.pretrain")
@@ -25,7 +28,21 @@ def run(job: dict[str, Any], folder: Path) -> None:
         }  # fmt: skip
         result = _train(job, settings | earlier)
         settings["pre_model_path"] = result["model_file"]
-    _train(job, settings | {"run_folder": str(folder)})
+    if interrupted(job, folder):
+        before = next(iter(reversed(RunFolder.open(folder).epochs())), {}).get("elapsed", 0.0)
+        quick_start.run(resume=str(folder))
+    else:
+        _train(job, settings | {"run_folder": str(folder)})
+    made = RunFolder.open(folder)
+    cost = {"wall_seconds": before + time.perf_counter() - began}
+    made.write_json("metrics.json", (made.read("metrics.json") or {}) | cost)
+
+
+def interrupted(job: dict[str, Any], folder: Path) -> bool:
+    """Tell whether the folder holds a run of this job that was killed and can go on."""
+    if job["model"] != "UR4Rec" or not (folder / "run.json").exists():
+        return False
+    return RunFolder.open(folder).about["status"] == "running"
 
 
 def _train(job: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:

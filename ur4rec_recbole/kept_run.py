@@ -107,14 +107,16 @@ def _epoch_writer(
     RecBole validates with the history among the candidates, UR4Rec usually without. So that their
     curves can be compared, `MASKED` is measured too; the time that this takes is not counted.
     """
-    last = time.perf_counter()
+    last, elapsed = time.perf_counter(), 0.0
 
     def write(epoch: int, score: float) -> None:
-        nonlocal last
-        now = time.perf_counter()
-        row = {"epoch": epoch, "stage": "training", "stage_epoch": epoch + 1, "seconds": now - last}
+        nonlocal last, elapsed
+        seconds = time.perf_counter() - last
+        elapsed += seconds
+        row = {"epoch": epoch, "stage": "training", "stage_epoch": epoch + 1, "seconds": seconds}
         loss = trainer.train_loss_dict.get(epoch)
         row |= {"loss": loss, "valid_score": float(score), "peak_memory": peak_memory()}
+        row["elapsed"] = elapsed
         if valid is not None:
             device, size = trainer.config["device"], trainer.config["eval_batch_size"]
             ranks = evaluation.ranks(trainer.model, valid, device, size)["full_masked"]

@@ -2,8 +2,8 @@
 
 run folders -> per_user -> compare (bootstrap interval, randomisation test) -> holm over the models.
 
-A user's difference is taken between the same user's values under both models, which removes what
-makes some users easy for every model; with ML-100K's 943 users nothing less would tell models apart.
+A difference is taken between the same user's values under both models, which removes what makes
+some users easy for every model; ML-100K's 943 users are too few to do without.
 """
 
 from collections.abc import Sequence
