@@ -1,0 +1,82 @@
+"""Plans: seeds, precedence of settings, selection, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ur4rec_recbole import benchmark, tuning
+from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.plan import make_plan, read_plan
+
+REPOSITORY = Path(__file__).parents[1]
+ENTRIES = [{"name": "A one", "model": "SASRec"}, {"name": "B", "model": "Pop", "seeds": [7]}]
+
+
+def plan(**values: Any) -> Any:
+    return make_plan({"dataset": "toy", "seeds": 2, "entries": ENTRIES} | values)
+
+
+def test_jobs_take_a_seed_of_every_entry_before_the_next() -> None:
+    assert [job.id for job in plan().jobs()] == ["a-one-2020", "b-7", "a-one-2021"]
+    assert [job.settings["seed"] for job in plan().jobs()] == [2020, 7, 2021]
+
+
+def test_an_entrys_settings_come_over_its_files_and_those_over_the_plans(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("model: X\nb: 2\nc: 2\nd: 1e-3\n")
+    entry = {"name": "A", "model": "SASRec", "config_files": ["own.yaml"], "settings": {"c": 3}}
+    job = plan(settings={"a": 1, "b": 1, "c": 1}, entries=[entry]).jobs()[0]
+    expected = {"a": 1, "b": 2, "c": 3, "d": 0.001, "seed": 2020}
+    assert dict(job.settings) == expected
+
+
+def test_models_are_chosen_by_name_or_model_and_unknown_ones_run_with_defaults() -> None:
+    found = benchmark.choose(plan(baseline="B"), "SASRec,GRU4Rec", "other", 3)
+    assert [entry.name for entry in found.entries] == ["A one", "GRU4Rec"]
+    assert found.dataset == "other"
+    assert found.baseline is None
+    assert len(found.jobs()) == 6
+    assert benchmark.choose(plan(baseline="B"), "B", None, None).baseline == "B"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"seeds": 0}, "seeds must be a number of seeds or a list"),
+        ({"entries": []}, "must be a mapping with dataset and entries"),
+        ({"entries": [*ENTRIES, {"name": "b", "model": "Pop"}]}, "names of their own"),
+        ({"entries": [{"name": "A", "model": "B", "epochs": 3}]}, "takes .* Received .'epochs'."),
+        ({"baseline": "C"}, "baseline must be an entry's name"),
+        ({"sede": 1}, "takes"),
+    ],
+)
+def test_a_wrong_plan_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        plan(**values)
+
+
+def test_the_documented_plan_is_sound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    found = read_plan(benchmark.DOCUMENTED)
+    asked = "UR4Rec SASRec GRU4Rec BERT4Rec FDSA SASRecF S3Rec CORE FEARec EASE ItemKNN Pop".split()
+    assert set(asked) <= {entry.model for entry in found.entries}
+    assert len(tuning.trials(found).entries) == found.tune["trials"]
+    present = [e for e in found.entries if e.name != "SASRec tuned"]
+    assert {
+        job.settings["eval_args"]["order"]
+        for job in benchmark.choose(found, ",".join(e.name for e in present), None, 1).jobs()
+    } == {"TO"}
+
+
+def test_a_search_tries_distinct_combinations_the_same_every_time() -> None:
+    grid = {"a": [1, 2, 3], "b": [4, 5]}
+    found = tuning.combinations(grid, 4)
+    assert len({tuple(each.items()) for each in found}) == 4
+    assert found == tuning.combinations(grid, 4)
+    assert len(tuning.combinations(grid, 100)) == 6
+
+
+def test_a_missing_tuned_setting_names_the_search(tmp_path: Path) -> None:
+    entry = {"name": "A", "model": "SASRec", "config_files": ["tuned.yaml"]}
+    with pytest.raises(InputError, match="benchmark --tune"):
+        plan(entries=[entry]).jobs()

@@ -1,0 +1,54 @@
+"""The made-up data set has the promised size, and something to learn in its order."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ur4rec_recbole import synthetic
+from ur4rec_recbole.data.features import FeatureTable
+from ur4rec_recbole.plan import make_plan
+from ur4rec_recbole.synthetic import Size
+
+SIZE = Size(n_users=120, n_items=300, n_interactions=4800, n_topics=10)
+
+
+def test_the_full_size_is_a_million_interactions() -> None:
+    found = synthetic.lengths(Size(), np.random.default_rng(0))
+    assert (len(found), found.sum()) == (6000, 1_000_000)
+    assert found.min() >= synthetic.SHORTEST
+    assert found.max() <= 2000
+
+
+def test_files_hold_what_the_size_says(tmp_path: Path) -> None:
+    target = synthetic.write(tmp_path, SIZE)
+    rows = pd.read_csv(target / "synthetic.inter", sep="\t")
+    assert len(rows) == 4800
+    assert rows["user_id:token"].nunique() == 120
+    assert not rows.duplicated(["user_id:token", "item_id:token"]).any()
+    items = pd.read_csv(target / "synthetic.item", sep="\t")
+    assert set(items["item_id:token"]) == set(rows["item_id:token"])
+    assert len(FeatureTable.load(target / "item_text.npz").tokens) == len(items)
+    # The next item's topic follows from the last one's far more often than by chance.
+    topic = dict(zip(items["item_id:token"], items["class:token_seq"].str[5:].astype(int)))
+    steps = rows.assign(topic=rows["item_id:token"].map(topic)).groupby("user_id:token")["topic"]
+    step = steps.diff().dropna() % 10
+    assert step.isin([0, 1, 9]).mean() > 0.5
+    popular = rows["item_id:token"].value_counts()
+    assert popular.iloc[:30].sum() > 0.2 * len(rows)
+
+
+def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
+    first, second = (synthetic.write(tmp_path / n, SIZE) for n in "ab")
+    other = synthetic.write(tmp_path / "c", replace(SIZE, seed=1))
+    texts = [(each / "synthetic.inter").read_text() for each in (first, second, other)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_a_plan_moves_to_the_made_up_data(tmp_path: Path) -> None:
+    plan = make_plan({"dataset": "ml-100k", "entries": [{"name": "a", "model": "Pop"}]})
+    moved = replace(plan, **synthetic.instead(plan, tmp_path, SIZE))
+    assert moved.dataset == "synthetic"
+    assert moved.jobs()[0].settings["data_path"] == str(tmp_path)
+    assert (tmp_path / "synthetic" / "synthetic.inter").is_file()

@@ -1,0 +1,109 @@
+"""The plots of a benchmark's report as inline SVG; each returns "" where there is nothing to draw.
+
+Used by benchmark_report.py.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ur4rec_recbole.benchmark_results import Benchmark, quality
+from ur4rec_recbole.run_plots import svg
+
+
+def quality_against_time(found: Benchmark) -> str:
+    """Draw every entry's test NDCG@10 (full_masked) against its wall-clock seconds."""
+    figure = Figure(figsize=(9, 4))
+    axes = figure.subplots()
+    for name in found.runs:
+        values = found.values(name, "test", "full_masked", "ndcg@10")
+        seconds = found.seconds(name)
+        axes.plot(seconds, values, "o", alpha=0.5, markersize=4)
+        colour = axes.lines[-1].get_color()
+        axes.plot(seconds.mean(), values.mean(), "D", color=colour, label=name)
+    axes.set_xscale("log")
+    axes.set_xlabel("seconds of a run (log)")
+    axes.set_ylabel("test NDCG@10, full_masked")
+    axes.legend(fontsize=8)
+    return svg(figure, "time")
+
+
+def curves(found: Benchmark) -> str:
+    """Draw validation NDCG@10 of each entry's first seed over time; dots begin a stage."""
+    figure = Figure(figsize=(9, 4))
+    axes = figure.subplots()
+    for name, runs in found.runs.items():
+        rows = [row for row in runs[0].epochs() if quality(row) is not None and "elapsed" in row]
+        if not rows:
+            continue
+        times, values = [row["elapsed"] for row in rows], [quality(row) for row in rows]
+        axes.plot(times, values, marker="." if len(rows) == 1 else None, label=name)
+        starts = [n for n, row in enumerate(rows) if row["stage_epoch"] == 1]
+        colour = axes.lines[-1].get_color()
+        axes.plot([times[n] for n in starts], [values[n] for n in starts], "o", color=colour)
+    if not axes.lines:
+        return ""
+    threshold = found.threshold()
+    if threshold is not None:
+        axes.axhline(threshold, color="0.5", linestyle="dashed", label="threshold")
+    axes.set_xscale("log")
+    axes.set_xlabel("seconds of training and validation (log)")
+    axes.set_ylabel("validation NDCG@10, full_masked")
+    axes.legend(fontsize=8)
+    return svg(figure, "curves")
+
+
+def ablation(folder: Path) -> str:
+    """Draw validation NDCG@10 of each variant that `python -m ur4rec_recbole.ablation` left."""
+    found: dict[str, list[float]] = {}
+    for file in sorted(folder.glob("*.json")) if folder.is_dir() else ():
+        read = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(read, dict) and {"variant", "valid"} <= set(read):
+            found.setdefault(read["variant"], []).append(read["valid"]["ndcg@10"])
+    if not found:
+        return ""
+    order = sorted(found, key=lambda name: np.mean(found[name]))
+    means = [float(np.mean(found[name])) for name in order]
+    errors = [np.std(found[name], ddof=1) if len(found[name]) > 1 else 0.0 for name in order]
+    figure = Figure(figsize=(9, 1 + 0.25 * len(order)))
+    axes = figure.subplots()
+    axes.barh(order, means, xerr=errors, color="tab:blue", alpha=0.7)
+    axes.set_xlim(left=0.9 * min(means))
+    axes.set_xlabel("validation NDCG@10 (axis does not begin at 0)")
+    axes.tick_params(labelsize=8)
+    return svg(figure, "ablation")
+
+
+def routing(found: Benchmark) -> str:
+    """Draw the last epoch's router weights of every run that routes, runs by routers."""
+    rows: dict[str, dict[str, float]] = {}
+    for runs in found.runs.values():
+        for run in runs:
+            epochs = (run.read("routing.json") or {}).get("epochs")
+            if epochs:
+                rows[run.path.name] = _weights(epochs[-1])
+    if not rows:
+        return ""
+    columns = list(dict.fromkeys(key for row in rows.values() for key in row))
+    values = np.array([[row.get(key, np.nan) for key in columns] for row in rows.values()])
+    figure = Figure(figsize=(9, 1.6 + 0.3 * len(rows)))
+    axes = figure.subplots()
+    for (y, x), value in np.ndenumerate(values):
+        axes.text(x, y, "" if np.isnan(value) else f"{value:.2f}", ha="center", va="center",
+                  fontsize=7, color="black" if value < 0.6 else "white")  # fmt: skip
+    # Vector cells, not imshow: an image would be embedded as a bitmap.
+    axes.pcolormesh(np.arange(len(columns) + 1) - 0.5, np.arange(len(rows) + 1) - 0.5, values,
+                    vmin=0, vmax=1, cmap="Blues")  # fmt: skip
+    axes.set_xticks(range(len(columns)), columns, rotation=60, fontsize=7, ha="right")
+    axes.set_yticks(range(len(rows)), list(rows), fontsize=7)
+    axes.invert_yaxis()
+    return svg(figure, "routing")
+
+
+def _weights(row: dict) -> dict[str, float]:
+    found = dict(row["modal"])
+    for name, shares in row["sub"].items():
+        found |= {f"{name} {index}": share for index, share in enumerate(shares)}
+    return found
