@@ -1,5 +1,7 @@
 """compat: RecBole's checkpoints load again, and nobody else's loading becomes unsafe."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +101,12 @@ def test_recboles_own_repairs_are_left_alone(monkeypatch: pytest.MonkeyPatch) ->
     before = Collector.get_data_struct, Pop.calculate_loss
     compat.apply()
     assert before == (Collector.get_data_struct, Pop.calculate_loss)
+
+
+def test_importing_recboles_models_leaves_anomaly_detection_off() -> None:
+    script = (
+        "import torch, ur4rec_recbole, recbole.model.sequential_recommender.sine;"
+        "print(torch.is_anomaly_enabled())"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert found.stdout.strip() == "False", found.stderr

@@ -12,6 +12,10 @@ Collector.get_data_struct
 Pop.calculate_loss
     Counts an item once a batch, however often the batch has it (RecBole issue #2198), which makes
     of the popularity baseline something else.
+SINE
+    Its module turns torch's anomaly detection on for the whole process when RecBole imports its
+    sequential models, whichever one is asked for: every backward pass then keeps stack traces and
+    looks for NaN. The mode is put back to what it was.
 
 numpy, pandas and setuptools are held back by the package's requirements instead: RecBole imports
 ray 2.6.3, which needs numpy < 2 and pkg_resources (#2215), and pandas 3 turns its chained fillna
@@ -29,9 +33,16 @@ import torch
 
 def apply() -> None:
     """Make the repairs that are needed; a second call changes nothing."""
+    _leave_anomaly_detection_alone()
     _load_checkpoints()
     _collect_other_than_tensors()
     _count_popularity()
+
+
+def _leave_anomaly_detection_alone() -> None:
+    before = torch.is_anomaly_enabled()
+    importlib.import_module("recbole.model.sequential_recommender")
+    torch.autograd.set_detect_anomaly(before)
 
 
 def _load_checkpoints() -> None:
