@@ -63,6 +63,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def text(value: Any) -> str:
+    """Return a value as HTML text, numbers with four decimals."""
     return html.escape(f"{value:.4f}" if isinstance(value, float) else str(value))
 
 
