@@ -31,12 +31,18 @@ def test_an_entrys_settings_come_over_its_files_and_those_over_the_plans(tmp_pat
 
 
 def test_models_are_chosen_by_name_or_model_and_unknown_ones_run_with_defaults() -> None:
-    found = benchmark.choose(plan(baseline="B"), "SASRec,GRU4Rec", "other", 3)
+    found = benchmark.choose(plan(baseline="B"), "SASRec,GRU4Rec", "other")
     assert [entry.name for entry in found.entries] == ["A one", "GRU4Rec"]
     assert found.dataset == "other"
     assert found.baseline is None
-    assert len(found.jobs()) == 6
-    assert benchmark.choose(plan(baseline="B"), "B", None, None).baseline == "B"
+    assert len(found.jobs()) == 4
+    assert benchmark.choose(plan(baseline="B"), "B", None).baseline == "B"
+
+
+def test_a_name_goes_before_a_model_of_that_name() -> None:
+    entries = [{"name": "SASRec tuned", "model": "SASRec"}, {"name": "SASRec", "model": "SASRec"}]
+    found = benchmark.choose(plan(entries=entries), "SASRec", None)
+    assert [entry.name for entry in found.entries] == ["SASRec"]
 
 
 @pytest.mark.parametrize(
@@ -61,11 +67,11 @@ def test_the_documented_plan_is_sound(monkeypatch: pytest.MonkeyPatch, tmp_path:
     asked = "UR4Rec SASRec GRU4Rec BERT4Rec FDSA SASRecF S3Rec CORE FEARec EASE ItemKNN Pop".split()
     assert set(asked) <= {entry.model for entry in found.entries}
     assert len(tuning.trials(found).entries) == found.tune["trials"]
-    present = [e for e in found.entries if e.name != "SASRec tuned"]
-    assert {
-        job.settings["eval_args"]["order"]
-        for job in benchmark.choose(found, ",".join(e.name for e in present), None, 1).jobs()
-    } == {"TO"}
+    names = ",".join(entry.name for entry in found.entries if entry.name != "SASRec tuned")
+    jobs = benchmark.choose(found, names, None).jobs()
+    assert {job.settings["eval_args"]["order"] for job in jobs} == {"TO"}
+    assert sum(job.model == "EASE" for job in jobs) == 1
+    assert sum(job.model == "GRU4Rec" for job in jobs) == 5
 
 
 def test_a_search_tries_distinct_combinations_the_same_every_time() -> None:

@@ -5,8 +5,8 @@ ur4rec benchmark --models UR4Rec,SASRec,Pop --dataset ml-100k --seeds 5
 ur4rec benchmark --tune                    searches the baseline's setting on validation first
 
 plan.py -> jobs -> a process each (benchmark_run.py) -> run folders -> benchmark_report.py. A run
-that is done is skipped; one that was killed goes on where it was (UR4Rec) or starts anew, as one that
-failed does; a failure stops no other.
+that is done is skipped; one that was killed goes on where it was (UR4Rec) or starts anew, as one
+that failed does; a failure stops no other.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from ur4rec_recbole import benchmark_report, synthetic, tuning
 from ur4rec_recbole.benchmark_run import interrupted
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.files import replacing
-from ur4rec_recbole.plan import Entry, Job, Plan, read_plan, read_seeds
+from ur4rec_recbole.plan import Entry, Job, Plan, read_plan
 from ur4rec_recbole.run_folder import RunFolder
 
 DOCUMENTED = Path("properties/benchmark.yaml")
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plan", nargs="?", type=Path, default=DOCUMENTED, help="YAML file")
     parser.add_argument("--models", help="names of entries or models of the plan, by commas")
     parser.add_argument("--dataset", help="instead of the plan's")
-    parser.add_argument("--seeds", type=int, help="so many, instead of the plan's")
+    parser.add_argument("--seeds", type=int, help="so many, where an entry has none of its own")
     parser.add_argument("--output", type=Path, help="folder of the runs [runs/benchmark-DATASET]")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
     parser.add_argument("--tune", action="store_true", help="run the plan's search instead")
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the plan; 1 if a run failed."""
-    plan = choose(read_plan(options.plan), options.models, options.dataset, options.seeds)
+    plan = choose(read_plan(options.plan, options.seeds), options.models, options.dataset)
     if options.synthetic:
         plan = replace(plan, **synthetic.instead(plan, Path("dataset")))
     output = options.output or Path(f"runs/benchmark-{plan.dataset}")
@@ -61,17 +61,15 @@ def run(options: argparse.Namespace) -> int:
     return int(failed > 0)
 
 
-def choose(plan: Plan, models: str | None, dataset: str | None, seeds: int | None) -> Plan:
+def choose(plan: Plan, models: str | None, dataset: str | None) -> Plan:
     """Narrow a plan; a model that it does not have runs with RecBole's defaults."""
     entries = list(plan.entries)
     if models:
         entries = []
         for name in models.split(","):
-            found = [each for each in plan.entries if name in (each.name, each.model)]
-            entries += found or [Entry(name, name, seeds=plan.entries[0].seeds)]
-    if seeds is not None:
-        given = read_seeds(seeds, "--seeds")
-        entries = [replace(entry, seeds=given) for entry in entries]
+            found = [each for each in plan.entries if name == each.name]
+            found = found or [each for each in plan.entries if name == each.model]
+            entries += found or [Entry(name, name, seeds=plan.seeds)]
     names = [entry.name for entry in entries]
     baseline = plan.baseline if plan.baseline in names else None
     return replace(plan, entries=tuple(entries), dataset=dataset or plan.dataset, baseline=baseline)
@@ -139,10 +137,9 @@ def _same(file: Path, description: dict[str, Any]) -> bool:
 def _record_failure(folder: Path, log: Path, code: int) -> None:
     """Keep the traceback, which is at the end of the log, where the report finds it."""
     text = log.read_text(encoding="utf-8", errors="replace")
-    traceback = (
-        text[text.rfind("Traceback (most recent call last)") :] if "Traceback" in text else ""
-    )
-    _write(log.with_suffix(".failed.json"), {"code": code, "traceback": traceback or text[-2000:]})
+    found = text.rfind("Traceback (most recent call last)")
+    traceback = text[found:] if found >= 0 else text[-2000:]
+    _write(log.with_suffix(".failed.json"), {"code": code, "traceback": traceback})
     if (folder / "run.json").exists():
         RunFolder.open(folder).mark("failed")
 

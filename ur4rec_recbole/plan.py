@@ -75,6 +75,7 @@ class Plan:
     """What a plan file says; `tune` stays a mapping that tuning.py reads."""
 
     dataset: str
+    seeds: tuple[int, ...]
     baseline: str | None
     settings: Mapping[str, Any]
     entries: tuple[Entry, ...]
@@ -99,14 +100,17 @@ class Plan:
         )  # fmt: skip
 
 
-def read_plan(path: Path) -> Plan:
-    """Read and check a plan file."""
+def read_plan(path: Path, seeds: int | None = None) -> Plan:
+    """Read and check a plan file; `seeds` replaces the plan's own number."""
     if not path.is_file():
         raise InputError(
             f"Plan {path}", "must be a YAML file", "none of that name",
             "Name a plan, or run where properties/benchmark.yaml is.",
         )  # fmt: skip
-    return make_plan(load_yaml(path), str(path))
+    values = load_yaml(path)
+    if seeds is not None and isinstance(values, Mapping):
+        values = {**values, "seeds": seeds}
+    return make_plan(values, str(path))
 
 
 def make_plan(values: Any, source: str = "plan") -> Plan:
@@ -123,7 +127,7 @@ def make_plan(values: Any, source: str = "plan") -> Plan:
     if baseline is not None and baseline not in {entry.name for entry in entries}:
         _refuse(f"{source}: baseline", "must be an entry's name", repr(baseline))
     settings, tune = values.get("settings") or {}, values.get("tune") or {}
-    return Plan(str(values["dataset"]), baseline, settings, entries, tune)
+    return Plan(str(values["dataset"]), seeds, baseline, settings, entries, tune)
 
 
 def read_seeds(value: Any, source: str) -> tuple[int, ...]:

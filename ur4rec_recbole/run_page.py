@@ -45,7 +45,7 @@ def page(folder: RunFolder) -> str:
         ("Run", _about(about, metrics)),
         ("Configuration", _configuration(about["config"])),
     ]
-    body = "".join(f"<h2>{name}</h2>{text}" for name, text in sections if text)
+    body = "".join(f"<h2>{name}</h2>{drawn}" for name, drawn in sections if drawn)
     return (
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{text(title)}</title>"
         f"<style>{STYLE}</style><h1>{text(title)}</h1>"
@@ -63,7 +63,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def text(value: Any) -> str:
-    """Return a value as HTML text, numbers with four decimals."""
+    """Return a value as HTML text; a number with a fraction has four digits of it."""
     return html.escape(f"{value:.4f}" if isinstance(value, float) else str(value))
 
 
