@@ -56,8 +56,18 @@ def test_selection_joins_members_that_are_right_about_different_rows() -> None:
     scores = torch.stack([sure * truth, (3 - sure) * truth]) + noise
     weights, path = select(scores, targets, hits, rounds=10)
     assert (weights > 0).all()
+    assert path[-1] == max(path) == 1.0
+
+
+def test_selection_goes_on_where_a_half_is_too_much() -> None:
+    """Member 1 is right where member 0 is nearly tied, and harmful at a weight of a half."""
+    truth = torch.tensor([[0.0, 3.0, 0.0], [0.0, 1.0, 1.1]])
+    other = torch.tensor([[0.0, 0.0, 4.0], [0.0, 2.0, 0.0]])
+    targets = torch.tensor([1, 1])
+    weights, path = select(torch.stack([truth, other]), targets, hits, rounds=10)
+    assert path[0] == 0.5
     assert path[-1] == 1.0
-    assert path == sorted(path)
+    assert weights[0] > 0.5
 
 
 @pytest.fixture

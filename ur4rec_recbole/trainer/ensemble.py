@@ -72,7 +72,10 @@ def select(
     rounds: int,
     bigger: bool = True,
 ) -> tuple[Tensor, list[float]]:
-    """Select members greedily, with replacement, until no addition helps.
+    """Select members greedily, with replacement, and keep the best of the selections on the way.
+
+    An addition that does not help is made all the same: with few members the first ones move the
+    weights by a half and a third, too coarsely to help, and later ones by less.
 
     Parameters
     ----------
@@ -83,7 +86,7 @@ def select(
     quality
         Metric of the target ranks [R].
     rounds
-        At most so many additions.
+        Additions tried.
     bigger
         Whether a bigger metric is better.
 
@@ -92,11 +95,12 @@ def select(
     weights
         [M], summing to 1.
     path
-        The metric after each addition.
+        The metric after each addition that was kept; the last is the best.
     """
     sign = 1.0 if bigger else -1.0
     counts = torch.zeros(len(scores))
     path: list[float] = []
+    weights, kept = counts, None
     for _ in range(rounds):
         tried = []
         for m in range(len(scores)):
@@ -105,8 +109,8 @@ def select(
             ranks = evaluation.rank(combine(scores, more / more.sum()), targets)
             tried.append(quality(ranks))
         best = int(np.argmax(sign * np.array(tried)))
-        if path and sign * tried[best] <= sign * path[-1]:
-            break
         counts[best] += 1
         path.append(tried[best])
-    return counts / counts.sum(), path
+        if kept is None or sign * tried[best] > sign * path[kept - 1]:
+            weights, kept = counts / counts.sum(), len(path)
+    return weights, path[:kept]
