@@ -54,7 +54,7 @@ def _end_with_parent() -> None:
     """Exit when the parent's end of our standard input closes, however it came to that."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        os.read(0, 1)  # not sys.stdin: its lock would be held when Python ends
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
