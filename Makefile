@@ -1,11 +1,13 @@
 # make train   set up .venv and run the main job
 # make test    set up .venv and run the tests;  make test-slow runs the slow ones too
 # make lint    ruff and mypy
+# make bench   the documented benchmark: searches SASRec's setting, runs the plan, reports
+# make report  its report again
 PYTHON ?= python3.11
 BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: train test test-slow lint bench-epoch ablation cold-start setup
+.PHONY: train test test-slow lint bench bench-epoch report ablation cold-start setup
 
 setup: .venv/installed
 
@@ -28,6 +30,13 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy ur4rec_recbole
+
+bench: setup
+	$(BIN)/python -m ur4rec_recbole.cli benchmark properties/benchmark.yaml --tune
+	$(BIN)/python -m ur4rec_recbole.cli benchmark properties/benchmark.yaml
+
+report: setup
+	$(BIN)/python -m ur4rec_recbole.cli report runs/benchmark-ml-100k
 
 bench-epoch: setup
 	$(BIN)/python -m ur4rec_recbole.bench_epoch

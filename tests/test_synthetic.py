@@ -31,9 +31,7 @@ def test_files_hold_what_the_size_says(tmp_path: Path) -> None:
     assert set(items["item_id:token"]) == set(rows["item_id:token"])
     assert len(FeatureTable.load(target / "item_text.npz").tokens) == len(items)
     # The next item's topic follows from the last one's far more often than by chance.
-    topic = dict(
-        zip(items["item_id:token"], items["class:token_seq"].str[5:].astype(int), strict=True)
-    )
+    topic = items.set_index("item_id:token")["class:token_seq"].str[5:].astype(int)
     steps = rows.assign(topic=rows["item_id:token"].map(topic)).groupby("user_id:token")["topic"]
     step = steps.diff().dropna() % 10
     assert step.isin([0, 1, 9]).mean() > 0.5
