@@ -43,7 +43,8 @@ def plan_values(folder: Path, **more: Any) -> dict[str, Any]:
          "settings": {"epochs": 2, "hidden_size": 8, "loss_type": "CE",
                       "train_neg_sample_args": None}},
         {"name": "Popularity", "model": "Pop", "settings": {"train_neg_sample_args": None}},
-        {"name": "Broken", "model": "GRU4Rec", "settings": {"loss_type": "none"}},
+        {"name": "Broken", "model": "GRU4Rec", "settings": {"loss_type": "none",
+         "train_neg_sample_args": None}},
     ]  # fmt: skip
     return {
         "dataset": "toy", "baseline": "GRU", "settings": settings, "entries": entries
@@ -220,6 +221,13 @@ def test_the_page_loads_nothing_and_draws_plots(made: Path, tmp_path: Path) -> N
     assert page.count("<svg") == 4
     assert "<script" not in page
     assert not re.search(r'(src|href)="https?:', page)
+
+
+def test_a_run_that_dies_without_a_word_is_a_failure_too(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text("")
+    benchmark._record_failure(tmp_path / "a", tmp_path / "a.log", -9)
+    found = json.loads((tmp_path / "a.failed.json").read_text())
+    assert found == {"code": -9, "traceback": "ended with exit code -9"}
 
 
 def test_any_folder_of_runs_has_a_report(made: Path, tmp_path: Path) -> None:

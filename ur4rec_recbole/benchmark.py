@@ -138,8 +138,8 @@ def _record_failure(folder: Path, log: Path, code: int) -> None:
     """Keep the traceback, which is at the end of the log, where the report finds it."""
     text = log.read_text(encoding="utf-8", errors="replace")
     found = text.rfind("Traceback (most recent call last)")
-    traceback = text[found:] if found >= 0 else text[-2000:]
-    _write(log.with_suffix(".failed.json"), {"code": code, "traceback": traceback})
+    why = text[found:] if found >= 0 else f"{text[-2000:]}\nended with exit code {code}"
+    _write(log.with_suffix(".failed.json"), {"code": code, "traceback": why.strip()})
     if (folder / "run.json").exists():
         RunFolder.open(folder).mark("failed")
 

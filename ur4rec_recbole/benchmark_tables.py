@@ -117,7 +117,7 @@ def _conditions(found: Benchmark) -> Table:
 
 
 def _failures(found: Benchmark) -> Table:
-    rows = [[name, text.strip().splitlines()[-1]] for name, text in found.failures.items()]
+    rows = [[name, text.splitlines()[-1]] for name, text in found.failures.items()]
     rows += [[name, "has not ended"] for name in found.missing]
     note = "Whole tracebacks are in jobs/*.failed.json."
     return Table("Runs without a result", note, ["run", "why"], rows)
