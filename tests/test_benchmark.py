@@ -20,6 +20,7 @@ from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.plan import make_plan
 from ur4rec_recbole.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow  # a process and a model for each of a dozen runs
 REPOSITORY = Path(__file__).parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TINY = {key: value for key, value in SMALL.items() if key not in ("topk", "eval_batch_size")}
@@ -27,7 +28,7 @@ TINY = {key: value for key, value in SMALL.items() if key not in ("topk", "eval_
 
 def plan_values(folder: Path, **more: Any) -> dict[str, Any]:
     """Return a plan of tiny models on a toy data set below `folder`."""
-    write_atomic_files(folder, sequences([14] * 12, n_items=150))
+    write_atomic_files(folder, sequences([14] * 24, n_items=150))
     settings = {
         "data_path": str(folder),
         "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
@@ -43,7 +44,7 @@ def plan_values(folder: Path, **more: Any) -> dict[str, Any]:
          "settings": {"epochs": 2, "hidden_size": 8, "loss_type": "CE",
                       "train_neg_sample_args": None}},
         {"name": "Popularity", "model": "Pop", "settings": {"train_neg_sample_args": None}},
-        {"name": "Broken", "model": "NoSuchModel"},
+        {"name": "Broken", "model": "UR4Rec", "settings": {**TINY, "hidden_size": 15}},
     ]  # fmt: skip
     return {
         "dataset": "toy", "baseline": "GRU", "settings": settings, "entries": entries
@@ -82,7 +83,7 @@ def test_a_failed_run_keeps_its_traceback_and_stops_no_other(made: Path) -> None
     }  # fmt: skip
     assert list(found.failures) == ["broken-2020"]
     assert "Traceback" in found.failures["broken-2020"]
-    assert "NoSuchModel" in found.failures["broken-2020"]
+    assert "hidden_size" in found.failures["broken-2020"]
 
 
 def test_every_run_keeps_epochs_with_comparable_quality(made: Path) -> None:
@@ -202,7 +203,7 @@ def test_the_report_shows_every_protocol_model_and_failure(made: Path) -> None:
     for protocol in ("full", "full_masked", "uniform_99", "popularity_99"):
         assert f"## Test, {protocol}\n" in text
         assert f"## Against GRU, {protocol}\n" in text
-    assert re.search(r"^\| broken-2020 \| .*NoSuchModel", text, re.MULTILINE)
+    assert re.search(r"^\| broken-2020 \| .*hidden_size", text, re.MULTILINE)
     metrics = RunFolder.open(made / "popularity-2020").read("metrics.json")
     shown = f"{metrics['test']['full']['hit@5']:.4f}"
     assert re.search(rf"^\| Popularity \| 1 \| {shown} \|", text, re.MULTILINE)
