@@ -117,7 +117,7 @@ def test_a_run_that_fails_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     write_atomic_files(tmp_path, HISTORIES)
     settings = SMALL | {"data_path": str(tmp_path), "run_folder": str(tmp_path / "run"),
                         "load_col": {"inter": ["user_id", "item_id", "timestamp"]}}  # fmt: skip
-    monkeypatch.setattr("ur4rec_recbole.kept_run.evaluation.measure", lambda *_: 1 / 0)
+    monkeypatch.setattr("ur4rec_recbole.kept_run.evaluation.ranks", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         quick_start.run("UR4Rec", "toy", config_dict=settings)
     assert RunFolder.open(tmp_path / "run").about["status"] == "failed"

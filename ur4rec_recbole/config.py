@@ -119,9 +119,9 @@ def check_values(values: Mapping[str, Any], model: str = "UR4Rec") -> None:
 
 def defaults(model: str = "UR4Rec") -> dict[str, Any]:
     """Return a model's defaults."""
-    return yaml.safe_load(with_floats(defaults_file(model).read_text(encoding="utf-8")))
+    return yaml.safe_load(_with_floats(defaults_file(model).read_text(encoding="utf-8")))
 
 
-def with_floats(text: str) -> str:
+def _with_floats(text: str) -> str:
     """Write 1e-12 as 1.0e-12, which YAML's safe loader takes for a number."""
     return re.sub(r"(:\s+)(\d+)(e-?\d+)", r"\1\2.0\3", text)

@@ -1,11 +1,10 @@
 """Evaluation under stated protocols: the rank of each target, and RecBole's metrics of the ranks.
 
-| protocol      | candidates                                                            |
-|---------------|-----------------------------------------------------------------------|
-| full          | all items, those that the user has had included (RecBole's default)   |
-| full_masked   | all items but those that the user has had                             |
-| uniform_99    | the target and 99 items the user has never had, uniform, drawn once   |
-| popularity_99 | the same, drawn in proportion to training popularity                  |
+| protocol    | candidates                                                              |
+|-------------|-------------------------------------------------------------------------|
+| full        | all items, those that the user has had included (RecBole's default)     |
+| full_masked | all items but those that the user has had                               |
+| uniform_99  | the target and 99 items the user has never had, uniform, drawn once     |
 
 RecBole's own uni100 draws anew at every evaluation, with replacement, and from the user's history
 too; here the draw depends on the seed alone, so that models can be compared. A candidate that
@@ -13,8 +12,7 @@ scores as high as the target ranks before it: a model that scores everything ali
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,56 +21,11 @@ from recbole.evaluator import Evaluator
 from recbole.evaluator.collector import DataStruct
 from torch import Tensor
 
-from ur4rec_recbole import subsets
-from ur4rec_recbole.candidates import popular_candidates, sampled_candidates
 from ur4rec_recbole.data.dataset import HISTORY_END, HISTORY_START, UR4RecDataset, spans
+from ur4rec_recbole.errors import InputError
 
-PROTOCOLS = ("full", "full_masked", "uniform_99", "popularity_99")
-LIST_LENGTH = 10  # of the recommendations that coverage and Gini are taken of
-
-
-class Places(NamedTuple):
-    """Where a model places targets and items.
-
-    Attributes
-    ----------
-    ranks
-        By protocol, [R] in the order of the rows; 1 is best.
-    lists
-        [R, 10] the items that full_masked recommends, best first; 0 where there are fewer.
-    """
-
-    ranks: dict[str, np.ndarray]
-    lists: np.ndarray
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """All that is known of a model on one part.
-
-    Attributes
-    ----------
-    users
-        [R] user tokens.
-    ranks
-        By protocol, [R].
-    metrics
-        By protocol, RecBole's configured metrics and the mean reciprocal rank without a cut-off.
-    details
-        Under full_masked: "full_masked/lists" with coverage and Gini index of the first ten,
-        "full_masked/tail" and so on with hit@10, ndcg@10 and the number of rows of each subset.
-    """
-
-    users: np.ndarray
-    ranks: dict[str, np.ndarray]
-    metrics: dict[str, dict[str, float]]
-    details: dict[str, dict[str, float]]
-
-    def arrays(self, name: str) -> dict[str, np.ndarray]:
-        """Return what a run folder keeps of the part called `name`."""
-        return {f"{name}/{key}": values for key, values in self.ranks.items()} | {
-            f"{name}/users": self.users
-        }
+PROTOCOLS = ("full", "full_masked", "uniform_99")
+N_SAMPLED = 99
 
 
 def evaluate(
@@ -81,31 +34,6 @@ def evaluate(
     """Return RecBole's metrics by protocol for the validation or test part of a data set."""
     found = ranks(model, part, config["device"], config["eval_batch_size"], seed)
     return {name: metrics(placed, config) for name, placed in found.items()}
-
-
-def measure(model: Any, part: UR4RecDataset, config: Any, seed: int = 2020) -> Evaluation:
-    """Evaluate as `evaluate` does, with users, ranks, subsets and measures of the lists."""
-    found = place(model, part, config["device"], config["eval_batch_size"], seed)
-    by_protocol = {
-        name: metrics(placed, config) | {"mrr": float(np.mean(1 / placed))}
-        for name, placed in found.ranks.items()
-    }
-    n_items = part.item_num - 1
-    details = {
-        "full_masked/lists": {
-            f"coverage@{LIST_LENGTH}": subsets.coverage(found.lists, n_items),
-            f"gini@{LIST_LENGTH}": subsets.gini(found.lists, n_items),
-        }
-    }
-    masked = found.ranks["full_masked"]
-    for name, rows in subsets.subsets(part).items():
-        details[f"full_masked/{name}"] = {
-            "rows": int(rows.sum()),
-            "hit@10": float(subsets.per_target(masked[rows], "hit@10").mean()),
-            "ndcg@10": float(subsets.per_target(masked[rows], "ndcg@10").mean()),
-        }
-    users = part.id2token(part.uid_field, part.inter_feat[part.uid_field].numpy())
-    return Evaluation(np.asarray(users, dtype=str), found.ranks, by_protocol, details)
 
 
 def metrics(placed: np.ndarray, config: Any) -> dict[str, float]:
@@ -120,18 +48,11 @@ def metrics(placed: np.ndarray, config: Any) -> dict[str, float]:
     return {key: float(value) for key, value in Evaluator(config).evaluate(struct).items()}
 
 
+@torch.no_grad()
 def ranks(
     model: Any, part: UR4RecDataset, device: Any, batch_size: int = 256, seed: int = 2020
 ) -> dict[str, np.ndarray]:
-    """Rank the target of every row under every protocol; `place` without the lists."""
-    return place(model, part, device, batch_size, seed).ranks
-
-
-@torch.no_grad()
-def place(
-    model: Any, part: UR4RecDataset, device: Any, batch_size: int = 256, seed: int = 2020
-) -> Places:
-    """Rank the target of every row under every protocol and list the best items.
+    """Rank the target of every row under every protocol.
 
     Parameters
     ----------
@@ -145,29 +66,28 @@ def place(
         Rows scored at a time.
     seed
         Of the sampled candidates.
+
+    Returns
+    -------
+    ranks
+        By protocol, [R] in the order of the rows.
     """
     model.eval()
     found: dict[str, list[np.ndarray]] = {name: [] for name in PROTOCOLS}
-    lists = []
-    drawn = {
-        "uniform_99": torch.from_numpy(sampled_candidates(part, seed)),
-        "popularity_99": torch.from_numpy(popular_candidates(part, seed)),
-    }
+    sampled = sampled_candidates(part, seed)
     for rows, interaction in _batches(part, batch_size):
         scores = score_all(model, interaction.to(device)).cpu()
         scores[:, 0] = -torch.inf
-        targets = interaction[part.iid_field].cpu()
+        targets = interaction[part.iid_field]
+        row, item = _history(part, interaction)
         candidates = torch.ones_like(scores, dtype=torch.bool)
         candidates[:, 0] = False
         found["full"].append(rank(scores, targets, candidates))
-        candidates[_history(part, interaction)] = False
+        candidates[row, item] = False
         found["full_masked"].append(rank(scores, targets, candidates))
-        lists.append(_best(scores, candidates))
-        for name, items in drawn.items():
-            chosen = torch.zeros_like(candidates).scatter_(1, items[rows], True)
-            found[name].append(rank(scores, targets, chosen))
-    placed = {name: np.concatenate(parts) for name, parts in found.items()}
-    return Places(placed, np.concatenate(lists))
+        drawn = torch.zeros_like(candidates).scatter_(1, torch.from_numpy(sampled[rows]), True)
+        found["uniform_99"].append(rank(scores, targets, drawn))
+    return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
 def score_all(model: Any, interaction: Interaction) -> Tensor:
@@ -183,6 +103,31 @@ def score_all(model: Any, interaction: Interaction) -> Tensor:
     return scores.view(len(interaction), -1).float().clone()
 
 
+def sampled_candidates(part: UR4RecDataset, seed: int, count: int = N_SAMPLED) -> np.ndarray:
+    """Draw [R, count] distinct items that the row's user has had nowhere, by a seed a user.
+
+    The user's whole sequence is left out, later interactions too: a candidate is never something
+    that the user goes on to choose.
+    """
+    users = part.interactions[part.uid_field].numpy()
+    items = part.interactions[part.iid_field].numpy()
+    starts = part.inter_feat[HISTORY_START].numpy()
+    stops = np.searchsorted(users, users[starts], side="right")
+    drawn = np.empty((len(starts), count), dtype=np.int64)
+    for row, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+        unseen = np.setdiff1d(np.arange(1, part.item_num), items[start:stop])
+        if len(unseen) < count:
+            raise InputError(
+                "Sampled evaluation",
+                f"needs {count} items that a user has not had",
+                f"{len(unseen)} for user {part.id2token(part.uid_field, users[start])}",
+                "Use full ranking on so small a data set.",
+            )
+        generator = np.random.default_rng([seed, int(users[start])])
+        drawn[row] = generator.choice(unseen, count, replace=False)
+    return drawn
+
+
 def _batches(part: UR4RecDataset, size: int) -> Iterator[tuple[np.ndarray, Interaction]]:
     for start in range(0, len(part), size):
         rows = np.arange(start, min(start + size, len(part)))
@@ -194,13 +139,6 @@ def _history(part: UR4RecDataset, interaction: Interaction) -> tuple[Tensor, Ten
     start = interaction[HISTORY_START]
     row, place = spans(start, interaction[HISTORY_END] - start)
     return row, part.interactions[part.iid_field][place]
-
-
-def _best(scores: Tensor, candidates: Tensor) -> np.ndarray:
-    """List the best candidates, [B, 10]; 0 for places that none is left for."""
-    usable = candidates & ~torch.isnan(scores) & (scores > -torch.inf)
-    kept, items = scores.masked_fill(~usable, -torch.inf).topk(min(LIST_LENGTH, scores.shape[1]))
-    return items.masked_fill(kept == -torch.inf, 0).numpy()
 
 
 def rank(scores: Tensor, targets: Tensor, candidates: Tensor | None = None) -> np.ndarray:

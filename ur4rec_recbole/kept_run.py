@@ -14,16 +14,13 @@ from typing import Any
 import numpy as np
 
 from ur4rec_recbole import evaluation
-from ur4rec_recbole.data.dataset import UR4RecDataset, training_fingerprint
+from ur4rec_recbole.data.dataset import training_fingerprint
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.live import LiveView
 from ur4rec_recbole.provenance import versions
 from ur4rec_recbole.run_folder import RunFolder
-from ur4rec_recbole.subsets import per_target
 from ur4rec_recbole.trainer import resume
 from ur4rec_recbole.trainer.trainer import UR4RecTrainer
-
-MASKED = "full_masked_ndcg@10"  # column of epochs.csv
 
 
 def interrupted(path: str) -> RunFolder:
@@ -72,13 +69,8 @@ def folder_of(config: Any, files: Sequence[str], train: Any, old: RunFolder | No
 
 
 @contextmanager
-def keeping(
-    trainer: Any, folder: RunFolder, resumed: bool, valid: UR4RecDataset | None
-) -> Iterator[Callable | None]:
-    """Keep a training in its folder and mark how it ends; yields the callback for `fit`.
-
-    `valid` are the validation rows where each has one target, else None.
-    """
+def keeping(trainer: Any, folder: RunFolder, resumed: bool) -> Iterator[Callable | None]:
+    """Keep a training in its folder and mark how it ends; yields the callback for `fit`."""
     began = time.perf_counter()
     try:
         if isinstance(trainer, UR4RecTrainer):
@@ -87,7 +79,7 @@ def keeping(
             trainer.monitor.observers.append(LiveView(sys.stdout))
             yield None
         else:
-            yield _epoch_writer(trainer, folder, valid)
+            yield _epoch_writer(trainer, folder)
         usage = {"seconds": time.perf_counter() - began, "peak_memory": peak_memory()}
         folder.write_json("metrics.json", {**(folder.read("metrics.json") or {}), **usage})
         folder.mark("done")
@@ -99,30 +91,18 @@ def keeping(
             trainer.monitor.close()
 
 
-def _epoch_writer(
-    trainer: Any, folder: RunFolder, valid: UR4RecDataset | None
-) -> Callable[[int, float], None]:
-    """Return a callback that writes an epoch of RecBole's own trainer into epochs.csv.
-
-    RecBole validates with the history among the candidates, UR4Rec usually without. So that their
-    curves can be compared, `MASKED` is measured too; the time that this takes is not counted.
-    """
-    last, elapsed = time.perf_counter(), 0.0
+def _epoch_writer(trainer: Any, folder: RunFolder) -> Callable[[int, float], None]:
+    """Return a callback that writes an epoch of RecBole's own trainer into epochs.csv."""
+    last = time.perf_counter()
 
     def write(epoch: int, score: float) -> None:
-        nonlocal last, elapsed
-        seconds = time.perf_counter() - last
-        elapsed += seconds
-        row = {"epoch": epoch, "stage": "training", "stage_epoch": epoch + 1, "seconds": seconds}
+        nonlocal last
+        now = time.perf_counter()
+        row = {"epoch": epoch, "stage": "training", "stage_epoch": epoch + 1, "seconds": now - last}
         loss = trainer.train_loss_dict.get(epoch)
         row |= {"loss": loss, "valid_score": float(score), "peak_memory": peak_memory()}
-        row["elapsed"] = elapsed
-        if valid is not None:
-            device, size = trainer.config["device"], trainer.config["eval_batch_size"]
-            ranks = evaluation.ranks(trainer.model, valid, device, size)["full_masked"]
-            row[MASKED] = float(per_target(ranks, "ndcg@10").mean())
         folder.add_epoch(row)
-        last = time.perf_counter()
+        last = now
 
     return write
 
@@ -132,14 +112,14 @@ def final_table(
 ) -> dict[str, Any]:
     """Evaluate validation and test part; write metrics and ranks; return metrics by part."""
     found: dict[str, Any] = {}
-    kept: dict[str, Any] = {}
     placed: dict[str, np.ndarray] = {}
     for name, part in zip(("valid", "test"), parts, strict=True):
-        measured = evaluation.measure(network, part, config)
-        found[name] = measured.metrics
-        kept[name] = measured.metrics | measured.details
-        placed |= measured.arrays(name)
-    folder.write_result(kept, placed)
+        ranks = evaluation.ranks(network, part, config["device"], config["eval_batch_size"])
+        found[name] = {key: evaluation.metrics(each, config) for key, each in ranks.items()}
+        placed |= {f"{name}/{key}": each for key, each in ranks.items()}
+        users = part.inter_feat[part.uid_field].numpy()
+        placed[f"{name}/users"] = np.asarray(part.id2token(part.uid_field, users), dtype=str)
+    folder.write_result(found, placed)
     return found
 
 

@@ -73,8 +73,7 @@ def run(
     network = get_model(config["model"])(config, train_data._dataset).to(config["device"])
     logger.info(network)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
-    valid_part = parts[1] if one_target_a_user(config) else None
-    with kept_run.keeping(trainer, folder, old is not None, valid_part) as callback:
+    with kept_run.keeping(trainer, folder, resumed=old is not None) as callback:
         best, _ = trainer.fit(
             train_data, valid_data, show_progress=config["show_progress"], callback_fn=callback
         )
@@ -101,11 +100,11 @@ def one_target_a_user(config: Any) -> bool:
 def table(result: dict[str, Any]) -> str:
     """Lay validation and test metrics out by protocol."""
     heads = list(result["test"]["full"])
-    lines = [f"{'part':<6} {'protocol':<13} " + " ".join(f"{key:>8}" for key in heads)]
+    lines = [f"{'part':<6} {'protocol':<12} " + " ".join(f"{key:>8}" for key in heads)]
     for part in ("valid", "test"):
         for protocol, values in result[part].items():
             numbers = " ".join(f"{values[key]:>8.4f}" for key in heads)
-            lines.append(f"{part:<6} {protocol:<13} {numbers}")
+            lines.append(f"{part:<6} {protocol:<12} {numbers}")
     return "\n".join(lines)
 
 

@@ -45,25 +45,24 @@ def page(folder: RunFolder) -> str:
         ("Run", _about(about, metrics)),
         ("Configuration", _configuration(about["config"])),
     ]
-    body = "".join(f"<h2>{name}</h2>{drawn}" for name, drawn in sections if drawn)
+    body = "".join(f"<h2>{name}</h2>{text}" for name, text in sections if text)
     return (
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{text(title)}</title>"
-        f"<style>{STYLE}</style><h1>{text(title)}</h1>"
-        f"<p>{text(about['status'])}, started {text(about.get('started', ''))}</p>{body}</html>"
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{_text(title)}</title>"
+        f"<style>{STYLE}</style><h1>{_text(title)}</h1>"
+        f"<p>{_text(about['status'])}, started {_text(about.get('started', ''))}</p>{body}</html>"
     )
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Return an HTML table; numbers with a fraction are shown with four digits of it."""
-    head = "".join(f"<th>{text(each)}</th>" for each in heads)
+    head = "".join(f"<th>{_text(each)}</th>" for each in heads)
     body = "".join(
-        "<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows
     )
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def text(value: Any) -> str:
-    """Return a value as HTML text; a number with a fraction has four digits of it."""
+def _text(value: Any) -> str:
     return html.escape(f"{value:.4f}" if isinstance(value, float) else str(value))
 
 
@@ -71,9 +70,9 @@ def _findings(findings: Sequence[Mapping[str, Any]]) -> str:
     if not findings:
         return "<p>None.</p>"
     return "".join(
-        f"<div class='finding'><b>{text(each['name'])}</b> ({text(each.get('stage', ''))}, epoch "
-        f"{text(each.get('epoch', ''))})<br>{text(each.get('evidence', ''))}.<br>"
-        f"{text(each.get('cause', ''))}<br><b>{text(each.get('advice', ''))}</b></div>"
+        f"<div class='finding'><b>{_text(each['name'])}</b> ({_text(each.get('stage', ''))}, epoch "
+        f"{_text(each.get('epoch', ''))})<br>{_text(each.get('evidence', ''))}.<br>"
+        f"{_text(each.get('cause', ''))}<br><b>{_text(each.get('advice', ''))}</b></div>"
         for each in findings
     )
 

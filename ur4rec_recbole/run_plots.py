@@ -13,8 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 NOT_LOSSES = frozenset(
-    "epoch stage stage_epoch seconds seconds_per_step elapsed peak_memory gradient_norm "
-    "valid_score".split()
+    "epoch stage stage_epoch seconds seconds_per_step peak_memory gradient_norm valid_score".split()
 )
 Rows = Sequence[Mapping[str, Any]]
 

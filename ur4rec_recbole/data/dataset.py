@@ -51,14 +51,11 @@ class UR4RecDataset(SequentialDataset):
         `history_end`.
     predicts_all_positions
         True for the training part: a row of length n stands for n targets.
-    training_counts
-        [N] training interactions by item, known to every part after `build`.
     """
 
     inter_feat: Any  # a DataFrame until `build`, then an Interaction
     interactions: Interaction
     predicts_all_positions = False
-    training_counts: np.ndarray
 
     def __init__(self, config: Any) -> None:
         if config["benchmark_filename"] is not None:
@@ -125,9 +122,6 @@ class UR4RecDataset(SequentialDataset):
         train, *others = super().build()
         train.inter_feat = train.inter_feat[torch.from_numpy(train._window_rows())]
         train.predicts_all_positions = True
-        items = training_interactions(train)[self.iid_field].numpy()
-        for part in (train, *others):
-            part.training_counts = np.bincount(items, minlength=self.item_num)
         return [train, *others]
 
     def _window_rows(self) -> np.ndarray:

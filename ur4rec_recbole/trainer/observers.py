@@ -5,7 +5,6 @@ ToRunFolder      writes epochs, findings, stages and routing into the run folder
 ToScalars        RecBole's TensorBoard and W&B writers get the same numbers
 """
 
-import time
 from typing import Any
 
 from ur4rec_recbole.run_folder import RunFolder
@@ -55,14 +54,10 @@ class ToRunFolder(Observer):
         self.routing = folder.read("routing.json") or {"epochs": [], "groups": {}}
         kept = [row for row in self.routing["epochs"] if row["epoch"] < epoch]
         self.routing["epochs"] = kept
-        rows = folder.epochs()
-        self._before = rows[-1].get("elapsed", 0.0) if rows else 0.0
-        self._began = time.perf_counter()
 
     def epoch_ends(self, row: dict[str, Any]) -> None:
-        """Add a line to epochs.csv, with the wall-clock time since the training began."""
-        elapsed = self._before + time.perf_counter() - self._began
-        self.folder.add_epoch({**row, "elapsed": elapsed})
+        """Add a line to epochs.csv."""
+        self.folder.add_epoch(row)
 
     def routed(self, row: dict[str, Any], weights: dict[str, Any]) -> None:
         """Add an epoch to routing.json."""
