@@ -86,9 +86,15 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
     ]
     if not rows:
         return ""
-    heads = list(rows[0][2])
-    cells = [[part, protocol, *(values[key] for key in heads)] for part, protocol, values in rows]
-    return table(["part", "protocol", *heads], cells)
+    pages = []
+    for details in (False, True):  # of a protocol: "full_masked/tail"
+        chosen = [row for row in rows if ("/" in row[1]) == details]
+        heads = list(dict.fromkeys(key for *_, values in chosen for key in values))
+        cells = [
+            [part, name, *(values.get(key, "") for key in heads)] for part, name, values in chosen
+        ]
+        pages.append(table(["part", "protocol", *heads], cells) if cells else "")
+    return "".join(pages)
 
 
 def _stages(stages: Sequence[Mapping[str, Any]]) -> str:
