@@ -21,6 +21,7 @@ from ur4rec_recbole.plan import make_plan
 from ur4rec_recbole.run_folder import RunFolder
 
 REPOSITORY = Path(__file__).parents[1]
+JOBS = ("--jobs", str(min(2, os.cpu_count() or 1)))  # one thread each on two cores
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TINY = {key: value for key, value in SMALL.items() if key not in ("topk", "eval_batch_size")}
 
@@ -66,13 +67,13 @@ def command(folder: Path, *words: str) -> int:
         patch.chdir(folder)
         patch.setenv("PYTHONPATH", str(REPOSITORY))
         patch.setattr(sys, "argv", ["ur4rec"])
-        return cli.main(["benchmark", *words])
+        return cli.main(["benchmark", *words, *JOBS])
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen:
     """Run the same in a process of its own."""
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    line = [sys.executable, "-m", "ur4rec_recbole.cli", "benchmark", *words]
+    line = [sys.executable, "-m", "ur4rec_recbole.cli", "benchmark", *words, *JOBS]
     return subprocess.Popen(line, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
 
 
@@ -135,7 +136,7 @@ def test_a_run_made_with_other_settings_is_not_taken_for_the_plans(
 def test_a_killed_benchmark_leaves_no_run_behind_and_goes_on(tmp_path: Path) -> None:
     values = plan_values(tmp_path)
     values["entries"] = [values["entries"][1] | {"seeds": [1]}]
-    values["entries"][0]["settings"]["epochs"] = 40
+    values["entries"][0]["settings"]["epochs"] = 12
     values["settings"]["stopping_step"] = 100
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(values))
     process = start(tmp_path, "plan.yaml", "--output", "runs")
@@ -151,7 +152,7 @@ def test_a_killed_benchmark_leaves_no_run_behind_and_goes_on(tmp_path: Path) -> 
     assert command(tmp_path, "plan.yaml", "--output", "runs") == 0
     run = RunFolder.open(tmp_path / "runs" / "gru-1")
     assert run.about["status"] == "done"
-    assert [row["epoch"] for row in run.epochs()] == list(range(40))
+    assert [row["epoch"] for row in run.epochs()] == list(range(12))
 
 
 def wait_for(condition: Any) -> None:
