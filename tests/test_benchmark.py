@@ -155,6 +155,31 @@ def test_a_killed_benchmark_leaves_no_run_behind_and_goes_on(tmp_path: Path) -> 
     assert [row["epoch"] for row in run.epochs()] == list(range(12))
 
 
+@pytest.mark.slow
+def test_a_killed_run_of_ur4rec_goes_on_where_it_was(tmp_path: Path) -> None:
+    values = plan_values(tmp_path, baseline=None)
+    values["entries"] = values["entries"][:1]
+    values["settings"] |= {"epochs": 6, "stopping_step": 100}
+    values["entries"][0]["settings"] = TINY | {"epochs": 6}
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(values))
+    process = start(tmp_path, "plan.yaml", "--output", "runs")
+    epochs = tmp_path / "runs" / "ours-1" / "epochs.csv"
+    wait_for(lambda: epochs.exists() and epochs.read_text().count("\n") > 8)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(2)  # the run notices that its parent is gone
+    before = RunFolder.open(epochs.parent).epochs()
+    assert command(tmp_path, "plan.yaml", "--output", "runs") == 0
+    after = RunFolder.open(epochs.parent)
+    assert after.about["status"] == "done"
+    rows = after.epochs()
+    assert len(rows) == 24
+    assert rows[: len(before) - 1] == before[:-1]  # not run again
+    elapsed = [row["elapsed"] for row in rows]
+    assert elapsed == sorted(elapsed)
+    assert after.read("metrics.json")["wall_seconds"] > elapsed[-1]
+
+
 def wait_for(condition: Any) -> None:
     for _ in range(6000):
         if condition():
