@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ur4rec_recbole.assembly import build_trainer, load_data
 from ur4rec_recbole.errors import InputError
-from ur4rec_recbole.kept_run import peak_memory
+from ur4rec_recbole.provenance import peak_memory
 from ur4rec_recbole.trainer import resume
 from ur4rec_recbole.trainer.alignment import check_tables
 

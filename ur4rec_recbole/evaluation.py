@@ -75,7 +75,7 @@ def ranks(
     model.eval()
     found: dict[str, list[np.ndarray]] = {name: [] for name in PROTOCOLS}
     sampled = sampled_candidates(part, seed)
-    for rows, interaction in _batches(part, batch_size):
+    for rows, interaction in batches(part, batch_size):
         scores = score_all(model, interaction.to(device)).cpu()
         scores[:, 0] = -torch.inf
         targets = interaction[part.iid_field]
@@ -128,7 +128,8 @@ def sampled_candidates(part: UR4RecDataset, seed: int, count: int = N_SAMPLED) -
     return drawn
 
 
-def _batches(part: UR4RecDataset, size: int) -> Iterator[tuple[np.ndarray, Interaction]]:
+def batches(part: UR4RecDataset, size: int) -> Iterator[tuple[np.ndarray, Interaction]]:
+    """Yield row numbers and interactions of a part, at most `size` rows at a time."""
     for start in range(0, len(part), size):
         rows = np.arange(start, min(start + size, len(part)))
         yield rows, part[rows]

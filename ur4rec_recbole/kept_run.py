@@ -3,7 +3,6 @@
 A UR4Rec trainer writes its own epochs; for RecBole's models a callback writes what RecBole tells.
 """
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from ur4rec_recbole import evaluation
 from ur4rec_recbole.data.dataset import training_fingerprint
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.live import LiveView
-from ur4rec_recbole.provenance import versions
+from ur4rec_recbole.provenance import peak_memory, versions
 from ur4rec_recbole.run_folder import RunFolder
 from ur4rec_recbole.trainer import resume
 from ur4rec_recbole.trainer.trainer import UR4RecTrainer
@@ -121,8 +120,3 @@ def final_table(
         placed[f"{name}/users"] = np.asarray(part.id2token(part.uid_field, users), dtype=str)
     folder.write_result(found, placed)
     return found
-
-
-def peak_memory() -> int:
-    """Return the most memory that this process has held, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
