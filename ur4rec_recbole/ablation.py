@@ -23,10 +23,8 @@ import numpy as np
 import torch
 import yaml
 from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
-from recbole.utils import get_model, get_trainer, init_seed
 
-from ur4rec_recbole.data.dataset import sort_exactly
+from ur4rec_recbole.assembly import build_trainer, load_data
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.files import replacing
 
@@ -106,9 +104,9 @@ def train_shared(plan: Plan, seed: int) -> None:
     target = plan.folder / f"shared-{seed}.pt"
     if target.exists():
         return
-    network, _ = _fit(_config(plan, {"stages": plan.stages[:1]}, seed))
+    trainer = _fit(_config(plan, {"stages": plan.stages[:1]}, seed))
     with replacing(target) as file:
-        torch.save(network.state_dict(), file)
+        torch.save(trainer.model.state_dict(), file)
 
 
 def train_variant(plan: Plan, variant: Variant, seed: int) -> None:
@@ -123,7 +121,7 @@ def train_variant(plan: Plan, variant: Variant, seed: int) -> None:
         settings["stages"] = settings["stages"][1:]
         start = torch.load(plan.folder / f"shared-{seed}.pt", weights_only=True)
     began = time.perf_counter()
-    _, trainer = _fit(_config(plan, settings, seed), start)
+    trainer = _fit(_config(plan, settings, seed), start)
     found = {
         "variant": variant.name,
         "seed": seed,
@@ -136,20 +134,19 @@ def train_variant(plan: Plan, variant: Variant, seed: int) -> None:
         file.write(json.dumps(found, indent=1).encode())
 
 
-def _fit(config: Config, start: Mapping[str, torch.Tensor] | None = None) -> tuple[Any, Any]:
-    """Train a model, from given encoder weights where there are some; no test data is read."""
-    init_seed(config["seed"], config["reproducibility"])
-    data = sort_exactly(create_dataset(config))
-    train_data, valid_data, _ = data_preparation(config, data)
-    init_seed(config["seed"], config["reproducibility"])
-    network = get_model("UR4Rec")(config, train_data._dataset).to(config["device"])
+def _fit(config: Config, start: Mapping[str, torch.Tensor] | None = None) -> Any:
+    """Train a model, from given encoder weights where there are some; return its trainer.
+
+    No test data is read.
+    """
+    train_data, valid_data, _ = load_data(config)
+    trainer = build_trainer(config, train_data)
     if start is not None:
         encoder = {k: v for k, v in start.items() if k.startswith(("encoder.", "item_embedding."))}
-        network.load_state_dict(encoder, strict=False)
-        network.score.zero_()  # what it receives predicts by the sequence score
-    trainer = get_trainer(config["MODEL_TYPE"], "UR4Rec")(config, network)
+        trainer.model.load_state_dict(encoder, strict=False)
+        trainer.model.score.zero_()  # what it receives predicts by the sequence score
     trainer.fit(train_data, valid_data, verbose=False, saved=False)
-    return network, trainer
+    return trainer
 
 
 def _result_file(plan: Plan, variant: Variant, seed: int) -> Path:

@@ -10,10 +10,8 @@ from typing import Any
 
 import torch
 from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
-from recbole.utils import get_model, get_trainer, init_seed
 
-from ur4rec_recbole.data.dataset import sort_exactly
+from ur4rec_recbole.assembly import build_trainer, load_data
 
 SIZE = {
     "n_layers": 2,
@@ -32,10 +30,8 @@ REPEATS = 5
 def trainer_and_data(model: str, settings: dict[str, Any]) -> tuple[Any, Any]:
     """Build a RecBole trainer and its training data on ML-100K."""
     config = Config(model, "ml-100k", config_dict={**SIZE, **settings})
-    init_seed(config["seed"], config["reproducibility"])
-    train_data, _, _ = data_preparation(config, sort_exactly(create_dataset(config)))
-    network = get_model(model)(config, train_data._dataset).to(config["device"])
-    return get_trainer(config["MODEL_TYPE"], model)(config, network), train_data
+    train_data, _, _ = load_data(config)
+    return build_trainer(config, train_data), train_data
 
 
 def seconds(trainer: Any, data: Any) -> float:

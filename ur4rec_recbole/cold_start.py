@@ -19,12 +19,12 @@ import numpy as np
 import pandas as pd
 import torch
 from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
+from recbole.data import create_dataset
 from recbole.data.interaction import Interaction
-from recbole.utils import get_model, get_trainer, init_seed
 from scipy import stats
 
 from ur4rec_recbole import evaluation
+from ur4rec_recbole.assembly import build_trainer, load_data
 from ur4rec_recbole.data.dataset import sort_exactly
 from ur4rec_recbole.model.objective import item_counts
 
@@ -118,7 +118,7 @@ def measure(
     `counts` [N] are the training interactions of each item, by which popularity ranks.
     """
     model.eval()
-    hits: list[list[np.ndarray]] = [[], [], [], [], []]
+    hits: dict[str, list[np.ndarray]] = {name: [] for name in Outcome._fields}
     for start in range(0, len(targets), 512):
         here = slice(start, start + 512)
         scores = evaluation.score_all(model, rows[here].to(model.device)).cpu()
@@ -126,14 +126,15 @@ def measure(
         among[:, cold] = True
         everything = torch.ones_like(among).scatter_(1, rows[here]["item_id_list"], False)
         everything[:, 0] = False
-        for place, candidates in ((0, among), (2, everything)):
-            hits[place].append(evaluation.rank(scores, targets[here], candidates) <= TOP)
+        for name, candidates in (("among_cold", among), ("among_all", everything)):
+            hits[name].append(evaluation.rank(scores, targets[here], candidates) <= TOP)
             count = candidates.sum(1).numpy()
-            hits[place + 1].append(np.minimum(1.0, TOP / count))
+            hits[f"{name}_random"].append(np.minimum(1.0, TOP / count))
         popular = counts.float().expand(len(scores), -1)
-        hits[4].append(evaluation.rank(popular, targets[here], everything) <= TOP)
+        hits["among_all_popular"].append(evaluation.rank(popular, targets[here], everything) <= TOP)
     users = rows["user_id"].numpy()
-    return Outcome(*(_by_user(np.concatenate(values), users) for values in hits))
+    means = {name: _by_user(np.concatenate(values), users) for name, values in hits.items()}
+    return Outcome(**means)
 
 
 def _by_user(values: np.ndarray, users: np.ndarray) -> np.ndarray:
@@ -153,16 +154,13 @@ def run(files: Sequence[str], share: float, seed: int, dataset: str) -> Outcome:
         columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}
         settings = SETTINGS | {"data_path": folder, "load_col": columns, "seed": seed}
         config = Config("UR4Rec", dataset, list(files), settings)
-        init_seed(config["seed"], config["reproducibility"])
-        data = sort_exactly(create_dataset(config))
-        train_data, valid_data, _ = data_preparation(config, data)
-        network = get_model("UR4Rec")(config, train_data._dataset).to(config["device"])
-        trainer = get_trainer(config["MODEL_TYPE"], "UR4Rec")(config, network)
+        train_data, valid_data, _ = load_data(config)
+        trainer = build_trainer(config, train_data)
         trainer.fit(train_data, valid_data, verbose=False, saved=False)
     train = train_data._dataset
     cold = train.token2id("item_id", list(found.cold["item_id"].unique()))
     counts = item_counts(train)
-    return measure(network, *batch(config, train, found), torch.as_tensor(cold), counts)
+    return measure(trainer.model, *batch(config, train, found), torch.as_tensor(cold), counts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

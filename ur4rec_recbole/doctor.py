@@ -18,13 +18,11 @@ import numpy as np
 import psutil
 import torch
 from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
-from recbole.utils import get_model, get_trainer, init_seed
 from torch.utils.flop_counter import FlopCounterMode
 
-from ur4rec_recbole.data.dataset import sort_exactly
+from ur4rec_recbole.assembly import build_trainer, load_data
 from ur4rec_recbole.errors import InputError
-from ur4rec_recbole.kept_run import peak_memory
+from ur4rec_recbole.provenance import peak_memory
 from ur4rec_recbole.trainer import resume
 from ur4rec_recbole.trainer.alignment import check_tables
 
@@ -63,10 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the findings; exit code 1 if there is a warning."""
     config = _configuration(options)
-    init_seed(config["seed"], config["reproducibility"])
-    data = data_preparation(config, sort_exactly(create_dataset(config)))
-    model = get_model(config["model"])(config, data[0]._dataset).to(config["device"])
-    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    data = load_data(config)
+    trainer = build_trainer(config, data[0])
+    model = trainer.model
     print("\n".join(describe(model, data)))
     warnings = []
     for line, sound in check_tables(config, data[0]._dataset):

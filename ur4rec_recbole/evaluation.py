@@ -153,7 +153,7 @@ def place(
         "uniform_99": torch.from_numpy(sampled_candidates(part, seed)),
         "popularity_99": torch.from_numpy(popular_candidates(part, seed)),
     }
-    for rows, interaction in _batches(part, batch_size):
+    for rows, interaction in batches(part, batch_size):
         scores = score_all(model, interaction.to(device)).cpu()
         scores[:, 0] = -torch.inf
         targets = interaction[part.iid_field].cpu()
@@ -183,7 +183,8 @@ def score_all(model: Any, interaction: Interaction) -> Tensor:
     return scores.view(len(interaction), -1).float().clone()
 
 
-def _batches(part: UR4RecDataset, size: int) -> Iterator[tuple[np.ndarray, Interaction]]:
+def batches(part: UR4RecDataset, size: int) -> Iterator[tuple[np.ndarray, Interaction]]:
+    """Yield row numbers and interactions of a part, at most `size` rows at a time."""
     for start in range(0, len(part), size):
         rows = np.arange(start, min(start + size, len(part)))
         yield rows, part[rows]

@@ -3,7 +3,6 @@
 A UR4Rec trainer writes its own epochs; for RecBole's models a callback writes what RecBole tells.
 """
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from ur4rec_recbole import evaluation
 from ur4rec_recbole.data.dataset import UR4RecDataset, training_fingerprint
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.live import LiveView
-from ur4rec_recbole.provenance import versions
+from ur4rec_recbole.provenance import peak_memory, versions
 from ur4rec_recbole.run_folder import RunFolder
 from ur4rec_recbole.subsets import per_target
 from ur4rec_recbole.trainer import resume
@@ -141,8 +140,3 @@ def final_table(
         placed |= measured.arrays(name)
     folder.write_result(kept, placed)
     return found
-
-
-def peak_memory() -> int:
-    """Return the most memory that this process has held, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
-from recbole.utils import get_model, get_trainer, init_seed
 
-from ur4rec_recbole.data.dataset import sort_exactly
+from ur4rec_recbole.assembly import build_trainer, load_data
 from ur4rec_recbole.errors import InputError
 
 # What a recipe has of the ensemble's own configuration, where that sets it, unless it says other.
@@ -66,12 +64,8 @@ def _trained(ensemble: Config, recipe: dict[str, Any]) -> str:
         return str(target)
     getLogger().info(f"training member {target}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    init_seed(config["seed"], config["reproducibility"])
-    data = sort_exactly(create_dataset(config))
-    train_data, valid_data, _ = data_preparation(config, data)
-    init_seed(config["seed"], config["reproducibility"])
-    network = get_model(config["model"])(config, train_data._dataset).to(config["device"])
-    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
+    train_data, valid_data, _ = load_data(config)
+    trainer = build_trainer(config, train_data)
     partial = f"{target}.part"
     trainer.saved_model_file = partial
     trainer.fit(train_data, valid_data, verbose=False)

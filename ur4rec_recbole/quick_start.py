@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
-from recbole.utils import get_model, get_trainer, init_logger, init_seed
+from recbole.utils import init_logger, init_seed
 
 from ur4rec_recbole import kept_run, members
+from ur4rec_recbole.assembly import build_trainer, load_data
 from ur4rec_recbole.config import check_known
-from ur4rec_recbole.data.dataset import UR4RecDataset, sort_exactly
+from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.registration import CLASSES
 
@@ -60,19 +60,15 @@ def run(
     init_logger(config)
     logger = getLogger()
     logger.info(config)
-    data = sort_exactly(create_dataset(config))
-    logger.info(data)
-    train_data, valid_data, test_data = data_preparation(config, data)
+    train_data, valid_data, test_data = load_data(config)
     if config["model"] == "UR4RecEnsemble":
         config["members"] = members.prepare(config)
     parts = [each._dataset for each in (train_data, valid_data, test_data)]
     if one_target_a_user(config) and not isinstance(parts[0], UR4RecDataset):
         parts = UR4RecDataset(config).build()
     folder = kept_run.folder_of(config, files, parts[0], old)
-    init_seed(config["seed"], config["reproducibility"])
-    network = get_model(config["model"])(config, train_data._dataset).to(config["device"])
-    logger.info(network)
-    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
+    trainer = build_trainer(config, train_data)
+    logger.info(trainer.model)
     valid_part = parts[1] if one_target_a_user(config) else None
     with kept_run.keeping(trainer, folder, old is not None, valid_part) as callback:
         best, _ = trainer.fit(
@@ -85,7 +81,7 @@ def run(
             result["test_result"] = dict(trainer.evaluate(test_data, load_best_model=False))
             logger.info(f"test result: {result['test_result']}")
             return result
-        result |= kept_run.final_table(network, parts[1:], config, folder)
+        result |= kept_run.final_table(trainer.model, parts[1:], config, folder)
     logger.info(
         f"{config['model']} on {config['dataset']}, seed {config['seed']}\n" + table(result)
     )

@@ -76,6 +76,5 @@ def _texts(
     texts = write_texts(options, [item_prompt(item) for item in items.values()])
     if texts is None:
         return None
-    return dict(
-        zip(items, texts, strict=True)
-    ), f"llm {chosen_model(options)}, task {task_hash(ITEM_TASK)}"
+    source = f"llm {chosen_model(options)}, task {task_hash(ITEM_TASK)}"
+    return dict(zip(items, texts, strict=True)), source

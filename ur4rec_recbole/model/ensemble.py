@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from recbole.config import Config
 from recbole.data.interaction import Interaction
-from recbole.model.abstract_recommender import SequentialRecommender
-from recbole.utils import InputType, get_model
+from recbole.utils import get_model
 from torch import Tensor, nn
 
 from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.model.full_sort import FullSortRecommender
 
 
-class UR4RecEnsemble(SequentialRecommender):
+class UR4RecEnsemble(FullSortRecommender):
     """Weighted sum of the standardised scores of its members.
 
     Parameters
@@ -34,7 +34,6 @@ class UR4RecEnsemble(SequentialRecommender):
         The training part of a `UR4RecDataset`.
     """
 
-    input_type = InputType.POINTWISE
     weights: Tensor
 
     def __init__(self, config: Any, dataset: Any) -> None:
@@ -75,11 +74,6 @@ class UR4RecEnsemble(SequentialRecommender):
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score all items for each row, [B, N]."""
         return combine(self.member_scores(interaction), self.weights)
-
-    def predict(self, interaction: Interaction) -> Tensor:
-        """Score the item of each row, [B]."""
-        items = interaction[self.ITEM_ID].unsqueeze(1)
-        return self.full_sort_predict(interaction).gather(1, items).squeeze(1)
 
 
 def clip(interaction: Interaction, config: Any) -> Interaction:

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
-from recbole.model.abstract_recommender import SequentialRecommender
-from recbole.utils import InputType
 from torch import Tensor, nn
 
 from ur4rec_recbole.data.dataset import training_interactions
+from ur4rec_recbole.model.full_sort import FullSortRecommender
 
 
-class ItemToItem(SequentialRecommender):
+class ItemToItem(FullSortRecommender):
     """Sums the rows of an item-to-item matrix over the history, older items weighing less.
 
     Parameters
@@ -27,7 +26,6 @@ class ItemToItem(SequentialRecommender):
         The training part of a `UR4RecDataset`.
     """
 
-    input_type = InputType.POINTWISE
     matrix: Tensor
 
     def __init__(self, config: Any, dataset: Any) -> None:
@@ -52,11 +50,6 @@ class ItemToItem(SequentialRecommender):
         weight = torch.where(seq > 0, self.decay ** age.clamp(min=0).float(), 0.0)
         history = weight.new_zeros(len(seq), self.n_items).scatter_add(1, seq, weight)  # [B, N]
         return history @ self.matrix
-
-    def predict(self, interaction: Interaction) -> Tensor:
-        """Score the item of each row, [B]."""
-        items = interaction[self.ITEM_ID].unsqueeze(1)
-        return self.full_sort_predict(interaction).gather(1, items).squeeze(1)
 
 
 class ItemTransition(ItemToItem):

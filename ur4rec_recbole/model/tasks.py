@@ -39,8 +39,8 @@ class TaskHeads(nn.Module):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__()
-        self.weights = {name: config[f"{name}_weight"] for name in TASKS}
-        self.weights = {name: weight for name, weight in self.weights.items() if weight}
+        weights = {name: config[f"{name}_weight"] for name in TASKS}
+        self.weights = {name: weight for name, weight in weights.items() if weight}
         width = config["hidden_size"]
         heads: dict[str, nn.Module] = {}
         if "genre" in self.weights:
@@ -92,19 +92,23 @@ class TaskHeads(nn.Module):
             known = self.genres.any(1)
             logits = self.heads["genre"](items[known])
             return functional.binary_cross_entropy_with_logits(logits, self.genres[known])
-        together = functional.normalize(r, dim=-1) * functional.normalize(items[targets], dim=-1)
-        together = together * r.shape[-1]  # elements of about unit size
+        together = _match(r, items[targets])
         if name == "rating":
             assert ratings is not None
             mean, deviation = self.rating_scale
             guess = self.heads["rating"](together).squeeze(-1)
             return functional.mse_loss(guess.float(), (ratings - mean) / deviation)
         other = torch.randint(1, len(items), targets.shape, device=targets.device)
-        wrong = functional.normalize(r, dim=-1) * functional.normalize(items[other], dim=-1)
-        pair = torch.stack([together, wrong * r.shape[-1]])  # [2, P, D]
+        pair = torch.stack([together, _match(r, items[other])])  # [2, P, D]
         logits = self.heads["matching"](pair).squeeze(-1).float()
         truth = torch.tensor([[1.0], [0.0]], device=logits.device).expand_as(logits)
         return functional.binary_cross_entropy_with_logits(logits, truth)
+
+
+def _match(r: Tensor, items: Tensor) -> Tensor:
+    """Multiply states and items [P, D] by element, scaled to elements of about unit size."""
+    product = functional.normalize(r, dim=-1) * functional.normalize(items, dim=-1)
+    return product * r.shape[-1]
 
 
 def genre_matrix(dataset: Any, field: str) -> Tensor:

@@ -100,7 +100,7 @@ def select(
     sign = 1.0 if bigger else -1.0
     counts = torch.zeros(len(scores))
     path: list[float] = []
-    weights, kept = counts, None
+    selections = []
     for _ in range(rounds):
         tried = []
         for m in range(len(scores)):
@@ -111,6 +111,6 @@ def select(
         best = int(np.argmax(sign * np.array(tried)))
         counts[best] += 1
         path.append(tried[best])
-        if kept is None or sign * tried[best] > sign * path[kept - 1]:
-            weights, kept = counts / counts.sum(), len(path)
-    return weights, path[:kept]
+        selections.append(counts / counts.sum())
+    kept = int(np.argmax(sign * np.array(path)))  # the first of equals
+    return selections[kept], path[: kept + 1]

@@ -66,9 +66,7 @@ def full_ranks(model: Any, part: Any, config: Any) -> np.ndarray:
     """Return the rank of each row's target among all items, [R]."""
     model.eval()
     placed = []
-    for start in range(0, len(part), config["eval_batch_size"]):
-        rows = np.arange(start, min(start + config["eval_batch_size"], len(part)))
-        interaction = part[rows]
+    for _, interaction in evaluation.batches(part, config["eval_batch_size"]):
         scores = evaluation.score_all(model, interaction.to(config["device"])).cpu()
         placed.append(evaluation.rank(scores, interaction[part.iid_field]))
     return np.concatenate(placed)
@@ -88,12 +86,12 @@ def hit_of_100(model: Any, part: Any, config: Any) -> float | None:
     return hit(found["uniform_99"])
 
 
-def hits_by_score(model: Any, part: Any, config: Any) -> dict[str, float]:
-    """Return HR@10 of each score by itself."""
+def hits_by_score(model: Any, part: Any, config: Any, ranks: np.ndarray) -> dict[str, float]:
+    """Return HR@10 of each score by itself; `ranks` are those of the score in use."""
     before, found = int(model.score), {}
     for index, name in enumerate(SCORES):
         model.score.fill_(index)
-        found[name] = hit(full_ranks(model, part, config))
+        found[name] = hit(ranks if index == before else full_ranks(model, part, config))
     model.score.fill_(before)
     return found
 
@@ -116,8 +114,10 @@ def shuffled(model: Any, modality: str) -> Iterator[None]:
         vectors.copy_(original)
 
 
-def modality_use(model: Any, part: Any, config: Any) -> dict[str, dict[str, float]]:
-    """Measure what shuffling each modality's table does to validation.
+def modality_use(
+    model: Any, part: Any, config: Any, ranks: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Measure what shuffling each modality's table does to the ranks [R] without that.
 
     Returns
     -------
@@ -128,7 +128,6 @@ def modality_use(model: Any, part: Any, config: Any) -> dict[str, dict[str, floa
     names = [*model.features.item_modalities]
     if len(model.features.profile_keys):
         names.append("profile")
-    ranks = full_ranks(model, part, config)
     use = {}
     for name in names:
         with shuffled(model, name):
@@ -183,13 +182,13 @@ def measure(
     if SCORES[int(model.score)] == "sequence":
         return found
     with RouteRecorder(model) as recorder:
-        full_ranks(model, part, config)
+        ranks = full_ranks(model, part, config)
     weights = recorder.weights()
     if weights:
         found["routes"] = mean_routes(weights)
         found["groups"] = routes_by_group(weights, part)
-    found["scores"] = hits_by_score(model, part, config)
-    found["modalities"] = modality_use(model, part, config)
+    found["scores"] = hits_by_score(model, part, config, ranks)
+    found["modalities"] = modality_use(model, part, config, ranks)
     if trains_experts:
         found["idle_experts"] = idle_experts(before, model.state_dict())
     return found

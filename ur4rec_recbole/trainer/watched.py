@@ -3,7 +3,6 @@
 Base of UR4RecTrainer, which adds the stages. Hooks only: RecBole's loops are its own.
 """
 
-import resource
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from recbole.trainer import Trainer
 from torch import Tensor
 
+from ur4rec_recbole.provenance import peak_memory
 from ur4rec_recbole.trainer import probe
 from ur4rec_recbole.trainer.monitor import Monitor
 from ur4rec_recbole.trainer.observers import ToScalars
@@ -73,7 +73,7 @@ class WatchedTrainer(Trainer):
             "seconds": seconds,
             "loss": total / steps,
             **{name: value / steps for name, value in each.items()},
-            "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak_memory": peak_memory(),
         }
         if not self.valid_data or self.eval_step <= 0 or (epoch_idx + 1) % self.eval_step:
             self._epoch_ends()
