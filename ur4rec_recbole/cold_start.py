@@ -63,11 +63,17 @@ class Outcome(NamedTuple):
 
 
 def split(interactions: pd.DataFrame, share: float, seed: int) -> Split:
-    """Take a share of the items out of interactions (user_id, item_id, timestamp)."""
+    """Take a share of the items out of interactions (user_id, item_id, timestamp).
+
+    Times are returned as RecBole will hold them: the span of what is learned from is 1.
+    """
     items = np.sort(interactions["item_id"].unique())
     generator = np.random.default_rng(seed)
     chosen = generator.choice(items, max(1, round(share * len(items))), replace=False)
     cold = interactions["item_id"].isin(chosen)
+    times = interactions["timestamp"]
+    first, last = times[~cold].min(), times[~cold].max()
+    interactions = interactions.assign(timestamp=(times - first) / (last - first))
     return Split(interactions[~cold], interactions[cold])
 
 
@@ -89,21 +95,24 @@ def batch(config: Any, train: Any, found: Split) -> tuple[Interaction, torch.Ten
         user: (part["timestamp"].to_numpy(), train.token2id("item_id", list(part["item_id"])))
         for user, part in found.warm.sort_values("timestamp", kind="stable").groupby("user_id")
     }
-    users, lists, lengths, targets = [], [], [], []
+    users, lists, when, lengths, targets = [], [], [], [], []
     for user, item, time in found.cold[["user_id", "item_id", "timestamp"]].itertuples(index=False):
         if user not in histories:
             continue
         times, items = histories[user]
-        known = items[: np.searchsorted(times, time)][-length:]
-        if not len(known):
+        until = np.searchsorted(times, time)
+        known = slice(max(0, until - length), until)
+        if not until:
             continue
         users.append(train.token2id("user_id", user))
-        lists.append(np.pad(known, (0, length - len(known))))
-        lengths.append(len(known))
+        lengths.append(known.stop - known.start)
+        lists.append(np.pad(items[known], (0, length - lengths[-1])))
+        when.append(np.pad(times[known], (0, length - lengths[-1])))
         targets.append(train.token2id("item_id", item))
     rows = {
         "user_id": torch.tensor(users),
         "item_id_list": torch.from_numpy(np.stack(lists)),
+        "timestamp_list": torch.from_numpy(np.stack(when)).float(),
         "item_length": torch.tensor(lengths),
     }
     return Interaction(rows), torch.tensor(targets)

@@ -70,6 +70,22 @@ def test_a_score_sums_the_rows_of_the_history_by_age(toy: Any, kind: str) -> Non
     torch.testing.assert_close(made.model.predict(rows), picked)
 
 
+def test_time_passed_since_an_item_weighs_it_down(toy: Any) -> None:
+    settings: dict[str, Any] = {"recency_decay": 0.8, "MAX_ITEM_LIST_LENGTH": 5}
+    made = toy(model="ItemTransition", recency_time=0.2, **settings)
+    rows = made.rows()
+    expected = torch.zeros(len(rows), made.train.item_num)
+    for row in range(len(rows)):
+        times = rows["timestamp_list"][row]
+        for place in range(int(rows["item_length"][row])):
+            age = int(rows["item_length"][row]) - 1 - place
+            weight = 0.8**age * np.exp((times[place] - times[place + age]) / 0.2)
+            expected[row] += weight * made.model.matrix[rows["item_id_list"][row, place]]
+    torch.testing.assert_close(made.model.full_sort_predict(rows), expected)
+    without = toy(model="ItemTransition", **settings).model.full_sort_predict(rows)
+    assert not torch.allclose(without, expected)
+
+
 def test_validation_and_test_items_leave_no_trace_in_the_matrix(toy: Any) -> None:
     kept = {f"u{n}": [f"i{n % 5 + k}" for k in range(4)] for n in range(9)}
     other = {user: [*history[:2], "i9", "i10"] for user, history in kept.items()}

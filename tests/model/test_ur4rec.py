@@ -30,7 +30,7 @@ def position_scores(model: Any, interaction: Interaction, kind: str = "fused") -
     seq = interaction["item_id_list"]
     chosen, _ = model._positions(interaction)
     table = model.item_embedding(model.features)
-    h = model(seq, table)[chosen[seq > 0]]
+    h = model(interaction, table)[chosen[seq > 0]]
     query = torch.arange(seq.shape[1]).expand_as(seq)
     r, _ = model.retrieve(h, chosen, interaction, query)
     return model.scores(h, r, table, [kind])[kind]
@@ -509,7 +509,7 @@ def test_without_experts_the_retrieval_state_is_the_normed_sequence_state(full_t
     rows = train_rows(made)
     where = rows["item_id_list"] > 0
     table = made.model.item_embedding(made.model.features)
-    h = made.model(rows["item_id_list"], table)
+    h = made.model(rows, table)
     query = torch.arange(where.shape[1]).expand_as(where)
     r, routes = made.model.retrieve(h, where, rows, query)
     torch.testing.assert_close(r, torch.nn.functional.layer_norm(h, h.shape[1:], eps=1e-12))

@@ -1,4 +1,6 @@
-"""Training-free item-to-item models: s_uj = sum_k decay^k W[i_k, j], i_k the k-th newest item.
+"""Training-free item-to-item models: s_uj = sum_k decay^k exp(-(t_0 - t_k) / tau) W[i_k, j].
+
+i_k is the k-th newest item of the history (k = 0, 1, ...) and t_k its time.
 
 They learn nothing by gradients and see what encoders smooth over, which makes them good members of
 an ensemble. `python run_recbole.py --model=ItemTransition --dataset=ml-100k` runs one alone.
@@ -21,7 +23,9 @@ class ItemToItem(FullSortRecommender):
     Parameters
     ----------
     config
-        `recency_decay`: weight of an item relative to the next newer one.
+        `recency_decay`: weight of an item relative to the next newer one. `recency_time`: tau, in
+        units of the time field as RecBole holds it (the span of the data is 1, unless it is told
+        not to normalise), or None for no such factor.
     dataset
         The training part of a `UR4RecDataset`.
     """
@@ -30,7 +34,8 @@ class ItemToItem(FullSortRecommender):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.decay = config["recency_decay"]
+        self.decay, self.tau = config["recency_decay"], config["recency_time"]
+        self.times = f"{config['TIME_FIELD']}{config['LIST_SUFFIX']}"
         self.unused = nn.Parameter(torch.zeros(1))  # RecBole builds an optimizer
         self.register_buffer("matrix", self.item_matrix(config, dataset).float())
 
@@ -47,7 +52,12 @@ class ItemToItem(FullSortRecommender):
         """Score all items for each row, [B, N]."""
         seq, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
         age = length.unsqueeze(1) - 1 - torch.arange(seq.shape[1], device=seq.device)  # [B, L]
-        weight = torch.where(seq > 0, self.decay ** age.clamp(min=0).float(), 0.0)
+        weight = self.decay ** age.clamp(min=0).float()
+        if self.tau is not None:
+            times = interaction[self.times].float()
+            newest = times.gather(1, (length - 1).unsqueeze(1))
+            weight = weight * torch.exp((times - newest).clamp(max=0) / self.tau)
+        weight = torch.where(seq > 0, weight, 0.0)
         history = weight.new_zeros(len(seq), self.n_items).scatter_add(1, seq, weight)  # [B, N]
         return history @ self.matrix
 

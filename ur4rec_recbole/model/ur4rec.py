@@ -24,6 +24,7 @@ from ur4rec_recbole.model.features import FeatureBank
 from ur4rec_recbole.model.items import ItemEmbedding
 from ur4rec_recbole.model.objective import Objective, item_counts
 from ur4rec_recbole.model.tasks import TaskHeads
+from ur4rec_recbole.model.time_gaps import TimeGapEmbedding
 from ur4rec_recbole.trainer.stages import SCORES, Stage, read_stages
 
 
@@ -70,6 +71,7 @@ class UR4Rec(SequentialRecommender):
         self.experts = build.experts(config, widths)
         item_widths = {name: widths[name] for name in self.features.item_modalities}
         self.item_embedding = build.item_embedding(config, self.n_items, item_widths)
+        self.time_gaps = TimeGapEmbedding(config, dataset) if config["encoder_time_gaps"] else None
         self.items = build.items(config, item_widths)
         self.fusion = build.fusion(config)
         self.tasks = TaskHeads(config, dataset)
@@ -83,8 +85,9 @@ class UR4Rec(SequentialRecommender):
 
     def parts(self) -> dict[str, list[nn.Module]]:
         """Return the modules of each part that a stage trains or freezes."""
+        gaps = [] if self.time_gaps is None else [self.time_gaps]
         return {
-            "encoder": [self.item_embedding, self.encoder],
+            "encoder": [self.item_embedding, *gaps, self.encoder],
             "retriever": [self.experts, self.items, self.tasks],
             "fusion": [self.fusion],
         }
@@ -107,10 +110,13 @@ class UR4Rec(SequentialRecommender):
                     module.train(part in self.stage.rates)
         return self
 
-    def forward(self, item_seq: Tensor, table: Tensor) -> Tensor:
-        """Encode item sequences [B, L], by the embeddings [N, D], into states h [P, D]."""
-        where = item_seq > 0
-        return self.encoder(functional.embedding(item_seq[where], table), where)
+    def forward(self, interaction: Interaction, table: Tensor) -> Tensor:
+        """Encode the batch's sequences, by the item embeddings [N, D], into states h [P, D]."""
+        where = interaction[self.ITEM_SEQ] > 0
+        item_emb = functional.embedding(interaction[self.ITEM_SEQ][where], table)
+        if self.time_gaps is not None:
+            item_emb = item_emb + self.time_gaps(interaction, where)
+        return self.encoder(item_emb, where)
 
     def retrieve(
         self, h: Tensor, where: Tensor, interaction: Interaction, query: Tensor
@@ -157,7 +163,7 @@ class UR4Rec(SequentialRecommender):
         table, r = self.item_embedding(self.features), None
         # States in the precision of training, scores in full: rounded ones would tie.
         with torch.autocast(seq.device.type, enabled=bool(self.config["enable_amp"])):
-            h = self(seq, table)[final[seq > 0]]  # [B, D]
+            h = self(interaction, table)[final[seq > 0]]  # [B, D]
             if kind != "sequence":
                 r, _ = self.retrieve(h, torch.ones_like(last, dtype=torch.bool), interaction, last)
         scores = self.scores(h.float(), None if r is None else r.float(), table, [kind])[kind]
@@ -203,7 +209,7 @@ class UR4Rec(SequentialRecommender):
         stage, seq = self.stage, interaction[self.ITEM_SEQ]
         with torch.set_grad_enabled(torch.is_grad_enabled() and "encoder" in stage.rates):
             table = self.item_embedding(self.features)
-            h = self(seq, table)
+            h = self(interaction, table)
         chosen, targets = self._positions(interaction)
         h = h[chosen[seq > 0]]
         excluded = self._known(interaction, chosen) if self.config["exclude_history"] else None
@@ -247,12 +253,7 @@ class UR4Rec(SequentialRecommender):
         return torch.stack(pairs).mean() if pairs else table.new_zeros(())
 
     def _task_losses(
-        self,
-        r: Tensor,
-        table: Tensor,
-        interaction: Interaction,
-        chosen: Tensor,
-        targets: Tensor,
+        self, r: Tensor, table: Tensor, interaction: Interaction, chosen: Tensor, targets: Tensor
     ) -> dict[str, Tensor]:
         """Return the weighted losses of the auxiliary tasks."""
         if not self.tasks.weights:
