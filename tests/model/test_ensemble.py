@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from recbole.config import Config
@@ -15,7 +14,7 @@ from tests.conftest import Toy
 from ur4rec_recbole import evaluation
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.model.ensemble import combine, standardise
-from ur4rec_recbole.trainer.ensemble import select
+from ur4rec_recbole.trainer.ensemble import weigh
 
 
 def test_standardised_scores_leave_padding_and_excluded_items_out_of_the_mean() -> None:
@@ -35,39 +34,41 @@ def test_a_member_without_weight_is_not_heard() -> None:
     torch.testing.assert_close(combine(scores, torch.tensor([1.0, 0.0])), scores[0])
 
 
-def hits(ranks: np.ndarray) -> float:
-    return float((ranks == 1).mean())
-
-
-def test_selection_finds_the_one_member_that_knows() -> None:
-    targets = torch.tensor([1, 2, 3])
-    good = torch.nn.functional.one_hot(targets, 5).float()
-    weights, path = select(torch.stack([1 - good, good]), targets, hits, rounds=5)
-    assert weights.tolist() == [0.0, 1.0]
-    assert path == [1.0]
-
-
-def test_selection_joins_members_that_are_right_about_different_rows() -> None:
+def drawn(n_rows: int, *strengths: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return standard normal scores [M, R, 40] that favour the targets [R] so much each."""
     generator = torch.Generator().manual_seed(0)
-    targets = torch.tensor([1, 2, 3, 4])
-    truth = torch.nn.functional.one_hot(targets, 6).float()
-    sure = torch.tensor([3.0, 3.0, 0.0, 0.0]).unsqueeze(1)
-    noise = torch.rand(2, 4, 6, generator=generator)
-    scores = torch.stack([sure * truth, (3 - sure) * truth]) + noise
-    weights, path = select(scores, targets, hits, rounds=10)
-    assert (weights > 0).all()
-    assert path[-1] == max(path) == 1.0
+    targets = torch.randint(1, 40, (n_rows,), generator=generator)
+    scores = torch.randn(len(strengths), n_rows, 40, generator=generator)
+    truth = torch.nn.functional.one_hot(targets, 40)
+    return scores + torch.tensor(strengths).view(-1, 1, 1) * truth, targets
 
 
-def test_selection_goes_on_where_a_half_is_too_much() -> None:
-    """Member 1 is right where member 0 is nearly tied, and harmful at a weight of a half."""
-    truth = torch.tensor([[0.0, 3.0, 0.0], [0.0, 1.0, 1.1]])
-    other = torch.tensor([[0.0, 0.0, 4.0], [0.0, 2.0, 0.0]])
-    targets = torch.tensor([1, 1])
-    weights, path = select(torch.stack([truth, other]), targets, hits, rounds=10)
-    assert path[0] == 0.5
-    assert path[-1] == 1.0
-    assert weights[0] > 0.5
+def test_weights_follow_what_members_know() -> None:
+    """For normal scores shifted by s at the target, the best weights are in proportion to s."""
+    weights = weigh(*drawn(4000, 2.0, 1.0, 0.0))
+    assert weights.sum().item() == pytest.approx(1)
+    torch.testing.assert_close(weights, torch.tensor([2 / 3, 1 / 3, 0.0]), atol=0.04, rtol=0)
+
+
+def test_a_member_that_misleads_gets_no_weight() -> None:
+    assert weigh(*drawn(500, 1.0, -1.0)).tolist() == [1.0, 0.0]
+
+
+def test_members_that_know_nothing_weigh_the_same() -> None:
+    assert weigh(*drawn(500, -1.0, -1.0)).tolist() == [0.5, 0.5]
+
+
+def test_weights_are_found_where_members_exclude_items() -> None:
+    scores, targets = drawn(1000, 2.0, 1.0)
+    scores[1, torch.arange(1000), targets % 39 + 1] = -torch.inf  # never a target's own item
+    scores[0, 0, targets[0]] = -torch.inf  # a target that cannot be reached
+    torch.testing.assert_close(weigh(scores, targets)[0].item(), 2 / 3, atol=0.08, rtol=0)
+
+
+def test_targets_told_apart_perfectly_have_finite_weights() -> None:
+    weights = weigh(*drawn(5, 9.0, 0.0))
+    assert torch.isfinite(weights).all()
+    assert weights[0] > weights[1]
 
 
 @pytest.fixture
@@ -108,10 +109,8 @@ def test_an_ensemble_of_a_sequential_and_a_general_model_is_one_recbole_model(
         Path(file).unlink()  # a saved ensemble carries its members
     _, model, *_ = load_data_and_model(trainer.saved_model_file)
     torch.testing.assert_close(model.eval().full_sort_predict(made.rows()), expected)
-    targets = made.rows()["item_id"]
-    for scores in made.model.member_scores(made.rows()):
-        alone = evaluation.metrics(evaluation.rank(scores, targets), made.config)["ndcg@10"]
-        assert best >= alone - 1e-4  # RecBole rounds to four places
+    ranks = evaluation.rank(expected, made.rows()["item_id"])
+    assert evaluation.metrics(ranks, made.config)["ndcg@10"] == pytest.approx(best, abs=1e-4)
 
 
 def test_an_ensemble_of_nothing_is_refused(trained: dict[str, Any]) -> None:

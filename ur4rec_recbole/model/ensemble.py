@@ -1,9 +1,8 @@
 """UR4RecEnsemble: z-scored score fusion of trained RecBole models, itself one RecBole model.
 
 s_ui = sum_m w_m z_m(s_m,ui), where z_m brings the scores of member m for a row to mean 0 and
-deviation 1 over the candidates. The weights are chosen on validation data alone, by greedy
-selection with replacement (Caruana et al. 2004, section 2.2): members are added one at a time,
-again if that helps, and a member's weight is its share of the additions.
+deviation 1 over the candidates. The weights are chosen on validation data alone, as those that make
+its targets likeliest (stacking, Wolpert 1992; see trainer/ensemble.py).
 """
 
 from pathlib import Path
@@ -56,6 +55,17 @@ class UR4RecEnsemble(FullSortRecommender):
             network.load_state_dict(checkpoint["state_dict"])
             network.load_other_parameter(checkpoint.get("other_parameter"))
         self.register_buffer("weights", torch.full((len(configs),), 1 / len(configs)))
+
+    def other_parameter(self) -> list[Any]:
+        """Return what each member keeps outside its state_dict, as EASE does its matrix."""
+        members: list[Any] = list(self.members)
+        return [member.other_parameter() for member in members]
+
+    def load_other_parameter(self, para: list[Any] | None) -> None:
+        """Give each member back what `other_parameter` returned."""
+        members: list[Any] = list(self.members)
+        for member, kept in zip(members, para or [], strict=False):
+            member.load_other_parameter(kept)
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Refuse: members are trained beforehand, and the trainer only chooses weights."""
