@@ -11,6 +11,7 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
 
+from ur4rec_recbole.allocator import keep_freed_memory
 from ur4rec_recbole.data.dataset import sort_exactly
 
 
@@ -24,6 +25,7 @@ def load_data(config: Config) -> tuple[Any, Any, Any]:
 
 def build_trainer(config: Config, train_data: Any) -> Any:
     """Return the trainer of the configured model, the new model being its `model`."""
+    keep_freed_memory()
     init_seed(config["seed"], config["reproducibility"])
     network = get_model(config["model"])(config, train_data._dataset).to(config["device"])
     return get_trainer(config["MODEL_TYPE"], config["model"])(config, network)

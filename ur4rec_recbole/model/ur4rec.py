@@ -149,8 +149,8 @@ class UR4Rec(SequentialRecommender):
         scores = {"sequence": h @ table.T}
         if r is not None:
             items = self.items(table, self.features)
-            cosine = functional.normalize(r, dim=-1) @ functional.normalize(items, dim=-1).T
-            scores["retrieval"] = cosine / self.config["retrieval_temperature"]
+            query = functional.normalize(r, dim=-1) / self.config["retrieval_temperature"]
+            scores["retrieval"] = query @ functional.normalize(items, dim=-1).T
             if "fused" in kinds:
                 scores["fused"] = self.fusion(h, scores["sequence"], scores["retrieval"])
         return {kind: scores[kind] for kind in kinds}
@@ -287,7 +287,7 @@ class UR4Rec(SequentialRecommender):
         first = first.scatter_reduce(1, seq, position, "amin")  # [B, N] where an item first occurs
         first[self._before_window(interaction)] = -1
         row, asked = chosen.nonzero(as_tuple=True)
-        return first[row] <= asked.unsqueeze(1)
+        return first[row] <= asked.to(first.dtype).unsqueeze(1)  # no wider: [P, N] is the work
 
     def _init_weights(self, module: nn.Module) -> None:
         """Initialise as RecBole's SASRec does: normal weights, zero biases."""
