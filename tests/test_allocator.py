@@ -10,10 +10,10 @@ import resource, torch
 from ur4rec_recbole.allocator import keep_freed_memory
 {before}
 for _ in range(3):
-    torch.ones(6_000_000)
+    torch.ones(12_000_000)
 start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
-    torch.ones(6_000_000)
+    torch.ones(12_000_000)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start)
 """
 
