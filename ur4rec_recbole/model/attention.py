@@ -59,6 +59,7 @@ class MultiHeadAttention(nn.Module):
         where: Tensor,
         memory: Tensor | None = None,
         mask: Tensor | None = None,
+        bias: Tensor | None = None,
     ) -> Tensor:
         """Attend from the queries to a memory, or causally to each other.
 
@@ -72,6 +73,8 @@ class MultiHeadAttention(nn.Module):
             [B, S, D]; None for causal self-attention.
         mask
             [B, L, S] bool, True where a position may look; with a memory only.
+        bias
+            [B, H, L, L], added to the logits; without a memory only.
 
         Returns
         -------
@@ -85,26 +88,30 @@ class MultiHeadAttention(nn.Module):
         query = self._split(unpack(self.query(queries), where))
         key, value = self._split(key), self._split(value)
         if self.training and self.dropout.p:
-            context = self._attend_with_dropout(query, key, value, mask)
+            context = self._attend_with_dropout(query, key, value, mask, bias)
         else:
+            allowed = None if mask is None else mask.unsqueeze(1)
+            if bias is not None:
+                allowed = bias.masked_fill(~_causal(query), -torch.inf).to(query.dtype)
             context = functional.scaled_dot_product_attention(
-                query,
-                key,
-                value,
-                attn_mask=None if mask is None else mask.unsqueeze(1),
-                is_causal=mask is None,
+                query, key, value, attn_mask=allowed, is_causal=allowed is None
             )  # [B, H, L, D / H]
         return self.dense(context.transpose(1, 2).flatten(-2)[where])
 
     def _attend_with_dropout(
-        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        bias: Tensor | None,
     ) -> Tensor:
         """Do what `scaled_dot_product_attention` does, with the faster dropout on the weights."""
-        if mask is None:
-            mask = torch.ones(query.shape[2], key.shape[2], device=query.device).tril().bool()
-            mask = mask.unsqueeze(0)
+        allowed = _causal(query) if mask is None else mask.unsqueeze(1)
         scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5  # [B, H, L, S]
-        scores = scores.masked_fill(~mask.unsqueeze(1), torch.finfo(scores.dtype).min)
+        if bias is not None:
+            scores = scores + bias
+        scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
         return self.dropout(scores.softmax(-1)) @ value
 
     def _split(self, x: Tensor) -> Tensor:
@@ -172,15 +179,22 @@ class TransformerBlock(nn.Module):
         where: Tensor,
         memory: Tensor | None = None,
         mask: Tensor | None = None,
+        bias: Tensor | None = None,
     ) -> Tensor:
         """Transform the states [P, D] at `where` [B, L]; see `MultiHeadAttention` for the rest."""
         query = self.attention_norm(x) if self.norm_first else x
-        x = x + self.dropout(self.attention(query, where, memory, mask))
+        x = x + self.dropout(self.attention(query, where, memory, mask, bias))
         if not self.norm_first:
             x = self.attention_norm(x)
         inner = self.feed_forward_norm(x) if self.norm_first else x
         x = x + self.dropout(self.dense_2(self.activation(self.dense_1(inner))))
         return x if self.norm_first else self.feed_forward_norm(x)
+
+
+def _causal(query: Tensor) -> Tensor:
+    """Return which position [L] may look at which [L], for queries [B, H, L, D / H]."""
+    length = query.shape[2]
+    return torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
 
 
 def unpack(packed: Tensor, where: Tensor) -> Tensor:

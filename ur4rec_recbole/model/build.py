@@ -24,7 +24,9 @@ def encoder(config: Any) -> SequenceEncoder:
         attn_dropout=config["attn_dropout_prob"],
         **_shared(config),
     )
-    return SequenceEncoder(config["n_layers"], config["MAX_ITEM_LIST_LENGTH"], block)
+    return SequenceEncoder(
+        config["n_layers"], config["MAX_ITEM_LIST_LENGTH"], block, config["time_intervals"]
+    )
 
 
 def _shared(config: Any) -> dict[str, Any]:

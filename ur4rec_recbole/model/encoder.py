@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from ur4rec_recbole.model.attention import BlockConfig, TransformerBlock
 from ur4rec_recbole.model.dropout import Dropout
+from ur4rec_recbole.model.time_intervals import TimeIntervals
 
 
 class SequenceEncoder(nn.Module):
@@ -20,26 +21,51 @@ class SequenceEncoder(nn.Module):
         L, the number of learned positions.
     block
         Sizes of a block.
+    time_intervals
+        Whether the times of the interactions are read, too.
 
     Source: Kang and McAuley 2018, section III, with BERT's feed-forward network as in RecBole.
     """
 
-    def __init__(self, n_layers: int, max_seq_length: int, block: BlockConfig) -> None:
+    def __init__(
+        self,
+        n_layers: int,
+        max_seq_length: int,
+        block: BlockConfig,
+        time_intervals: bool = False,
+    ) -> None:
         super().__init__()
         self.position_embedding = nn.Embedding(max_seq_length, block.hidden_size)
         self.input_norm = nn.LayerNorm(block.hidden_size, eps=block.layer_norm_eps)
         self.dropout = Dropout(block.hidden_dropout)
         self.blocks = nn.ModuleList(TransformerBlock(block) for _ in range(n_layers))
+        self.intervals = (
+            TimeIntervals(block.hidden_size, n_layers, block.n_heads) if time_intervals else None
+        )
         self.output_norm = (
             nn.LayerNorm(block.hidden_size, eps=block.layer_norm_eps)
             if block.norm_first
             else nn.Identity()
         )
 
-    def forward(self, item_emb: Tensor, where: Tensor) -> Tensor:
-        """Encode the embeddings [P, D] of the items at `where` [B, L] into states [P, D]."""
-        position = where.nonzero()[:, 1]
-        x = self.dropout(self.input_norm(item_emb + self.position_embedding(position)))
-        for block in self.blocks:
-            x = block(x, where)
+    def forward(self, item_emb: Tensor, where: Tensor, times: Tensor | None = None) -> Tensor:
+        """Encode items into states [P, D].
+
+        Parameters
+        ----------
+        item_emb
+            [P, D], the embeddings of the items.
+        where
+            [B, L] bool with P True positions: where they stand.
+        times
+            [B, L], of the interactions; only with `time_intervals`.
+        """
+        x = item_emb + self.position_embedding(where.nonzero()[:, 1])
+        biases: list[Tensor | None] = [None] * len(self.blocks)
+        if self.intervals is not None:
+            since_previous, biases[:] = self.intervals(times, where)
+            x = x + since_previous
+        x = self.dropout(self.input_norm(x))
+        for block, bias in zip(self.blocks, biases, strict=True):
+            x = block(x, where, bias=bias)
         return self.output_norm(x)

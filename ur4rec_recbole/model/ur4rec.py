@@ -24,7 +24,6 @@ from ur4rec_recbole.model.features import FeatureBank
 from ur4rec_recbole.model.items import ItemEmbedding
 from ur4rec_recbole.model.objective import Objective, item_counts
 from ur4rec_recbole.model.tasks import TaskHeads
-from ur4rec_recbole.model.time_gaps import TimeGapEmbedding
 from ur4rec_recbole.trainer.stages import SCORES, Stage, read_stages
 
 
@@ -62,6 +61,7 @@ class UR4Rec(SequentialRecommender):
                 "Set num_negatives and negative_distribution instead.",
             )
         self.config = config
+        self.times = f"{config['TIME_FIELD']}{config['LIST_SUFFIX']}"
         self.all_positions = bool(getattr(dataset, "predicts_all_positions", False))
         past_items = getattr(dataset, "interactions", dataset.inter_feat)[self.ITEM_ID]
         self.register_buffer("past_items", past_items, persistent=False)
@@ -71,7 +71,6 @@ class UR4Rec(SequentialRecommender):
         self.experts = build.experts(config, widths)
         item_widths = {name: widths[name] for name in self.features.item_modalities}
         self.item_embedding = build.item_embedding(config, self.n_items, item_widths)
-        self.time_gaps = TimeGapEmbedding(config, dataset) if config["encoder_time_gaps"] else None
         self.items = build.items(config, item_widths)
         self.fusion = build.fusion(config)
         self.tasks = TaskHeads(config, dataset)
@@ -85,9 +84,8 @@ class UR4Rec(SequentialRecommender):
 
     def parts(self) -> dict[str, list[nn.Module]]:
         """Return the modules of each part that a stage trains or freezes."""
-        gaps = [] if self.time_gaps is None else [self.time_gaps]
         return {
-            "encoder": [self.item_embedding, *gaps, self.encoder],
+            "encoder": [self.item_embedding, self.encoder],
             "retriever": [self.experts, self.items, self.tasks],
             "fusion": [self.fusion],
         }
@@ -114,9 +112,8 @@ class UR4Rec(SequentialRecommender):
         """Encode the batch's sequences, by the item embeddings [N, D], into states h [P, D]."""
         where = interaction[self.ITEM_SEQ] > 0
         item_emb = functional.embedding(interaction[self.ITEM_SEQ][where], table)
-        if self.time_gaps is not None:
-            item_emb = item_emb + self.time_gaps(interaction, where)
-        return self.encoder(item_emb, where)
+        times = interaction[self.times] if self.config["time_intervals"] else None
+        return self.encoder(item_emb, where, times)
 
     def retrieve(
         self, h: Tensor, where: Tensor, interaction: Interaction, query: Tensor

@@ -1,0 +1,97 @@
+"""Time intervals of the history: what the encoder reads of them, and what it must not."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import Toy
+from tests.model.test_ur4rec import position_scores
+from ur4rec_recbole.model.time_intervals import N_BINS, RESOLUTION, TimeIntervals
+
+
+@pytest.fixture
+def timed(toy: Any) -> Toy:
+    return toy(time_intervals=True, n_layers=2)
+
+
+def test_bins_double_in_width_and_the_last_one_takes_the_rest() -> None:
+    made = TimeIntervals(1, 1, 1)
+    with torch.no_grad():
+        made.vectors.weight.copy_(torch.arange(N_BINS).unsqueeze(1))
+    gaps = torch.tensor([0.0, 1, 2, 3, 6, 7, 2.0**70]) / RESOLUTION
+    times = torch.stack([torch.zeros_like(gaps), gaps], dim=1)
+    found, _ = made(times, torch.ones_like(times, dtype=torch.bool))
+    assert found[1::2, 0].tolist() == [0, 1, 1, 2, 2, 3, N_BINS - 1]
+    assert not found[::2].any()  # nothing comes before the first item
+
+
+def test_a_bias_belongs_to_the_interval_of_query_and_key() -> None:
+    made = TimeIntervals(1, 2, 3)
+    times = torch.tensor([[0.0, 0.1, 0.4]])
+    _, biases = made(times, torch.ones(1, 3, dtype=torch.bool))
+    assert len(biases) == 2
+    for layer, bias in zip(made.biases, biases, strict=True):
+        assert bias.shape == (1, 3, 3, 3)
+        for query in range(3):
+            for key in range(query + 1):
+                passed = (times[0, query] - times[0, key]) * RESOLUTION + 1
+                expected = layer.weight[int(torch.log2(passed))]
+                torch.testing.assert_close(bias[0, :, query, key], expected)
+
+
+def test_training_and_evaluation_attend_alike(timed: Toy) -> None:
+    rows = timed.rows(timed.train)
+    expected = position_scores(timed.model.eval(), rows, "sequence")
+    for block in timed.model.encoder.blocks:
+        block.attention.dropout.p = 1e-9  # takes the path with dropout, and drops nothing
+    timed.model.encoder.train()
+    found = position_scores(timed.model, rows, "sequence")
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_state_depends_on_times_up_to_its_position_alone(timed: Toy) -> None:
+    rows = timed.rows(timed.train)
+    chosen, _ = timed.model._positions(rows)
+    _, place = chosen.nonzero(as_tuple=True)
+    times = rows["timestamp_list"]
+    before = position_scores(timed.model, rows, "sequence")
+    for later in range(1, times.shape[1]):
+        changed = times.clone()
+        changed[:, later:] -= times[:, later : later + 1] - times[:, later - 1 : later]  # no gap
+        rows.interaction["timestamp_list"] = changed
+        after = position_scores(timed.model, rows, "sequence")
+        same = torch.isclose(before, after, atol=1e-6).all(1)
+        assert same[place < later].all()
+        assert not same[place == later].all()
+
+
+def test_the_interval_of_items_that_are_not_neighbours_matters(timed: Toy) -> None:
+    with torch.no_grad():
+        timed.model.encoder.intervals.vectors.weight.zero_()
+    rows = timed.rows(timed.train)
+    before = position_scores(timed.model, rows, "sequence")
+    rows.interaction["timestamp_list"] = rows["timestamp_list"] * 0.01
+    assert not torch.allclose(position_scores(timed.model, rows, "sequence"), before, atol=1e-4)
+
+
+def test_a_shift_of_all_times_changes_nothing(timed: Toy) -> None:
+    rows = timed.rows(timed.train)
+    before = position_scores(timed.model, rows, "sequence")
+    rows.interaction["timestamp_list"] = rows["timestamp_list"] + 0.25
+    torch.testing.assert_close(position_scores(timed.model, rows, "sequence"), before)
+
+
+def test_the_target_s_time_is_not_read(timed: Toy) -> None:
+    rows = timed.rows()
+    before = timed.model.full_sort_predict(rows)
+    rows.interaction["timestamp"] = rows["timestamp"] * 0 + 0.7
+    torch.testing.assert_close(timed.model.full_sort_predict(rows), before, rtol=0, atol=0)
+
+
+def test_vectors_and_biases_train_with_the_encoder(toy: Any) -> None:
+    made = toy(time_intervals=True, stages=["pretrain_sasrec"])
+    made.model.enter(made.model.stage)
+    sum(made.model.calculate_loss(made.rows(made.train))).backward()
+    for parameter in made.model.encoder.intervals.parameters():
+        assert parameter.grad.abs().sum() > 0
