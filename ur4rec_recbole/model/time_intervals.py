@@ -14,7 +14,7 @@ N_BINS = 64
 
 
 class TimeIntervals(nn.Module):
-    """Learned vectors of the time since the item before, and attention biases of that between any two.
+    """Vectors of the time since the item before, and attention biases of any two items' interval.
 
     Self-attention with time intervals is TiSASRec's idea (Li et al. 2020, section 3.3). Here an
     interval adds one number a head to an attention logit, as relative positions do in T5 (Raffel et
