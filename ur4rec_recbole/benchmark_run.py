@@ -20,7 +20,9 @@ from ur4rec_recbole.run_folder import RunFolder
 def run(job: dict[str, Any], folder: Path) -> None:
     """Pretrain where the job says so, then train and evaluate into the folder."""
     began, before = time.perf_counter(), 0.0
-    settings = dict(job["settings"]) | {"checkpoint_dir": str(folder / "checkpoints")}
+    # Ensembles of several seeds share members, which are trained once.
+    place = folder.parent if job["model"] == "UR4RecEnsemble" else folder
+    settings = dict(job["settings"]) | {"checkpoint_dir": str(place / "checkpoints")}
     if job["pretrain"]:
         first = folder.with_name(f"{folder.name}.pretrain")
         earlier = job["pretrain"] | {
