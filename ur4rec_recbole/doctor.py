@@ -25,6 +25,7 @@ from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.provenance import peak_memory
 from ur4rec_recbole.trainer import resume
 from ur4rec_recbole.trainer.alignment import check_tables
+from ur4rec_recbole.trainer.stages import read_stages
 
 WARM_UP, TIMED = 2, 5  # steps of each stage
 MANY_PARAMETERS = 500  # a training interaction
@@ -166,7 +167,7 @@ def estimate(costs: Sequence[StageCost], model: Any) -> list[str]:
         for each in costs
     ]
     total = sum(each.epochs * each.epoch for each in costs)
-    disk = resume.size(model)
+    disk = resume.size(model, len(costs))
     lines.append(f"all stages: at most {total / 60:.1f} min; stages that stop early take less")
     lines.append(f"memory: {peak_memory() / 1e6:.0f} MB at most in steps of every stage")
     lines.append(f"disk: at most {disk / 1e6:.0f} MB for checkpoints")
@@ -206,7 +207,7 @@ def doubtful(config: Any, model: Any, train: Any) -> list[str]:
     if memory > MEMORY_SHARE * total:
         found.append(f"{memory / 1e9:.1f} GB of {total / 1e9:.1f} GB are needed: it will swap")
     free = psutil.disk_usage(".").free
-    if free < resume.size(model):
+    if free < resume.size(model, len(read_stages(config))):
         found.append(f"{free / 1e6:.0f} MB free on disk: checkpoints will not fit")
     if not (model.features.item_modalities or len(model.features.profile_keys)):
         found.append("no feature table is set: every modality is masked, experts learn nothing")

@@ -135,13 +135,12 @@ class RunFolder:
 
     def add_finding(self, finding: Any) -> None:
         """Append one finding (a dataclass or a mapping with at least name and epoch)."""
-        values = finding if isinstance(finding, Mapping) else vars(finding)
-        self._write_findings([*self.findings(), dict(values)])
+        self._write_findings([*self.findings(), finding])
 
-    def rewind(self, epoch: int) -> None:
-        """Forget epochs and findings from `epoch` on: a resumed run makes them again."""
+    def rewind(self, epoch: int, findings: Sequence[Any] = ()) -> None:
+        """Forget epochs from `epoch` on and all but these findings: a resumed run makes them."""
         self._write_epochs([row for row in self.epochs() if row["epoch"] < epoch])
-        self._write_findings([row for row in self.findings() if row.get("epoch", 0) < epoch])
+        self._write_findings(findings)
 
     def write_stages(self, stages: Sequence[Mapping[str, Any]]) -> None:
         """Write what each stage so far has come to."""
@@ -170,6 +169,10 @@ class RunFolder:
         lines = self._whole_lines("epochs.csv")
         rows = csv.DictReader(io.StringIO("".join(lines)))
         return [{k: _number(v) for k, v in row.items() if v not in ("", None)} for row in rows]
+
+    def elapsed(self) -> float:
+        """Return the seconds, of all processes of the run, that its epochs tell of."""
+        return float(sum(row["elapsed"] for row in self.epochs()[-1:]))
 
     def findings(self) -> list[dict[str, Any]]:
         """Read findings.jsonl, a half last line dropped."""
@@ -212,7 +215,8 @@ class RunFolder:
         writer.writerows(rows)
         self._write("epochs.csv", text.getvalue())
 
-    def _write_findings(self, rows: list[dict[str, Any]]) -> None:
+    def _write_findings(self, findings: Sequence[Any]) -> None:
+        rows = [each if isinstance(each, Mapping) else vars(each) for each in findings]
         self._write("findings.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
     def write_json(self, name: str, value: Any) -> None:

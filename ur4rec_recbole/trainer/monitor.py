@@ -115,8 +115,6 @@ class Monitor:
 
     def epoch_ends(self, row: dict[str, Any], weights: dict[str, Tensor]) -> None:
         """Take note of an epoch: its numbers, and the routes of its validation rows."""
-        seconds = self.slow.seconds
-        row["seconds_per_step"] = statistics.median(seconds) if seconds else row["seconds"]
         if self.norms:
             row["gradient_norm"] = statistics.median(self.norms)
         self.seen.rows.append(row)
