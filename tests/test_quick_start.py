@@ -128,6 +128,7 @@ def test_an_unknown_key_on_the_command_line_exits_with_2(tmp_path: Path) -> None
         ("--fusion=sum", "fusion"),
         ("--config_files=nowhere.yaml", "config_files: nowhere.yaml must be a file"),
         ("--stages=['pretrain']", "stages: name must be one of"),
+        ("--checkpoint_dir=/dev/null/saved", "checkpoint_dir /dev/null/saved must be a folder"),
     ],
 )
 def test_bad_input_is_a_message_and_exit_code_2(
@@ -139,6 +140,7 @@ def test_bad_input_is_a_message_and_exit_code_2(
     error = capsys.readouterr().err
     assert error.startswith("run_recbole: ")
     assert message in error
+    assert not Path("runs").exists()
 
 
 def run_toy(folder: Path, model: str = "UR4Rec", **settings: Any) -> dict[str, Any]:

@@ -234,7 +234,7 @@ def test_a_full_disk_keeps_the_old_checkpoint(
 def test_too_small_a_disk_is_reported_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resume, "size", lambda model: 10**18)
+    monkeypatch.setattr(resume, "size", lambda model, stages: 10**18)
     with pytest.raises(InputError, match="Make room"):
         quick_start.run("UR4Rec", "toy", config_dict=settings(tmp_path, "run"))
     assert RunFolder.open(tmp_path / "run").epochs() == []

@@ -15,6 +15,7 @@ import numpy as np
 from ur4rec_recbole import evaluation
 from ur4rec_recbole.data.dataset import UR4RecDataset, training_fingerprint
 from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.files import require_room
 from ur4rec_recbole.live import LiveView
 from ur4rec_recbole.provenance import peak_memory, versions
 from ur4rec_recbole.run_folder import RunFolder
@@ -96,7 +97,9 @@ def keeping(
     began = time.perf_counter()
     try:
         if isinstance(trainer, UR4RecTrainer):
-            folder.require_space(resume.size(trainer.model, len(trainer.stages)))
+            size = resume.size(trainer.model, len(trainer.stages))
+            require_room("run_folder", folder.path, size)
+            require_room("checkpoint_dir", trainer.checkpoint_dir, size)
             trainer.keep(folder, resumed)  # forgets what will be made again
             trainer.monitor.observers.append(LiveView(sys.stdout))
             began -= folder.elapsed()

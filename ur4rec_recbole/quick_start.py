@@ -19,6 +19,7 @@ from ur4rec_recbole.assembly import build_trainer, load_data
 from ur4rec_recbole.config import check_known
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.files import require_room
 from ur4rec_recbole.registration import CLASSES
 
 
@@ -54,8 +55,8 @@ def run(
     if config["model"] == "UR4RecEnsemble":
         config["members"] = members.prepare(config)
     parts = _parts(config, data)
-    folder = kept_run.folder_of(config, files, parts[0], old)
     trainer = build_trainer(config, data[0])
+    folder = kept_run.folder_of(config, files, parts[0], old)
     logger = getLogger()
     logger.info(trainer.model)
     one_target = one_target_a_user(config)
@@ -86,6 +87,7 @@ def _configuration(
     config = Config(model, dataset, files or None, settings)
     if config["model"] in CLASSES:
         check_known(config.cmd_config_dict, config.internal_config_dict, config["model"])
+    require_room("checkpoint_dir", config["checkpoint_dir"])
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)
     getLogger().info(config)

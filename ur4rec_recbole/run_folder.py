@@ -22,10 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from ur4rec_recbole.errors import InputError
-from ur4rec_recbole.files import replacing
+from ur4rec_recbole.files import replacing, require_room
 from ur4rec_recbole.provenance import commit, machine, resolved, versions
 
 STATUSES = ("running", "done", "failed")
@@ -85,14 +84,9 @@ class RunFolder:
             "machine": machine(),
             "data_fingerprint": fingerprint,
         }
+        require_room("run_folder", folder)
         run = cls(folder, about)
-        try:
-            run.write_json("run.json", about)
-        except OSError as error:
-            raise InputError(
-                f"run_folder {folder}", "must be a folder that can be written to", error,
-                "Name another folder or make room.",
-            ) from error  # fmt: skip
+        run.write_json("run.json", about)
         return run
 
     @classmethod
@@ -190,15 +184,6 @@ class RunFolder:
             return {}
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-
-    def require_space(self, size: int) -> None:
-        """Raise `InputError` where the disk has less than `size` bytes free."""
-        free = psutil.disk_usage(str(self.path)).free
-        if free < size:
-            raise InputError(
-                f"run_folder {self.path}", f"needs {size / 1e6:.0f} MB for its checkpoints",
-                f"{free / 1e6:.0f} MB free", "Make room or name a folder on another disk.",
-            )  # fmt: skip
 
     def _whole_lines(self, name: str) -> list[str]:
         path = self.path / name

@@ -53,7 +53,7 @@ class Monitor:
         self._new_stage()
 
     def begin(self, stages: list[Stage], index: int, steps: int) -> None:
-        """Begin a stage of `steps` steps an epoch."""
+        """Begin a stage of `steps` steps an epoch, or go on with it."""
         stage, config = stages[index], self.config
         trained = {part for earlier in stages[:index] for part in earlier.rates}
         hard = config["hard_negative_share"] > 0
@@ -65,7 +65,7 @@ class Monitor:
             warmup=config["hard_negative_warmup"] if hard else 0,
         )
         self._new_stage()
-        self._tell("stage_begins", stage.name, stage.epochs, steps)
+        self._tell("stage_begins", stage.name, stage.epochs, steps, self.model.stage_epoch)
 
     def _new_stage(self) -> None:
         self.reported: set[tuple[str, str]] = set()

@@ -16,8 +16,8 @@ from ur4rec_recbole.trainer.findings import Finding
 class Observer:
     """Told of every event of a training; each method does nothing unless overridden."""
 
-    def stage_begins(self, name: str, epochs: int, steps: int) -> None:
-        """Take note of a stage of at most `epochs` epochs of `steps` steps each."""
+    def stage_begins(self, name: str, epochs: int, steps: int, done: int) -> None:
+        """Take note of a stage of at most `epochs` epochs of `steps` steps, `done` of them done."""
 
     def step(self, losses: dict[str, float], seconds: float) -> None:
         """Take note of a step's loss parts and of the time since the last one."""

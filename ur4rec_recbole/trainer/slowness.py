@@ -53,7 +53,7 @@ class SlowSteps:
         self.factor = factor
         self.seconds: deque[float] = deque(maxlen=WINDOW)
         self.lost = 0.0  # seconds of this epoch beyond the median, in slow steps
-        self.usual: deque[float] = deque(maxlen=WINDOW)  # cores that this process used in ordinary steps
+        self.usual: deque[float] = deque(maxlen=WINDOW)  # cores used in ordinary steps
         self.last: Usage | None = None
 
     def new_epoch(self) -> None:
