@@ -128,13 +128,17 @@ def routes_by_genre(routing: Mapping[str, Any]) -> str:
             for index in range(max(map(len, shares)))
         }
         _stack(panel, labels, by_expert, f"sub-experts of {name}")
+    for panel in panels:
+        if panel.patches:
+            below = (0, -0.6 / figure.get_figheight())
+            panel.legend(fontsize=7, loc="upper left", bbox_to_anchor=below)
     panels[0].invert_yaxis()
     panels[0].set_ylabel("genre (validation rows)", fontsize=8)
     return svg(figure, "genres")
 
 
 def _stack(axes: Axes, labels: list[str], parts: Mapping[str, list[float]], title: str) -> None:
-    """Draw bars of stacked parts, the legend below them."""
+    """Draw bars of stacked parts."""
     left = np.zeros(len(labels))
     for name, values in parts.items():
         axes.barh(labels, values, left=left, label=name)
@@ -142,8 +146,6 @@ def _stack(axes: Axes, labels: list[str], parts: Mapping[str, list[float]], titl
     axes.set_title(title, fontsize=9)
     axes.set_xlim(0, 1)
     axes.tick_params(labelsize=7)
-    if parts:
-        axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.12))
 
 
 def _heard(weights: Iterable[Mapping[str, float]]) -> list[str]:
