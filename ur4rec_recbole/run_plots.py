@@ -39,8 +39,8 @@ def losses(rows: Rows) -> str:
     Their sum is drawn where there are no parts: between stages it changes its meaning.
     """
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    losses = [key for key in keys if key not in NOT_LOSSES and "@" not in key]
-    parts = [key for key in losses if key != "loss"] or losses
+    found = [key for key in keys if key not in NOT_LOSSES and "@" not in key]
+    parts = [key for key in found if key != "loss"] or found
     if not parts:
         return ""
     most = {part: max(abs(row[part]) for row in rows if part in row) for part in parts}
