@@ -76,16 +76,19 @@ def at_step(count: int) -> Any:
     return arm
 
 
-def at_stage_end(stage: str) -> Any:
-    """Kill where a stage hands its weights on."""
+def at_stage_end(stage: str, written: bool = False) -> Any:
+    """Kill where a stage has handed its weights on, before or after its end is written."""
 
     def arm(monkeypatch: pytest.MonkeyPatch) -> None:
         ends = Monitor.stage_ends
 
         def dying(self: Any, summary: dict[str, Any], hit: float | None) -> None:
+            if written:
+                ends(self, summary, hit)
             if summary["stage"] == stage:
                 os.kill(os.getpid(), signal.SIGKILL)
-            ends(self, summary, hit)
+            if not written:
+                ends(self, summary, hit)
 
         monkeypatch.setattr(Monitor, "stage_ends", dying)
 
@@ -141,6 +144,7 @@ def found_in(folder: Path) -> list[tuple[str, str]]:
         at_stage_end("pretrain_sasrec"),
         at_step((EPOCHS + 1) * STEPS + 2),
         while_saving(2 * EPOCHS + 1),
+        at_stage_end("pretrain_retriever", written=True),
         at_stage_end("end_to_end"),
     ],
 )
