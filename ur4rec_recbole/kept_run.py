@@ -62,23 +62,28 @@ def refuse_more(others: Sequence[str], *named: Any) -> None:
         )  # fmt: skip
 
 
+def fingerprint_of(train: Any, old: RunFolder | None) -> str:
+    """Return the fingerprint of training data; other data than those of an old run are refused."""
+    found = training_fingerprint(train)
+    if old and old.about.get("data_fingerprint") != found:
+        raise InputError(
+            f"--resume {old.path}", "needs the training interactions that the run began with",
+            "other ones", "Restore the data set, or start a new run.",
+        )  # fmt: skip
+    return found
+
+
 def folder_of(
-    config: Any, files: Sequence[str], train: Any, old: RunFolder | None
+    config: Any, files: Sequence[str], fingerprint: str, old: RunFolder | None
 ) -> RunFolder | None:
-    """Make the run's folder, or check that an old one was made from the same training data.
+    """Make the run's folder, or mark an old one as running again.
 
     Of several processes that train together the first keeps the run; None for the others.
     """
     if config["local_rank"]:
         return None
-    fingerprint = training_fingerprint(train)
     if old is None:
         return RunFolder.create(config["run_folder"], config, files, fingerprint)
-    if old.about.get("data_fingerprint") != fingerprint:
-        raise InputError(
-            f"--resume {old.path}", "needs the training interactions that the run began with",
-            "other ones", "Restore the data set, or start a new run.",
-        )  # fmt: skip
     old.mark("running")
     return old
 

@@ -55,8 +55,9 @@ def run(
     if config["model"] == "UR4RecEnsemble":
         config["members"] = members.prepare(config)
     parts = _parts(config, data)
+    fingerprint = kept_run.fingerprint_of(parts[0], old)
     trainer = build_trainer(config, data[0])
-    folder = kept_run.folder_of(config, files, parts[0], old)
+    folder = kept_run.folder_of(config, files, fingerprint, old)
     logger = getLogger()
     logger.info(trainer.model)
     one_target = one_target_a_user(config)
