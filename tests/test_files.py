@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ur4rec_recbole.files import replacing
+from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.files import replacing, require_room
 
 
 def test_a_finished_block_replaces_the_file(tmp_path: Path) -> None:
@@ -42,3 +43,13 @@ def test_a_new_file_has_the_permissions_of_any_other(tmp_path: Path) -> None:
     (tmp_path / "other").touch()
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("f", "other")]
     assert modes[0] == modes[1]
+
+
+def test_a_folder_without_room_or_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
+    require_room("run_folder", tmp_path / "new", 1)
+    assert os.listdir(tmp_path / "new") == []
+    with pytest.raises(InputError, match="run_folder .* needs .* Make room"):
+        require_room("run_folder", tmp_path, 10**18)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="checkpoint_dir .* can be written to"):
+        require_room("checkpoint_dir", tmp_path / "file" / "saved")

@@ -17,7 +17,7 @@ END = {"stage": "pretrain_sasrec", "seconds": 2.0, "best_epoch": 1}
 
 def play(view: LiveView) -> None:
     """Tell a view of two steps, an epoch, a finding and a stage's end."""
-    view.stage_begins("pretrain_sasrec", 3, 2)
+    view.stage_begins("pretrain_sasrec", 3, 2, 0)
     view.step({"sequence": 3.5}, 0.5)
     view.step({"sequence": 3.0}, 0.5)
     if view.progress:
@@ -50,6 +50,19 @@ def test_on_a_terminal_a_bar_shows_step_losses_and_speed() -> None:
     assert "epoch 1/3" in text
     assert "step 2/6" in text
     assert "sequence 3.000  0.500 s/it" in text
+
+
+def test_the_bar_of_a_resumed_stage_goes_on_where_it_was() -> None:
+    stream = io.StringIO()
+    view = LiveView(stream, terminal=True)
+    view.console.width = 200
+    view.stage_begins("pretrain_sasrec", 3, 2, 1)
+    view.step({"sequence": 3.5}, 0.5)
+    assert view.progress
+    view.progress.refresh()
+    view.close()
+    assert "epoch 2/3" in stream.getvalue()
+    assert "step 3/6" in stream.getvalue()
 
 
 class Writer:

@@ -16,6 +16,7 @@ from tests.conftest import SMALL, write_atomic_files
 from ur4rec_recbole import evaluation, quick_start
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.run_folder import RunFolder
 
 SCRIPT = Path(__file__).parents[1] / "run_recbole.py"
 TINY = """
@@ -88,13 +89,6 @@ def test_the_command_trains_another_model_of_recbole(tmp_path: Path) -> None:
     assert "SASRec on toy" in output
 
 
-def test_an_unknown_key_on_the_command_line_exits_with_2(tmp_path: Path) -> None:
-    output = command("--model=UR4Rec", "--dataset=ml-100k", "--hiden_size=32", code=2)
-    assert "run_recbole: Configuration key 'hiden_size'" in output
-    assert "Did you mean 'hidden_size'?" in output
-    assert "Traceback" not in output
-
-
 @pytest.fixture
 def argv(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run main as the command would, with arguments in sys.argv."""
@@ -104,6 +98,24 @@ def argv(monkeypatch: pytest.MonkeyPatch) -> Any:
         return quick_start.main()
 
     return run
+
+
+@pytest.mark.parametrize("model", ["ItemTransition", "SequentialEASE", "Pop"])
+def test_every_model_takes_a_run_folder(tmp_path: Path, argv: Any, model: str) -> None:
+    run = tmp_path / "run"
+    words = [*toy_files(tmp_path), "--state=ERROR", f"--checkpoint_dir={tmp_path / 'saved'}"]
+    words += ["--eval_args={'split':{'LS':'valid_and_test'},'order':'TO'}"]
+    words += ["--load_col={'inter':['user_id','item_id','timestamp']}"]
+    assert argv(f"--model={model}", f"--run_folder={run}", *words) == 0
+    assert RunFolder.open(run).about["status"] == "done"
+    assert "full_masked" in RunFolder.open(run).read("metrics.json")["test"]
+
+
+def test_an_unknown_key_on_the_command_line_exits_with_2(tmp_path: Path) -> None:
+    output = command("--model=UR4Rec", "--dataset=ml-100k", "--hiden_size=32", code=2)
+    assert "run_recbole: Configuration key 'hiden_size'" in output
+    assert "Did you mean 'hidden_size'?" in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize(
@@ -116,6 +128,7 @@ def argv(monkeypatch: pytest.MonkeyPatch) -> Any:
         ("--fusion=sum", "fusion"),
         ("--config_files=nowhere.yaml", "config_files: nowhere.yaml must be a file"),
         ("--stages=['pretrain']", "stages: name must be one of"),
+        ("--checkpoint_dir=/dev/null/saved", "checkpoint_dir /dev/null/saved must be a folder"),
     ],
 )
 def test_bad_input_is_a_message_and_exit_code_2(
@@ -127,6 +140,7 @@ def test_bad_input_is_a_message_and_exit_code_2(
     error = capsys.readouterr().err
     assert error.startswith("run_recbole: ")
     assert message in error
+    assert not Path("runs").exists()
 
 
 def run_toy(folder: Path, model: str = "UR4Rec", **settings: Any) -> dict[str, Any]:
@@ -158,6 +172,36 @@ def test_a_split_with_several_targets_a_user_ends_with_recboles_test_result(tmp_
     result = run_toy(tmp_path, eval_args=split)
     assert "test" not in result
     assert 0 <= result["test_result"]["hit@10"] <= 1
+    metrics = RunFolder.open(result["run_folder"]).read("metrics.json")
+    assert metrics["test"]["recbole"] == result["test_result"]
+    assert metrics["valid"]["recbole"]["ndcg@10"] == pytest.approx(result["best_valid_score"])
+
+
+@pytest.mark.parametrize("model", ["UR4Rec", "BPR"])
+def test_a_run_without_validation_or_test_rows_ends_well(tmp_path: Path, model: str) -> None:
+    split = {"split": {"RS": [1.0, 0.0, 0.0]}, "order": "TO"}
+    result = run_toy(tmp_path, model, eval_args=split)
+    assert result["test_result"] == {}
+    assert RunFolder.open(result["run_folder"]).about["status"] == "done"
+    epochs = 4 if model == "UR4Rec" else 0  # RecBole tells of validated epochs alone
+    assert len(RunFolder.open(result["run_folder"]).epochs()) == epochs
+
+
+def test_of_several_processes_only_the_first_keeps_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RecBole's own start of a process group needs graphics cards; its ranks do not."""
+    load = quick_start.load_data
+
+    def as_second(config: Config) -> Any:
+        config["local_rank"] = 1
+        return load(config)
+
+    monkeypatch.setattr(quick_start, "load_data", as_second)
+    result = run_toy(tmp_path, run_folder=str(tmp_path / "run"))
+    assert result["run_folder"] is None
+    assert 0 <= result["test"]["full"]["hit@10"] <= 1
+    assert not (tmp_path / "run").exists() and not (tmp_path / "runs").exists()
 
 
 def test_a_general_model_runs(tmp_path: Path) -> None:

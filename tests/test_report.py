@@ -69,7 +69,7 @@ def test_the_page_is_whole_and_loads_nothing(
     loaded = re.findall(r"(?:src|href)=[\"']([^\"']*)", text)
     assert all(target.startswith("#") for target in loaded)
     figures = re.findall(r"<svg.*?</svg>", text, re.S)
-    assert len(figures) == 5
+    assert len(figures) == 6
     for figure in figures:
         ElementTree.fromstring(figure)
     for word in ("below_milestone", "milestone (among 100)", "pretrain_retriever", "Horror",

@@ -41,6 +41,7 @@ def settings(folder: Path, run: str) -> dict[str, Any]:
         "router_noise": 0.1,
         "checkpoint_dir": str(folder / "saved"),
         "run_folder": str(folder / run),
+        "milestones": {"toy": dict.fromkeys(STAGES, 1.0)},  # findings at every stage's end
     }
 
 
@@ -75,16 +76,19 @@ def at_step(count: int) -> Any:
     return arm
 
 
-def at_stage_end(stage: str) -> Any:
-    """Kill where a stage hands its weights on."""
+def at_stage_end(stage: str, written: bool = False) -> Any:
+    """Kill where a stage has handed its weights on, before or after its end is written."""
 
     def arm(monkeypatch: pytest.MonkeyPatch) -> None:
         ends = Monitor.stage_ends
 
         def dying(self: Any, summary: dict[str, Any], hit: float | None) -> None:
+            if written:
+                ends(self, summary, hit)
             if summary["stage"] == stage:
                 os.kill(os.getpid(), signal.SIGKILL)
-            ends(self, summary, hit)
+            if not written:
+                ends(self, summary, hit)
 
         monkeypatch.setattr(Monitor, "stage_ends", dying)
 
@@ -124,6 +128,12 @@ def losses(folder: Path) -> list[dict[str, Any]]:
     return [{key: row[key] for key in LOSSES} for row in rows]
 
 
+def found_in(folder: Path) -> list[tuple[str, str]]:
+    """Return findings but those that depend on the machine's other work."""
+    rows = RunFolder.open(folder).findings()
+    return [(row["name"], row["stage"]) for row in rows if row["name"] != "slow_steps"]
+
+
 @pytest.mark.parametrize(
     "where",
     [
@@ -134,6 +144,7 @@ def losses(folder: Path) -> list[dict[str, Any]]:
         at_stage_end("pretrain_sasrec"),
         at_step((EPOCHS + 1) * STEPS + 2),
         while_saving(2 * EPOCHS + 1),
+        at_stage_end("pretrain_retriever", written=True),
         at_stage_end("end_to_end"),
     ],
 )
@@ -153,7 +164,30 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
     assert losses(killed) == losses(tmp_path / "whole")
     stages = RunFolder.open(killed).read("stages.json")
     assert [each["stage"] for each in stages] == list(STAGES)
+    assert found_in(killed) == found_in(tmp_path / "whole") != []
     assert RunFolder.open(killed).about["status"] == "done"
+
+
+def test_what_a_stage_began_with_is_written_once_and_is_not_in_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, write = [], resume.save_weights
+
+    def counting(trainer: Any, index: int) -> None:
+        written.append(index)
+        write(trainer, index)
+
+    monkeypatch.setattr(resume, "save_weights", counting)
+    quick_start.run("UR4Rec", "toy", config_dict=settings(tmp_path, "run"))
+    assert written == [0, 1, 2, 3, 4]
+    state = resume.load(tmp_path / "run", "cpu")
+    assert state and [key for key, value in state.items() if _has_weights(value)] == [
+        "_best_state", "model",
+    ]  # fmt: skip
+
+
+def _has_weights(value: Any) -> bool:
+    return isinstance(value, dict) and "item_embedding.id.weight" in value
 
 
 def test_a_run_killed_twice_resumes_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +238,7 @@ def test_a_full_disk_keeps_the_old_checkpoint(
 def test_too_small_a_disk_is_reported_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resume, "size", lambda model: 10**18)
+    monkeypatch.setattr(resume, "size", lambda model, stages: 10**18)
     with pytest.raises(InputError, match="Make room"):
         quick_start.run("UR4Rec", "toy", config_dict=settings(tmp_path, "run"))
     assert RunFolder.open(tmp_path / "run").epochs() == []

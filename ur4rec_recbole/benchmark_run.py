@@ -31,7 +31,7 @@ def run(job: dict[str, Any], folder: Path) -> None:
         result = _train(job, settings | earlier)
         settings["pre_model_path"] = result["model_file"]
     if interrupted(job, folder):
-        before = sum(row["elapsed"] for row in RunFolder.open(folder).epochs()[-1:])
+        before = RunFolder.open(folder).elapsed()
         quick_start.run(resume=str(folder))
     else:
         _train(job, settings | {"run_folder": str(folder)})

@@ -1,7 +1,7 @@
 """Configuration: RecBole's Config, with unknown, missing and mistyped keys made errors.
 
-The schema of a model is its properties/<model>.yaml itself: its keys, and the `# (type, rule)`
-behind each.
+The schema of a model is its properties/<model>.yaml itself, and every_model.yaml: their keys, and
+the `# (type, rule)` behind each.
 """
 
 import difflib
@@ -77,11 +77,17 @@ def defaults_file(model: str) -> Path:
     return Path(__file__).parent / "properties" / f"{model}.yaml"
 
 
+def _documented(model: str) -> str:
+    """Return the text of the model's own keys and of those that every model has."""
+    files = (defaults_file(model), defaults_file("every_model"))
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+
 @lru_cache
 def schema(model: str = "UR4Rec") -> dict[str, Rule]:
-    """Return the rules of a model's own keys, as its YAML file documents them."""
+    """Return the rules of a model's own keys, as their YAML files document them."""
     line = re.compile(r"^(\w+):.*#\s*\(([^),]*)(?:, ([^)]*))?\)", re.MULTILINE)
-    found = line.findall(defaults_file(model).read_text(encoding="utf-8"))
+    found = line.findall(_documented(model))
     return {key: Rule(tuple(types.split(" or ")), bound) for key, types, bound in found}
 
 
@@ -119,7 +125,7 @@ def check_values(values: Mapping[str, Any], model: str = "UR4Rec") -> None:
 
 def defaults(model: str = "UR4Rec") -> dict[str, Any]:
     """Return a model's defaults."""
-    return yaml.safe_load(with_floats(defaults_file(model).read_text(encoding="utf-8")))
+    return yaml.safe_load(with_floats(_documented(model)))
 
 
 def with_floats(text: str) -> str:

@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,12 @@ from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.provenance import peak_memory
 from ur4rec_recbole.trainer import resume
 from ur4rec_recbole.trainer.alignment import check_tables
+from ur4rec_recbole.trainer.stages import read_stages
 
-WARM_UP, TIMED = 2, 5  # steps of each stage
+WARM_UP, TIMED = 2, 5  # steps of each stage, at least
+SECONDS = 4.0  # of timed steps: beside other jobs, single steps differ much
+BATCHES = 4  # of validation that are timed
+HEAP_GROWTH = 1.4  # of memory in the first steps; docs/monitoring.md has what was measured
 MANY_PARAMETERS = 500  # a training interaction
 MANY_NEGATIVES = 0.25  # of all items
 LARGE_BATCH = 0.5  # of all windows
@@ -120,20 +125,28 @@ def stage_cost(trainer: Any, index: int, data: Sequence[Any]) -> StageCost:
     stage, train = trainer.stages[index], data[0]
     trainer._begin(stage)
     model = trainer.model.train()
-    batches = iter(train)
-    taken = [batch for batch, _ in zip(batches, range(WARM_UP + TIMED), strict=False)]
     counter = FlopCounterMode(display=False)
     with counter:  # counted apart from the timing, which it would slow
-        _step(trainer, taken[0])
-    spent = []
-    for batch in taken * (1 + (WARM_UP + TIMED) // len(taken)):
-        began = time.perf_counter()
-        _step(trainer, batch)
-        spent.append(time.perf_counter() - began)
-    typical = statistics.mean(spent[WARM_UP : WARM_UP + TIMED])
+        _step(trainer, next(iter(train)))
+    typical = statistics.median(_step_seconds(trainer, train)[WARM_UP:])
     validation = _validation_seconds(model, data[1], trainer.device)
     flops = float(counter.get_total_flops()) * len(train)
     return StageCost(stage.name, stage.epochs, len(train), typical, validation, flops)
+
+
+def _step_seconds(trainer: Any, train: Any) -> list[float]:
+    """Time steps with the loading of their batches: `SECONDS` of them, or an epoch's."""
+    spent: list[float] = []
+    began = time.perf_counter()
+    for batch in chain.from_iterable(repeat(train)):
+        _step(trainer, batch)
+        now = time.perf_counter()
+        spent.append(now - began)
+        began = now
+        enough = sum(spent) >= SECONDS or len(spent) >= len(train)
+        if enough and len(spent) >= WARM_UP + TIMED:
+            break
+    return spent
 
 
 def _step(trainer: Any, batch: Any) -> None:
@@ -147,14 +160,16 @@ def _step(trainer: Any, batch: Any) -> None:
 
 @torch.no_grad()
 def _validation_seconds(model: Any, data: Any, device: Any) -> float:
-    """Estimate the seconds of a validation from its second batch, the first being a warm-up."""
+    """Estimate the seconds of a validation from its first batches."""
     model.eval()
-    spent = 0.0
-    for _, (interaction, *_) in zip(range(2), data, strict=False):
-        began = time.perf_counter()
+    spent = []
+    began = time.perf_counter()
+    for _, (interaction, *_) in zip(range(BATCHES), data, strict=False):
         model.full_sort_predict(interaction.to(device))
-        spent = time.perf_counter() - began
-    return spent * len(data)
+        now = time.perf_counter()
+        spent.append(now - began)
+        began = now
+    return statistics.median(spent) * len(data)
 
 
 def estimate(costs: Sequence[StageCost], model: Any) -> list[str]:
@@ -166,9 +181,12 @@ def estimate(costs: Sequence[StageCost], model: Any) -> list[str]:
         for each in costs
     ]
     total = sum(each.epochs * each.epoch for each in costs)
-    disk = resume.size(model)
+    disk = resume.size(model, len(costs))
     lines.append(f"all stages: at most {total / 60:.1f} min; stages that stop early take less")
-    lines.append(f"memory: {peak_memory() / 1e6:.0f} MB at most in steps of every stage")
+    lines.append(
+        f"memory: {peak_memory() / 1e6:.0f} MB in the first steps of every stage; about "
+        f"{expected_memory() / 1e6:.0f} MB in a run, whose heap grows"
+    )
     lines.append(f"disk: at most {disk / 1e6:.0f} MB for checkpoints")
     return lines
 
@@ -201,16 +219,21 @@ def doubtful(config: Any, model: Any, train: Any) -> list[str]:
     for key in ("learning_rate", "retriever_learning_rate"):
         if config[key] > HIGH_RATE:
             found.append(f"{key} {config[key]:g} is too high for Adam; try 0.001")
-    memory = peak_memory()
+    memory = expected_memory()
     total = psutil.virtual_memory().total
     if memory > MEMORY_SHARE * total:
         found.append(f"{memory / 1e9:.1f} GB of {total / 1e9:.1f} GB are needed: it will swap")
     free = psutil.disk_usage(".").free
-    if free < resume.size(model):
+    if free < resume.size(model, len(read_stages(config))):
         found.append(f"{free / 1e6:.0f} MB free on disk: checkpoints will not fit")
     if not (model.features.item_modalities or len(model.features.profile_keys)):
         found.append("no feature table is set: every modality is masked, experts learn nothing")
     return found
+
+
+def expected_memory() -> float:
+    """Estimate what a run will hold at most, in bytes, after steps of all stages were made."""
+    return HEAP_GROWTH * peak_memory()
 
 
 def targets(train: Any) -> int:

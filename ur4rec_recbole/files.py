@@ -1,4 +1,7 @@
-"""Writing files so that a crash never leaves a broken one in place of a good one."""
+"""Writing files so that a crash never leaves a broken one in place of a good one.
+
+What would fail later is found out before: `require_room` tries a folder.
+"""
 
 import os
 import tempfile
@@ -6,6 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+import psutil
+
+from ur4rec_recbole.errors import InputError
 
 
 @contextmanager
@@ -27,6 +34,29 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def require_room(key: str, folder: str | os.PathLike[str], size: int = 0) -> None:
+    """Raise `InputError` where a folder cannot be written to or has less than `size` bytes free.
+
+    The folder is made where needed; `key` is what names it in the configuration.
+    """
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path) as file:
+            file.write(b"0")
+    except OSError as error:
+        raise InputError(
+            f"{key} {path}", "must be a folder that can be written to", error,
+            "Name another folder or make room.",
+        ) from error  # fmt: skip
+    free = psutil.disk_usage(str(path)).free
+    if free < size:
+        raise InputError(
+            f"{key} {path}", f"needs {size / 1e6:.0f} MB for checkpoints",
+            f"{free / 1e6:.0f} MB free", "Make room or name a folder on another disk.",
+        )  # fmt: skip
 
 
 def _umask() -> int:

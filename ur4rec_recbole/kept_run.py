@@ -6,7 +6,7 @@ A UR4Rec trainer writes its own epochs; for RecBole's models a callback writes w
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging import getLogger
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from ur4rec_recbole import evaluation
 from ur4rec_recbole.data.dataset import UR4RecDataset, training_fingerprint
 from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.files import require_room
 from ur4rec_recbole.live import LiveView
 from ur4rec_recbole.provenance import peak_memory, versions
 from ur4rec_recbole.run_folder import RunFolder
@@ -31,6 +32,11 @@ def interrupted(path: str) -> RunFolder:
     if folder.about["model"] != "UR4Rec":
         raise InputError(
             f"--resume {path}", "must name a run of UR4Rec", f"one of {folder.about['model']}",
+            "Start it again.",
+        )  # fmt: skip
+    if not folder.about["config"].get("single_spec", {"value": True})["value"]:
+        raise InputError(
+            f"--resume {path}", "must name a run of one process", "one of several",
             "Start it again.",
         )  # fmt: skip
     if folder.about["status"] == "done":
@@ -56,34 +62,52 @@ def refuse_more(others: Sequence[str], *named: Any) -> None:
         )  # fmt: skip
 
 
-def folder_of(config: Any, files: Sequence[str], train: Any, old: RunFolder | None) -> RunFolder:
-    """Make the run's folder, or check that an old one was made from the same training data."""
-    fingerprint = training_fingerprint(train)
-    if old is None:
-        return RunFolder.create(config["run_folder"], config, files, fingerprint)
-    if old.about.get("data_fingerprint") != fingerprint:
+def fingerprint_of(train: Any, old: RunFolder | None) -> str:
+    """Return the fingerprint of training data; other data than those of an old run are refused."""
+    found = training_fingerprint(train)
+    if old and old.about.get("data_fingerprint") != found:
         raise InputError(
             f"--resume {old.path}", "needs the training interactions that the run began with",
             "other ones", "Restore the data set, or start a new run.",
         )  # fmt: skip
+    return found
+
+
+def folder_of(
+    config: Any, files: Sequence[str], fingerprint: str, old: RunFolder | None
+) -> RunFolder | None:
+    """Make the run's folder, or mark an old one as running again.
+
+    Of several processes that train together the first keeps the run; None for the others.
+    """
+    if config["local_rank"]:
+        return None
+    if old is None:
+        return RunFolder.create(config["run_folder"], config, files, fingerprint)
     old.mark("running")
     return old
 
 
 @contextmanager
 def keeping(
-    trainer: Any, folder: RunFolder, resumed: bool, valid: UR4RecDataset | None
+    trainer: Any, folder: RunFolder | None, resumed: bool, valid: UR4RecDataset | None
 ) -> Iterator[Callable | None]:
-    """Keep a training in its folder and mark how it ends; yields the callback for `fit`.
+    """Keep a training in its folder, if any, and mark how it ends; yields the callback for `fit`.
 
     `valid` are the validation rows where each has one target, else None.
     """
+    if folder is None:
+        yield None
+        return
     began = time.perf_counter()
     try:
         if isinstance(trainer, UR4RecTrainer):
-            folder.require_space(resume.size(trainer.model))
-            trainer.keep(folder, resumed)
+            size = resume.size(trainer.model, len(trainer.stages))
+            require_room("run_folder", folder.path, size)
+            require_room("checkpoint_dir", trainer.checkpoint_dir, size)
+            trainer.keep(folder, resumed)  # forgets what will be made again
             trainer.monitor.observers.append(LiveView(sys.stdout))
+            began -= folder.elapsed()
             yield None
         else:
             yield _epoch_writer(trainer, folder, valid)
@@ -91,7 +115,8 @@ def keeping(
         folder.write_json("metrics.json", {**(folder.read("metrics.json") or {}), **usage})
         folder.mark("done")
     except BaseException:
-        folder.mark("failed")
+        with suppress(OSError):  # such as the full disk that it failed of
+            folder.mark("failed")
         raise
     finally:
         if isinstance(trainer, UR4RecTrainer):
@@ -127,7 +152,7 @@ def _epoch_writer(
 
 
 def final_table(
-    network: Any, parts: Sequence[Any], config: Any, folder: RunFolder
+    network: Any, parts: Sequence[Any], config: Any, folder: RunFolder | None
 ) -> dict[str, Any]:
     """Evaluate validation and test part; write metrics and ranks; return metrics by part."""
     found: dict[str, Any] = {}
@@ -138,5 +163,21 @@ def final_table(
         found[name] = measured.metrics
         kept[name] = measured.metrics | measured.details
         placed |= measured.arrays(name)
-    folder.write_result(kept, placed)
+    if folder:
+        folder.write_result(kept, placed)
     return found
+
+
+def recboles_result(
+    trainer: Any, loaders: Sequence[Any], folder: RunFolder | None
+) -> dict[str, float]:
+    """Evaluate as RecBole does where a user has several targets; return the test metrics."""
+    found = {
+        name: {key: float(value) for key, value in (result or {}).items()}  # none without rows
+        for name, loader in zip(("valid", "test"), loaders, strict=True)
+        for result in [trainer.evaluate(loader, load_best_model=False)]
+    }
+    if folder:
+        metrics = {name: {"recbole": values} for name, values in found.items() if values}
+        folder.write_json("metrics.json", metrics)
+    return found["test"]

@@ -34,9 +34,9 @@ class LiveView(Observer):
         self.last = self.best = ""
         self.best_hit = float("-inf")
 
-    def stage_begins(self, name: str, epochs: int, steps: int) -> None:
-        """Open a bar for the stage."""
-        self.name, self.epochs, self.epoch = name, epochs, 0
+    def stage_begins(self, name: str, epochs: int, steps: int, done: int) -> None:
+        """Open a bar for the stage, from the epochs on that a resumed run has done before."""
+        self.name, self.epochs, self.epoch = name, epochs, done
         self.last = self.best = "-"
         self.best_hit = float("-inf")
         if not self.console.is_terminal:
@@ -49,7 +49,9 @@ class LiveView(Observer):
                 console=self.console, refresh_per_second=REDRAW,
             )  # fmt: skip
             self.progress.start()
-        self.task = self.progress.add_task(name, total=epochs * steps, numbers="")
+        self.task = self.progress.add_task(
+            name, total=epochs * steps, completed=done * steps, numbers=""
+        )
 
     def step(self, losses: dict[str, float], seconds: float) -> None:
         """Move the bar."""

@@ -6,7 +6,7 @@ python run_recbole.py --resume runs/UR4Rec-ml-100k-...      goes on with a run t
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ur4rec_recbole.assembly import build_trainer, load_data
 from ur4rec_recbole.config import check_known
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.files import require_room
 from ur4rec_recbole.registration import CLASSES
 
 
@@ -26,7 +27,7 @@ def run(
     model: str | None = None,
     dataset: str | None = None,
     config_file_list: Sequence[str] | None = None,
-    config_dict: dict[str, Any] | None = None,
+    config_dict: Mapping[str, Any] | None = None,
     resume: str | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate UR4Rec, or any model of RecBole, and log the final table.
@@ -41,51 +42,74 @@ def run(
     Returns
     -------
     result
-        `best_valid_score`, `model_file`, `run_folder`, and for a split with one target a user the
-        `valid` and `test` metrics by protocol; for any other split RecBole's `test_result`.
+        `best_valid_score`, `model_file`, `run_folder` (None where another process keeps the run),
+        and for a split with one target a user the `valid` and `test` metrics by protocol; for any
+        other split RecBole's `test_result`.
     """
     old = kept_run.interrupted(resume) if resume else None
     if old:
         model, dataset, config_dict = old.about["model"], old.about["dataset"], old.settings()
     files = list(config_file_list or [])
+    config = _configuration(model, dataset, files, config_dict)
+    data = load_data(config)
+    if config["model"] == "UR4RecEnsemble":
+        config["members"] = members.prepare(config)
+    parts = _parts(config, data)
+    fingerprint = kept_run.fingerprint_of(parts[0], old)
+    trainer = build_trainer(config, data[0])
+    folder = kept_run.folder_of(config, files, fingerprint, old)
+    logger = getLogger()
+    logger.info(trainer.model)
+    one_target = one_target_a_user(config)
+    with kept_run.keeping(trainer, folder, bool(old), parts[1] if one_target else None) as callback:
+        result = _train(trainer, data, callback)
+        if one_target:
+            result |= kept_run.final_table(trainer.model, parts[1:], config, folder)
+            shown = "\n" + table(result)
+        else:
+            result["test_result"] = kept_run.recboles_result(trainer, data[1:], folder)
+            shown = f", test result: {result['test_result']}"
+    logger.info(f"{config['model']} on {config['dataset']}, seed {config['seed']}{shown}")
+    return result | {"run_folder": str(folder.path) if folder else None}
+
+
+def _configuration(
+    model: str | None,
+    dataset: str | None,
+    files: Sequence[str],
+    settings: Mapping[str, Any] | None,
+) -> Config:
+    """Read the configuration and start the log with it."""
     for file in files:
         if not Path(file).is_file():
             raise InputError(
                 f"config_files: {file}", "must be a file", "none of that name", "Check the path."
             )
-    config = Config(model, dataset, files or None, config_dict)
+    config = Config(model, dataset, files or None, settings)
     if config["model"] in CLASSES:
         check_known(config.cmd_config_dict, config.internal_config_dict, config["model"])
+    require_room("checkpoint_dir", config["checkpoint_dir"])
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)
-    logger = getLogger()
-    logger.info(config)
-    train_data, valid_data, test_data = load_data(config)
-    if config["model"] == "UR4RecEnsemble":
-        config["members"] = members.prepare(config)
-    parts = [each._dataset for each in (train_data, valid_data, test_data)]
+    getLogger().info(config)
+    return config
+
+
+def _parts(config: Config, data: Sequence[Any]) -> Sequence[Any]:
+    """Return training, validation and test data set, with exact histories where they are ranked."""
+    parts = [each._dataset for each in data]
     if one_target_a_user(config) and not isinstance(parts[0], UR4RecDataset):
-        parts = UR4RecDataset(config).build()
-    folder = kept_run.folder_of(config, files, parts[0], old)
-    trainer = build_trainer(config, train_data)
-    logger.info(trainer.model)
-    valid_part = parts[1] if one_target_a_user(config) else None
-    with kept_run.keeping(trainer, folder, old is not None, valid_part) as callback:
-        best, _ = trainer.fit(
-            train_data, valid_data, show_progress=config["show_progress"], callback_fn=callback
-        )
-        result = {"best_valid_score": best, "model_file": trainer.saved_model_file}
-        result["run_folder"] = str(folder.path)
-        trainer.evaluate(valid_data, load_best_model=True)
-        if not one_target_a_user(config):
-            result["test_result"] = dict(trainer.evaluate(test_data, load_best_model=False))
-            logger.info(f"test result: {result['test_result']}")
-            return result
-        result |= kept_run.final_table(trainer.model, parts[1:], config, folder)
-    logger.info(
-        f"{config['model']} on {config['dataset']}, seed {config['seed']}\n" + table(result)
-    )
-    return result
+        return UR4RecDataset(config).build()
+    return parts
+
+
+def _train(trainer: Any, data: Sequence[Any], callback: Callable | None) -> dict[str, Any]:
+    """Train and load the best weights."""
+    train, valid, _ = data
+    shown = trainer.config["show_progress"]
+    best, _ = trainer.fit(train, valid, show_progress=shown, callback_fn=callback)
+    trainer.evaluate(valid, load_best_model=True)
+    return {"best_valid_score": best, "model_file": trainer.saved_model_file}
 
 
 def one_target_a_user(config: Any) -> bool:

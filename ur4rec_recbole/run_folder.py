@@ -22,10 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from ur4rec_recbole.errors import InputError
-from ur4rec_recbole.files import replacing
+from ur4rec_recbole.files import replacing, require_room
 from ur4rec_recbole.provenance import commit, machine, resolved, versions
 
 STATUSES = ("running", "done", "failed")
@@ -85,14 +84,9 @@ class RunFolder:
             "machine": machine(),
             "data_fingerprint": fingerprint,
         }
+        require_room("run_folder", folder)
         run = cls(folder, about)
-        try:
-            run.write_json("run.json", about)
-        except OSError as error:
-            raise InputError(
-                f"run_folder {folder}", "must be a folder that can be written to", error,
-                "Name another folder or make room.",
-            ) from error  # fmt: skip
+        run.write_json("run.json", about)
         return run
 
     @classmethod
@@ -135,13 +129,12 @@ class RunFolder:
 
     def add_finding(self, finding: Any) -> None:
         """Append one finding (a dataclass or a mapping with at least name and epoch)."""
-        values = finding if isinstance(finding, Mapping) else vars(finding)
-        self._write_findings([*self.findings(), dict(values)])
+        self._write_findings([*self.findings(), finding])
 
-    def rewind(self, epoch: int) -> None:
-        """Forget epochs and findings from `epoch` on: a resumed run makes them again."""
+    def rewind(self, epoch: int, findings: Sequence[Any] = ()) -> None:
+        """Forget epochs from `epoch` on and all but these findings: a resumed run makes them."""
         self._write_epochs([row for row in self.epochs() if row["epoch"] < epoch])
-        self._write_findings([row for row in self.findings() if row.get("epoch", 0) < epoch])
+        self._write_findings(findings)
 
     def write_stages(self, stages: Sequence[Mapping[str, Any]]) -> None:
         """Write what each stage so far has come to."""
@@ -171,6 +164,10 @@ class RunFolder:
         rows = csv.DictReader(io.StringIO("".join(lines)))
         return [{k: _number(v) for k, v in row.items() if v not in ("", None)} for row in rows]
 
+    def elapsed(self) -> float:
+        """Return the seconds, of all processes of the run, that its epochs tell of."""
+        return float(sum(row["elapsed"] for row in self.epochs()[-1:]))
+
     def findings(self) -> list[dict[str, Any]]:
         """Read findings.jsonl, a half last line dropped."""
         return [json.loads(line) for line in self._whole_lines("findings.jsonl")]
@@ -188,15 +185,6 @@ class RunFolder:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
 
-    def require_space(self, size: int) -> None:
-        """Raise `InputError` where the disk has less than `size` bytes free."""
-        free = psutil.disk_usage(str(self.path)).free
-        if free < size:
-            raise InputError(
-                f"run_folder {self.path}", f"needs {size / 1e6:.0f} MB for its checkpoints",
-                f"{free / 1e6:.0f} MB free", "Make room or name a folder on another disk.",
-            )  # fmt: skip
-
     def _whole_lines(self, name: str) -> list[str]:
         path = self.path / name
         if not path.exists():
@@ -212,7 +200,8 @@ class RunFolder:
         writer.writerows(rows)
         self._write("epochs.csv", text.getvalue())
 
-    def _write_findings(self, rows: list[dict[str, Any]]) -> None:
+    def _write_findings(self, findings: Sequence[Any]) -> None:
+        rows = [each if isinstance(each, Mapping) else vars(each) for each in findings]
         self._write("findings.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
     def write_json(self, name: str, value: Any) -> None:

@@ -18,6 +18,9 @@ text-align:left;vertical-align:top}th{background:#eef}svg{max-width:100%;height:
 .finding{border-left:4px solid #c33;padding:.3em 1em;margin:.6em 0;background:#fdf4f4}"""
 
 
+IN_BYTES = ("machine: memory", "peak_memory")
+
+
 def write(folder: RunFolder) -> Path:
     """Write report.html into a run folder and return its path."""
     path = folder.path / "report.html"
@@ -40,6 +43,7 @@ def page(folder: RunFolder) -> str:
         ("Losses", run_plots.losses(rows)),
         ("What the routers chose", run_plots.routes(routing)),
         ("The same by genre of the target", run_plots.routes_by_genre(routing)),
+        ("HR@10 of each score by itself", _scores(stages)),
         ("Modalities", _modalities(stages)),
         ("Time", run_plots.seconds(rows) if rows else ""),
         ("Run", _about(about, metrics)),
@@ -100,9 +104,26 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
 def _stages(stages: Sequence[Mapping[str, Any]]) -> str:
     if not stages:
         return ""
-    heads = ["stage", "epochs", "best_epoch", "seconds", "score", "hit_of_100", "milestone"]
+    heads = {
+        "stage": "stage",
+        "epochs": "epochs",
+        "best_epoch": "best epoch (0: none was better)",
+        "seconds": "seconds",
+        "score": "validation score handed on",
+        "hit_of_100": "HR@10 among 100",
+        "milestone": "milestone",
+    }
     cells = [["-" if each.get(key) is None else each[key] for key in heads] for each in stages]
-    return table(heads, cells)
+    return table(list(heads.values()), cells)
+
+
+def _scores(stages: Sequence[Mapping[str, Any]]) -> str:
+    """Return HR@10 of each score by itself, at the end of the stages that use more than one."""
+    measured = [stage for stage in stages if stage.get("scores")]
+    if not measured:
+        return ""
+    heads = list(measured[0]["scores"])
+    return table(["stage", *heads], [[s["stage"], *s["scores"].values()] for s in measured])
 
 
 def _modalities(stages: Sequence[Mapping[str, Any]]) -> str:
@@ -123,10 +144,16 @@ def _about(about: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         *([f"machine: {name}", value] for name, value in about["machine"].items()),
         *([name, metrics[name]] for name in ("seconds", "peak_memory") if name in metrics),
     ]
+    cells = [[name, _size(value) if name in IN_BYTES else value] for name, value in cells]
     return table(["what", "value"], cells)
 
 
 def _configuration(config: Mapping[str, Mapping[str, Any]]) -> str:
     own = ("default", "recbole")
     ordered = sorted(config.items(), key=lambda pair: (pair[1]["origin"] in own, pair[0]))
-    return table(["key", "value", "origin"], [[k, e["value"], e["origin"]] for k, e in ordered])
+    cells = [[key, str(each["value"]), each["origin"]] for key, each in ordered]
+    return table(["key", "value", "origin"], cells)
+
+
+def _size(value: float) -> str:
+    return f"{value / 1e9:.2f} GB"

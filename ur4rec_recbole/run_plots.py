@@ -5,10 +5,11 @@ Used by run_page.py. Each function returns "" where the run has nothing to draw.
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -16,6 +17,8 @@ NOT_LOSSES = frozenset(
     "epoch stage stage_epoch seconds seconds_per_step elapsed peak_memory gradient_norm "
     "valid_score".split()
 )
+HANDED_ON, MILESTONE = "among 100, handed on", "milestone (among 100)"
+SMALL = 0.1  # of the greatest loss part
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -31,15 +34,25 @@ def svg(figure: Figure, name: str) -> str:
 
 
 def losses(rows: Rows) -> str:
-    """Draw the loss parts of every epoch."""
+    """Draw the loss parts of every epoch, those of another magnitude in a panel of their own.
+
+    Their sum is drawn where there are no parts: between stages it changes its meaning.
+    """
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    parts = [key for key in keys if key not in NOT_LOSSES and "@" not in key]
+    found = [key for key in keys if key not in NOT_LOSSES and "@" not in key]
+    parts = [key for key in found if key != "loss"] or found
     if not parts:
         return ""
-    figure, axes = _axes("loss")
-    for part in parts:
-        _series(axes, rows, part)
-    return _finish(figure, axes, rows, "losses")
+    most = {part: max(abs(row[part]) for row in rows if part in row) for part in parts}
+    small = [part for part in parts if most[part] < SMALL * max(most.values())]
+    drawn = ""
+    for name, chosen in (("losses", [p for p in parts if p not in small]), ("small-losses", small)):
+        if chosen:
+            figure, axes = _axes("loss")
+            for part in chosen:
+                _series(axes, rows, part)
+            drawn += _finish(figure, axes, rows, name)
+    return drawn
 
 
 def hit_rate(rows: Rows, stages: Rows) -> str:
@@ -49,18 +62,15 @@ def hit_rate(rows: Rows, stages: Rows) -> str:
         return ""
     figure, axes = _axes("HR@10" if key == "hit@10" else "validation score")
     _series(axes, rows, key, "all items")
-    ends = _ends(rows)
-    for index, stage in enumerate(stages):
-        if index >= len(ends):
-            break
-        first = ends[index - 1] + 1 if index else 0
+    first = 0
+    for stage in stages:
+        last = first + max(stage["epochs"] - 1, 0)
         if stage.get("hit_of_100") is not None:
-            label = "" if index else "among 100, handed on"
-            axes.plot(ends[index], stage["hit_of_100"], "o", color="tab:green", label=label)
+            axes.plot(last, stage["hit_of_100"], "o", color="tab:green", label=HANDED_ON)
         if stage.get("milestone") is not None:
-            label = "" if index else "milestone (among 100)"
-            span = (stage["milestone"], first, ends[index])
-            axes.hlines(*span, "tab:red", "dashed", label=label)
+            span = (stage["milestone"], first - 0.5, last + 0.5)
+            axes.hlines(*span, "tab:red", "dashed", label=MILESTONE)
+        first += stage["epochs"]
     axes.set_ylim(bottom=0)
     return _finish(figure, axes, rows, "hit")
 
@@ -79,7 +89,7 @@ def routes(routing: Mapping[str, Any]) -> str:
     rows = routing.get("epochs", [])
     if not rows:
         return ""
-    names = list(rows[0]["modal"])
+    names = _heard(row["modal"] for row in rows)
     figure = Figure(figsize=(10, 2.6))
     panels = figure.subplots(1, 1 + len(names), sharey=True)
     for name in names:
@@ -101,24 +111,47 @@ def routes(routing: Mapping[str, Any]) -> str:
 
 
 def routes_by_genre(routing: Mapping[str, Any]) -> str:
-    """Draw the weight of each modality by genre of the target item."""
+    """Draw the weights of modalities, and of each one's sub-experts, by genre of the target."""
     groups = routing.get("groups", {})
     if not groups:
         return ""
-    figure = Figure(figsize=(9, 0.8 + 0.24 * len(groups)))
-    axes = figure.subplots()
-    names = list(next(iter(groups.values()))["modal"])
+    names = _heard(group["modal"] for group in groups.values())
+    figure = Figure(figsize=(10, 1.5 + 0.2 * len(groups)))
+    panels = np.atleast_1d(figure.subplots(1, 1 + len(names), sharey=True))
     labels = [f"{genre} ({group['rows']})" for genre, group in groups.items()]
-    left = [0.0] * len(groups)
-    for name in names:
-        values = [group["modal"][name] for group in groups.values()]
-        axes.barh(labels, values, left=left, label=name)
-        left = [a + b for a, b in zip(left, values, strict=True)]
-    axes.invert_yaxis()
-    axes.tick_params(labelsize=7)
-    axes.set_xlabel("mean router weight (validation rows in brackets)", fontsize=8)
-    axes.legend(fontsize=7, loc="lower right")
+    weights = {name: [group["modal"][name] for group in groups.values()] for name in names}
+    _stack(panels[0], labels, weights, "modalities")
+    for panel, name in zip(panels[1:], names, strict=True):
+        shares = [group["sub"].get(name, []) for group in groups.values()]
+        by_expert = {
+            f"expert {index}": [each[index] if each else 0.0 for each in shares]
+            for index in range(max(map(len, shares)))
+        }
+        _stack(panel, labels, by_expert, f"sub-experts of {name}")
+    for panel in panels:
+        if panel.patches:
+            below = (0, -0.6 / figure.get_figheight())
+            panel.legend(fontsize=7, loc="upper left", bbox_to_anchor=below)
+    panels[0].invert_yaxis()
+    panels[0].set_ylabel("genre (validation rows)", fontsize=8)
     return svg(figure, "genres")
+
+
+def _stack(axes: Axes, labels: list[str], parts: Mapping[str, list[float]], title: str) -> None:
+    """Draw bars of stacked parts."""
+    left = np.zeros(len(labels))
+    for name, values in parts.items():
+        axes.barh(labels, values, left=left, label=name)
+        left += values
+    axes.set_title(title, fontsize=9)
+    axes.set_xlim(0, 1)
+    axes.tick_params(labelsize=7)
+
+
+def _heard(weights: Iterable[Mapping[str, float]]) -> list[str]:
+    """Name the modalities that have any weight at all: the others have no table."""
+    given = list(weights)
+    return [name for name in given[0] if any(each[name] > 0 for each in given)]
 
 
 def _axes(label: str) -> tuple[Figure, Axes]:
@@ -131,28 +164,31 @@ def _axes(label: str) -> tuple[Figure, Axes]:
 
 
 def _series(axes: Axes, rows: Rows, key: str, label: str | None = "") -> None:
-    found = [(row["epoch"], row[key]) for row in rows if row.get(key) is not None]
-    axes.plot(*zip(*found, strict=True), marker=".", label=key if label == "" else label)
+    """Draw a column of epochs.csv, the line broken where a stage begins."""
+    found = [(start - 0.5, float("nan")) for start in _starts(rows)]
+    found += [(row["epoch"], row[key]) for row in rows if row.get(key) is not None]
+    points = zip(*sorted(found), strict=True)
+    axes.plot(*points, marker=".", label=key if label == "" else label)
 
 
-def _ends(rows: Rows) -> list[int]:
-    """Return the last epoch of each stage, in order."""
-    ends = [
+def _starts(rows: Rows) -> list[int]:
+    """Return the first epoch of each stage, in order."""
+    return [
         row["epoch"]
-        for row, following in zip(rows, rows[1:], strict=False)
-        if following["stage_epoch"] <= row["stage_epoch"]
+        for before, row in zip((None, *rows), rows, strict=False)
+        if before is None or row["stage_epoch"] <= before["stage_epoch"]
     ]
-    return [*ends, *([rows[-1]["epoch"]] if rows else [])]
 
 
 def _finish(figure: Figure, axes: Axes, rows: Rows, name: str) -> str:
     """Mark where stages begin, add the legend and return the SVG."""
-    starts = [0, *(end + 1 for end in _ends(rows)[:-1])]
-    for start in starts:
+    for index, start in enumerate(_starts(rows)):
         stage = next(row["stage"] for row in rows if row["epoch"] >= start)
         axes.axvline(start - 0.5, color="0.8", linewidth=1)
-        place = (start - 0.4, 1.01)
+        place = (start - 0.4, 1.02 + 0.06 * (index % 2))  # short stages' names do not overlap
         axes.annotate(stage, place, xycoords=("data", "axes fraction"), fontsize=7, color="0.4")
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(fontsize=8)
+    handles, labels = axes.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    if once:
+        axes.legend(once.values(), once.keys(), fontsize=8)
     return svg(figure, name)

@@ -53,7 +53,7 @@ class Monitor:
         self._new_stage()
 
     def begin(self, stages: list[Stage], index: int, steps: int) -> None:
-        """Begin a stage of `steps` steps an epoch."""
+        """Begin a stage of `steps` steps an epoch, or go on with it."""
         stage, config = stages[index], self.config
         trained = {part for earlier in stages[:index] for part in earlier.rates}
         hard = config["hard_negative_share"] > 0
@@ -65,7 +65,7 @@ class Monitor:
             warmup=config["hard_negative_warmup"] if hard else 0,
         )
         self._new_stage()
-        self._tell("stage_begins", stage.name, stage.epochs, steps)
+        self._tell("stage_begins", stage.name, stage.epochs, steps, self.model.stage_epoch)
 
     def _new_stage(self) -> None:
         self.reported: set[tuple[str, str]] = set()
@@ -81,8 +81,8 @@ class Monitor:
 
     def step(self, loss: float, parts: dict[str, Tensor]) -> None:
         """Take note of a step's loss before its gradient is taken; `NotFinite` stops the stage."""
+        values = {name: part.item() for name, part in parts.items()}
         if not math.isfinite(loss):
-            values = {name: float(part) for name, part in parts.items()}
             self._stop("the loss is " + ", ".join(f"{n} {v:g}" for n, v in values.items()))
         if not self.seen.rows:
             self.seen.first_losses.append(loss)
@@ -91,7 +91,7 @@ class Monitor:
             self.add(finding)
         if self.observers:
             seconds = self.slow.seconds[-1] if self.slow.seconds else 0.0
-            self._tell("step", {name: float(part) for name, part in parts.items()}, seconds)
+            self._tell("step", values, seconds)
 
     def gradient(self, norm: float) -> None:
         """Take note of a step's gradient before weights change; `NotFinite` stops the stage."""
@@ -115,8 +115,6 @@ class Monitor:
 
     def epoch_ends(self, row: dict[str, Any], weights: dict[str, Tensor]) -> None:
         """Take note of an epoch: its numbers, and the routes of its validation rows."""
-        seconds = self.slow.seconds
-        row["seconds_per_step"] = statistics.median(seconds) if seconds else row["seconds"]
         if self.norms:
             row["gradient_norm"] = statistics.median(self.norms)
         self.seen.rows.append(row)

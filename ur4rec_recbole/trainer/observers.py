@@ -6,6 +6,7 @@ ToScalars        RecBole's TensorBoard and W&B writers get the same numbers
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from ur4rec_recbole.run_folder import RunFolder
@@ -15,8 +16,8 @@ from ur4rec_recbole.trainer.findings import Finding
 class Observer:
     """Told of every event of a training; each method does nothing unless overridden."""
 
-    def stage_begins(self, name: str, epochs: int, steps: int) -> None:
-        """Take note of a stage of at most `epochs` epochs of `steps` steps each."""
+    def stage_begins(self, name: str, epochs: int, steps: int, done: int) -> None:
+        """Take note of a stage of at most `epochs` epochs of `steps` steps, `done` of them done."""
 
     def step(self, losses: dict[str, float], seconds: float) -> None:
         """Take note of a step's loss parts and of the time since the last one."""
@@ -44,25 +45,29 @@ class ToRunFolder(Observer):
     ----------
     folder
         The run's.
-    stages, epoch
-        Of a resumed run: stages that had ended, and the epoch that comes next.
+    stages, epoch, findings
+        Of a resumed run: how many stages had ended, the epoch that comes next, and what had been
+        found; whatever else is in the folder will be made again.
     """
 
-    def __init__(self, folder: RunFolder, stages: int = 0, epoch: int = 0) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        stages: int = 0,
+        epoch: int = 0,
+        findings: Sequence[Finding] = (),
+    ) -> None:
         self.folder = folder
-        folder.rewind(epoch)
+        folder.rewind(epoch, findings)
         self.stages: list[dict[str, Any]] = (folder.read("stages.json") or [])[:stages]
         self.routing = folder.read("routing.json") or {"epochs": [], "groups": {}}
         kept = [row for row in self.routing["epochs"] if row["epoch"] < epoch]
         self.routing["epochs"] = kept
-        rows = folder.epochs()
-        self._before = rows[-1].get("elapsed", 0.0) if rows else 0.0
-        self._began = time.perf_counter()
+        self._began = time.perf_counter() - folder.elapsed()
 
     def epoch_ends(self, row: dict[str, Any]) -> None:
         """Add a line to epochs.csv, with the wall-clock time since the training began."""
-        elapsed = self._before + time.perf_counter() - self._began
-        self.folder.add_epoch({**row, "elapsed": elapsed})
+        self.folder.add_epoch({**row, "elapsed": time.perf_counter() - self._began})
 
     def routed(self, row: dict[str, Any], weights: dict[str, Any]) -> None:
         """Add an epoch to routing.json."""

@@ -1,8 +1,11 @@
 """Resume: everything that a training needs to go on, bit for bit, after being killed.
 
-The file is written at the end of every validated epoch, atomically, and is read without unpickling
+resume.pth is written at the end of every epoch, atomically, and is read without unpickling
 (`weights_only`). It holds the stage and its counters, weights, optimizer, the best weights of the
-stage and those that it began with, and the state of every random stream.
+stage and the state of every random stream. The weights that the stage began with never change and
+lie in a file of their own, written before the stage begins: `0-initial.pth`, and then the weights
+that the stage before handed on. A stage's file has a name of its own, so whichever resume.pth a
+kill leaves, what it refers to is there.
 """
 
 import os
@@ -20,7 +23,7 @@ from ur4rec_recbole.files import replacing
 FILE = "resume.pth"
 COUNTERS = (
     "cur_step", "best_valid_score", "best_valid_result", "_best_epoch", "_best_state", "_handed_on",
-    "_metrics", "_received", "_next_epoch", "_spent", "saved_model_file",
+    "_metrics", "_next_epoch", "_spent", "saved_model_file",
 )  # fmt: skip
 
 
@@ -44,8 +47,26 @@ def save(trainer: Any, folder: str | os.PathLike[str]) -> None:
 def load(folder: str | os.PathLike[str], device: Any) -> dict[str, Any] | None:
     """Read the state; None where the run was killed before its first epoch had ended."""
     path = Path(folder) / FILE
-    if not path.exists():
-        return None
+    return _read(path, device) if path.exists() else None
+
+
+def save_weights(trainer: Any, index: int) -> None:
+    """Write the weights as they are after `index` stages into the trainer's run folder."""
+    with replacing(_weights_file(trainer, index)) as file:
+        torch.save(trainer.model.state_dict(), file)
+
+
+def load_weights(trainer: Any, index: int) -> dict[str, Any]:
+    """Read the weights as they were after `index` stages."""
+    return _read(_weights_file(trainer, index), trainer.device)
+
+
+def _weights_file(trainer: Any, index: int) -> Path:
+    name = trainer.stages[index - 1].name if index else "initial"
+    return Path(trainer.folder.path) / f"{index}-{name}.pth"
+
+
+def _read(path: Path, device: Any) -> dict[str, Any]:
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises half a dozen types for a damaged file
@@ -82,14 +103,15 @@ def set_random_state(state: dict[str, Any], train_data: Any) -> None:
         torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
 
 
-def size(model: Any) -> int:
-    """Return the bytes that a run may need on disk at once.
+def size(model: Any, stages: int) -> int:
+    """Return the bytes that a run of so many stages may need on disk at once.
 
-    Weights are kept as they are, at their best, as the stage received them and twice in Adam; a new
-    file lies beside the old one while it is written; RecBole's own checkpoint adds three more.
+    resume.pth has the weights as they are, at their best and twice in Adam, RecBole's checkpoint
+    three of these; a new file of either lies beside the old one while it is written. The weights
+    that training and each stage came to stay.
     """
     weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
-    return 16 * weights
+    return (2 * (4 + 3) + 1 + stages) * weights
 
 
 def _plain(value: Any) -> Any:

@@ -53,7 +53,7 @@ class SlowSteps:
         self.factor = factor
         self.seconds: deque[float] = deque(maxlen=WINDOW)
         self.lost = 0.0  # seconds of this epoch beyond the median, in slow steps
-        self.usual: list[float] = []  # cores that this process used in ordinary steps
+        self.usual: deque[float] = deque(maxlen=WINDOW)  # cores used in ordinary steps
         self.last: Usage | None = None
 
     def new_epoch(self) -> None:
@@ -71,7 +71,7 @@ class SlowSteps:
         self.seconds.append(took)
         cores = (now.own - before.own) / max(took, 1e-9)
         if median is None or took < self.factor * median:
-            self.usual = [*self.usual[-WINDOW:], cores]
+            self.usual.append(cores)
             return None
         self.lost += took - median
         if self.lost < LEAST_LOSS:

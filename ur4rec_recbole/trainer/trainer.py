@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ur4rec_recbole.files import replacing
 from ur4rec_recbole.run_folder import RunFolder
 from ur4rec_recbole.trainer import probe, resume
 from ur4rec_recbole.trainer.findings import Finding, NotFinite
@@ -122,10 +121,12 @@ class UR4RecTrainer(WatchedTrainer):
         """Keep the run in a folder; with `resumed`, go on from what is there."""
         state = resume.load(folder.path, self.device) if resumed else None
         self.folder = folder
-        index, epoch = (state["stage_index"], state["_next_epoch"]) if state else (0, 0)
-        self.monitor.observers.insert(0, ToRunFolder(folder, index, epoch))
         if state:
             self._restore(state)
+        else:
+            resume.save_weights(self, 0)
+        place = (self._first, self._next_epoch, self.monitor.findings)
+        self.monitor.observers.insert(0, ToRunFolder(folder, *place))
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Go on from a state that `resume.save` wrote."""
@@ -137,6 +138,7 @@ class UR4RecTrainer(WatchedTrainer):
             setattr(self, name, state[name])
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self._received = resume.load_weights(self, self._first)
         self.results = [StageResult(**result) for result in state["results"]]
         self.monitor.findings = [Finding(**each) for each in state["findings"]]
         self._state = state
@@ -222,9 +224,7 @@ class UR4RecTrainer(WatchedTrainer):
             hit = probe.hit_of_100(self.model, part, self.config)
         self._report(stage, hit)
         if self.folder:
-            name = f"{self.model.stage_index + 1}-{stage.name}.pth"
-            with replacing(self.folder.path / name) as file:
-                torch.save(self.model.state_dict(), file)
+            resume.save_weights(self, self.model.stage_index + 1)
         self.monitor.stage_ends({**self.results[-1]._asdict(), **measured}, hit)
 
     def _hand_on(self, stage: Stage, received: dict[str, Tensor], valid_data: Any) -> None:

@@ -71,6 +71,7 @@ class WatchedTrainer(Trainer):
             "stage": self.monitor.seen.name,
             "stage_epoch": self.model.stage_epoch,
             "seconds": seconds,
+            "seconds_per_step": seconds / steps,
             "loss": total / steps,
             **{name: value / steps for name, value in each.items()},
             "peak_memory": peak_memory(),
