@@ -1,6 +1,6 @@
 """UR4RecEnsembleTrainer: chooses the weights of an ensemble on validation data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.members import digest
 
 LARGEST = 100.0  # of a weight: where targets can be told apart perfectly there is no optimum
 
@@ -36,7 +37,8 @@ class UR4RecEnsembleTrainer(Trainer):
         self.eval_collector.data_collect(train_data)
         self.model.eval()
         scores, targets = self._collect(valid_data)
-        weights = weigh(scores, targets)
+        recipes = [digest(member, ["seed"]) for member in self.config["member_configs"]]
+        weights = weigh(scores, targets, recipes)
         self.model.weights.copy_(weights)
         self.best_valid_score, self.best_valid_result = self._valid_epoch(valid_data)
         names = [member.__class__.__name__ for member in self.model.members]
@@ -58,12 +60,13 @@ class UR4RecEnsembleTrainer(Trainer):
         return torch.cat(scores, dim=1), torch.cat(targets)
 
 
-def weigh(scores: Tensor, targets: Tensor) -> Tensor:
+def weigh(scores: Tensor, targets: Tensor, recipes: Sequence[Hashable]) -> Tensor:
     """Find the non-negative weights whose fused scores make the targets likeliest.
 
-    min_w -sum_r log softmax(sum_m w_m z_m,r)[target_r], w >= 0: convex, with as many unknowns as
-    members, so that little can be fitted to chance. (Selecting members greedily by NDCG@10, Caruana
-    et al. 2004, gained more on the rows that it was given and less on others: see docs/log.md.)
+    min_w -sum_r log softmax(sum_m w_m z_m,r)[target_r], w >= 0, members of one recipe sharing a
+    weight: convex, with as many unknowns as recipes, so that little can be fitted to chance.
+    (Selecting members greedily by NDCG@10, Caruana et al. 2004, gained more on the rows that it was
+    given and less on others: see docs/log.md.)
 
     Parameters
     ----------
@@ -71,6 +74,8 @@ def weigh(scores: Tensor, targets: Tensor) -> Tensor:
         [M, R, N] standardised scores; an item that a member excludes (-inf) is no candidate.
     targets
         [R]; rows whose target is no candidate are left out.
+    recipes
+        [M] what each member is a run of.
 
     Returns
     -------
@@ -82,6 +87,9 @@ def weigh(scores: Tensor, targets: Tensor) -> Tensor:
     rows = allowed.gather(1, targets.unsqueeze(1)).squeeze(1)
     scores, targets, allowed = scores[:, rows], targets[rows], allowed[rows]
     scores = torch.where(allowed, scores, 0.0)
+    shared = np.unique([str(recipe) for recipe in recipes], return_inverse=True)[1]
+    count = shared.max() + 1
+    scores = torch.stack([scores[shared == group].mean(0) for group in range(count)])
 
     def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
         weights = torch.tensor(values, dtype=scores.dtype, requires_grad=True)
@@ -90,9 +98,10 @@ def weigh(scores: Tensor, targets: Tensor) -> Tensor:
         (slope,) = torch.autograd.grad(value, weights)
         return value.item(), slope.double().numpy()
 
-    count = len(scores)
     found = optimize.minimize(
         loss, np.full(count, 1 / count), jac=True, bounds=[(0, LARGEST)] * count
     )
-    weights = torch.tensor(found.x, dtype=torch.float32)
-    return weights / weights.sum() if weights.sum() > 0 else torch.full((count,), 1 / count)
+    weights = found.x[shared] / np.bincount(shared)[shared]
+    if not weights.any():
+        weights = np.ones(len(shared))
+    return torch.tensor(weights / weights.sum(), dtype=torch.float32)
