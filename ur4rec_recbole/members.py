@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
@@ -75,19 +75,14 @@ def _trained(ensemble: Config, recipe: dict[str, Any]) -> str:
 
 def _name(config: Config) -> str:
     """Name a member by its model, data set, seed and a digest of all its settings."""
-    return f"{config['model']}-{config['dataset']}-{config['seed']}-{digest(config)}"
-
-
-def digest(config: Config, without: Collection[str] = ()) -> str:
-    """Return a digest of all settings that a trained model depends on, but those of some keys."""
-    without = {*without, "checkpoint_dir", "gpu_id", "use_gpu", "state", "show_progress"}
     settings = {
         key: value
         for key, value in config.final_config_dict.items()
-        if isinstance(value, str | int | float | bool | list | dict | None) and key not in without
+        if isinstance(value, str | int | float | bool | list | dict | None)
+        and key not in ("checkpoint_dir", "gpu_id", "use_gpu", "state", "show_progress")
     }
-    text = json.dumps(settings, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    return f"{config['model']}-{config['dataset']}-{config['seed']}-{digest.hexdigest()[:12]}"
 
 
 @contextmanager

@@ -45,35 +45,37 @@ def drawn(n_rows: int, *strengths: float) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_weights_follow_what_members_know() -> None:
     """For normal scores shifted by s at the target, the best weights are in proportion to s."""
-    weights = weigh(*drawn(4000, 2.0, 1.0, 0.0), range(3))
+    weights = weigh(*drawn(4000, 2.0, 1.0, 0.0), list("abc"))
     assert weights.sum().item() == pytest.approx(1)
     torch.testing.assert_close(weights, torch.tensor([2 / 3, 1 / 3, 0.0]), atol=0.04, rtol=0)
 
 
-def test_members_of_one_recipe_share_a_weight() -> None:
-    weights = weigh(*drawn(4000, 3.0, 1.0, 1.0), ["a", "b", "a"])
+def test_members_of_one_kind_share_a_weight() -> None:
+    weights = weigh(*drawn(4000, 3.0, 1.0, 1.0), list("aba"))
     assert weights[0] == weights[2]
-    # The mean of the first recipe favours targets by 2 at a variance of 1/2, the other by 1 at 1.
+    # The mean of the first kind favours targets by 2 at a variance of 1/2, the other by 1 at 1.
     torch.testing.assert_close(weights, torch.tensor([0.4, 0.2, 0.4]), atol=0.03, rtol=0)
 
 
 def test_a_member_that_misleads_gets_no_weight() -> None:
-    assert weigh(*drawn(500, 1.0, -1.0), range(2)).tolist() == [1.0, 0.0]
+    assert weigh(*drawn(500, 1.0, -1.0), list("ab")).tolist() == [1.0, 0.0]
 
 
 def test_members_that_know_nothing_weigh_the_same() -> None:
-    assert weigh(*drawn(500, -1.0, -1.0), range(2)).tolist() == [0.5, 0.5]
+    assert weigh(*drawn(500, -1.0, -1.0), list("ab")).tolist() == [0.5, 0.5]
 
 
 def test_weights_are_found_where_members_exclude_items() -> None:
     scores, targets = drawn(1000, 2.0, 1.0)
     scores[1, torch.arange(1000), targets % 39 + 1] = -torch.inf  # never a target's own item
     scores[0, 0, targets[0]] = -torch.inf  # a target that cannot be reached
-    torch.testing.assert_close(weigh(scores, targets, range(2))[0].item(), 2 / 3, atol=0.08, rtol=0)
+    torch.testing.assert_close(
+        weigh(scores, targets, list("ab"))[0].item(), 2 / 3, atol=0.08, rtol=0
+    )
 
 
 def test_targets_told_apart_perfectly_have_finite_weights() -> None:
-    weights = weigh(*drawn(5, 9.0, 0.0), range(2))
+    weights = weigh(*drawn(5, 9.0, 0.0), list("ab"))
     assert torch.isfinite(weights).all()
     assert weights[0] > weights[1]
 

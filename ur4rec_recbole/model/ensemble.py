@@ -2,7 +2,8 @@
 
 s_ui = sum_m w_m z_m(s_m,ui), where z_m brings the scores of member m for a row to mean 0 and
 deviation 1 over the candidates. The weights are chosen on validation data alone, as those that make
-its targets likeliest (stacking, Wolpert 1992; see trainer/ensemble.py).
+its targets likeliest, members of one class weighing the same (stacking, Wolpert 1992; see
+trainer/ensemble.py).
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """UR4RecEnsembleTrainer: chooses the weights of an ensemble on validation data."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from ur4rec_recbole.errors import InputError
-from ur4rec_recbole.members import digest
 
 LARGEST = 100.0  # of a weight: where targets can be told apart perfectly there is no optimum
 
@@ -37,11 +36,10 @@ class UR4RecEnsembleTrainer(Trainer):
         self.eval_collector.data_collect(train_data)
         self.model.eval()
         scores, targets = self._collect(valid_data)
-        recipes = [digest(member, ["seed"]) for member in self.config["member_configs"]]
-        weights = weigh(scores, targets, recipes)
+        names = [member.__class__.__name__ for member in self.model.members]
+        weights = weigh(scores, targets, names)
         self.model.weights.copy_(weights)
         self.best_valid_score, self.best_valid_result = self._valid_epoch(valid_data)
-        names = [member.__class__.__name__ for member in self.model.members]
         shares = ", ".join(f"{n} {w:.2f}" for n, w in zip(names, weights.tolist(), strict=True))
         self.logger.info(f"ensemble: {shares}; {self.valid_metric} {self.best_valid_score:.4f}")
         if saved:
@@ -60,11 +58,11 @@ class UR4RecEnsembleTrainer(Trainer):
         return torch.cat(scores, dim=1), torch.cat(targets)
 
 
-def weigh(scores: Tensor, targets: Tensor, recipes: Sequence[Hashable]) -> Tensor:
+def weigh(scores: Tensor, targets: Tensor, kinds: Sequence[str]) -> Tensor:
     """Find the non-negative weights whose fused scores make the targets likeliest.
 
-    min_w -sum_r log softmax(sum_m w_m z_m,r)[target_r], w >= 0, members of one recipe sharing a
-    weight: convex, with as many unknowns as recipes, so that little can be fitted to chance.
+    min_w -sum_r log softmax(sum_m w_m z_m,r)[target_r], w >= 0, members of one kind sharing a
+    weight: convex, with as many unknowns as kinds, so that little can be fitted to chance.
     (Selecting members greedily by NDCG@10, Caruana et al. 2004, gained more on the rows that it was
     given and less on others: see docs/log.md.)
 
@@ -74,8 +72,8 @@ def weigh(scores: Tensor, targets: Tensor, recipes: Sequence[Hashable]) -> Tenso
         [M, R, N] standardised scores; an item that a member excludes (-inf) is no candidate.
     targets
         [R]; rows whose target is no candidate are left out.
-    recipes
-        [M] what each member is a run of.
+    kinds
+        [M] names of the members' classes.
 
     Returns
     -------
@@ -87,7 +85,7 @@ def weigh(scores: Tensor, targets: Tensor, recipes: Sequence[Hashable]) -> Tenso
     rows = allowed.gather(1, targets.unsqueeze(1)).squeeze(1)
     scores, targets, allowed = scores[:, rows], targets[rows], allowed[rows]
     scores = torch.where(allowed, scores, 0.0)
-    shared = np.unique([str(recipe) for recipe in recipes], return_inverse=True)[1]
+    shared = np.unique(kinds, return_inverse=True)[1]
     count = shared.max() + 1
     scores = torch.stack([scores[shared == group].mean(0) for group in range(count)])
 
