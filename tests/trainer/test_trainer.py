@@ -84,7 +84,7 @@ def test_frozen_parts_stay_in_evaluation_mode(full_toy: Any) -> None:
     rows = made.rows()
     made.model.train()
     table = made.model.item_embedding(made.model.features)
-    first, second = (made.model(rows["item_id_list"], table) for _ in range(2))
+    first, second = (made.model(rows, table) for _ in range(2))
     assert torch.equal(first, second)
 
 
