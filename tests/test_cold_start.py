@@ -1,11 +1,14 @@
 """Cold start: items taken out leave no trace in training, and ranks are what they should be."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+import yaml
 
+from tests.conftest import SMALL, make_table
 from ur4rec_recbole import cold_start
 
 FRAME = pd.DataFrame(
@@ -72,3 +75,22 @@ def test_hits_are_counted_among_cold_items_and_among_all(monkeypatch: Any) -> No
     assert found.among_all.tolist() == [1.0, 0.0]  # the first user has had item 5
     assert found.among_all_random.tolist() == [0.2, 0.2]
     assert found.among_all_popular.tolist() == [0.0, 0.0]
+
+
+def test_items_taken_out_of_ml100k_are_unknown_to_training(tmp_path: Path) -> None:
+    """RecBole reads ml-100k from its own folder, wherever data_path points."""
+    text = make_table("item_text", [f"{n}" for n in range(1, 1683)])
+    text.save(tmp_path / "text.npz")
+    settings = SMALL | {
+        "item_text_table": str(tmp_path / "text.npz"),
+        "stages": [{"name": "pretrain_sasrec", "epochs": 1}],
+        "train_batch_size": 512,
+        "eval_batch_size": 512,
+        "time_intervals": True,
+    }
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    found = cold_start.run([str(file)], 0.1, 1, "ml-100k")
+    assert found.among_all_popular.max() == 0  # popularity has never seen them
+    assert len(found.among_cold) > 900
+    assert 0.05 < found.among_cold_random.mean() < 0.07

@@ -35,6 +35,7 @@ SETTINGS = {
     "state": "ERROR",
 }
 TOP = 10
+NAME = "cold_start"  # of the data set that is written: RecBole reads ml-100k from itself, wherever
 
 
 class Split(NamedTuple):
@@ -159,17 +160,21 @@ def run(files: Sequence[str], share: float, seed: int, dataset: str) -> Outcome:
     tokens = {key: frame.id2token(key, rows[key].to_numpy()) for key in ("user_id", "item_id")}
     found = split(pd.DataFrame(tokens | {"timestamp": rows["timestamp"].to_numpy()}), share, seed)
     with tempfile.TemporaryDirectory() as folder:
-        write_data(found, Path(folder), dataset)
+        write_data(found, Path(folder), NAME)
         columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}
         settings = SETTINGS | {"data_path": folder, "load_col": columns, "seed": seed}
-        config = Config("UR4Rec", dataset, list(files), settings)
+        for key in ("item_text_table", "item_image_table"):
+            settings[key] = whole[key] and whole[key].replace("{dataset}", dataset)
+        config = Config("UR4Rec", NAME, list(files), settings)
         train_data, valid_data, _ = load_data(config)
         trainer = build_trainer(config, train_data)
         trainer.fit(train_data, valid_data, verbose=False, saved=False)
     train = train_data._dataset
-    cold = train.token2id("item_id", list(found.cold["item_id"].unique()))
+    cold = torch.as_tensor(train.token2id("item_id", list(found.cold["item_id"].unique())))
     counts = item_counts(train)
-    return measure(trainer.model, *batch(config, train, found), torch.as_tensor(cold), counts)
+    if counts[cold].any():
+        raise RuntimeError("items that were taken out occur in training")
+    return measure(trainer.model, *batch(config, train, found), cold, counts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
