@@ -139,11 +139,7 @@ def test_a_killed_benchmark_leaves_no_run_behind_and_goes_on(tmp_path: Path) -> 
     values["entries"][0]["settings"]["epochs"] = 12
     values["settings"]["stopping_step"] = 100
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(values))
-    process = start(tmp_path, "plan.yaml", "--output", "runs")
-    epochs = tmp_path / "runs" / "gru-1" / "epochs.csv"
-    wait_for(lambda: epochs.exists() and epochs.read_text().count("\n") > 2)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    epochs = kill_after(tmp_path, "gru-1", lines=2)
     time.sleep(1)  # the run notices that its parent is gone
     seen = epochs.read_text()
     time.sleep(1)
@@ -162,11 +158,7 @@ def test_a_killed_run_of_ur4rec_goes_on_where_it_was(tmp_path: Path) -> None:
     values["settings"] |= {"epochs": 6, "stopping_step": 100}
     values["entries"][0]["settings"] = TINY | {"epochs": 6}
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(values))
-    process = start(tmp_path, "plan.yaml", "--output", "runs")
-    epochs = tmp_path / "runs" / "ours-1" / "epochs.csv"
-    wait_for(lambda: epochs.exists() and epochs.read_text().count("\n") > 8)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    epochs = kill_after(tmp_path, "ours-1", lines=8)
     time.sleep(2)  # the run notices that its parent is gone
     before = RunFolder.open(epochs.parent).epochs()
     assert command(tmp_path, "plan.yaml", "--output", "runs") == 0
@@ -178,6 +170,16 @@ def test_a_killed_run_of_ur4rec_goes_on_where_it_was(tmp_path: Path) -> None:
     elapsed = [row["elapsed"] for row in rows]
     assert elapsed == sorted(elapsed)
     assert after.read("metrics.json")["wall_seconds"] > elapsed[-1]
+
+
+def kill_after(folder: Path, run: str, lines: int) -> Path:
+    """Start the plan, kill it when a run has more lines of epochs.csv; return that file."""
+    process = start(folder, "plan.yaml", "--output", "runs")
+    epochs = folder / "runs" / run / "epochs.csv"
+    wait_for(lambda: epochs.exists() and epochs.read_text().count("\n") > lines)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return epochs
 
 
 def wait_for(condition: Any) -> None:
