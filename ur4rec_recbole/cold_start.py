@@ -26,6 +26,7 @@ from scipy import stats
 from ur4rec_recbole import evaluation
 from ur4rec_recbole.assembly import build_trainer, load_data
 from ur4rec_recbole.data.dataset import sort_exactly
+from ur4rec_recbole.data.modalities import table_path
 from ur4rec_recbole.model.objective import item_counts
 
 SETTINGS = {
@@ -35,7 +36,8 @@ SETTINGS = {
     "state": "ERROR",
 }
 TOP = 10
-NAME = "cold_start"  # of the data set that is written: RecBole reads ml-100k from itself, wherever
+# Of the data set that is written: RecBole reads ml-100k from its own package, not from data_path.
+NAME = "cold_start"
 
 
 class Split(NamedTuple):
@@ -164,7 +166,8 @@ def run(files: Sequence[str], share: float, seed: int, dataset: str) -> Outcome:
         columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}
         settings = SETTINGS | {"data_path": folder, "load_col": columns, "seed": seed}
         for key in ("item_text_table", "item_image_table"):
-            settings[key] = whole[key] and whole[key].replace("{dataset}", dataset)
+            table = table_path(whole, key)
+            settings[key] = table and str(table)
         config = Config("UR4Rec", NAME, list(files), settings)
         train_data, valid_data, _ = load_data(config)
         trainer = build_trainer(config, train_data)

@@ -143,7 +143,9 @@ class UR4Rec(SequentialRecommender):
         self, h: Tensor, r: Tensor | None, table: Tensor, kinds: Collection[str]
     ) -> dict[str, Tensor]:
         """Score all items, [P, N] a kind, for states h and r [P, D] (r only where needed)."""
-        scores = {} if set(kinds) == {"retrieval"} else {"sequence": h @ table.T}
+        scores = {}
+        if {"sequence", "fused"} & set(kinds):
+            scores["sequence"] = h @ table.T
         if r is not None:
             items = self.items(table, self.features)
             query = functional.normalize(r, dim=-1) / self.config["retrieval_temperature"]

@@ -81,8 +81,10 @@ class Monitor:
 
     def step(self, loss: float, parts: dict[str, Tensor]) -> None:
         """Take note of a step's loss before its gradient is taken; `NotFinite` stops the stage."""
-        values = {name: part.item() for name, part in parts.items()}
-        if not math.isfinite(loss):
+        finite = math.isfinite(loss)
+        heard = self.observers or not finite  # reading a loss off a graphics card waits for it
+        values = {name: part.item() for name, part in parts.items()} if heard else {}
+        if not finite:
             self._stop("the loss is " + ", ".join(f"{n} {v:g}" for n, v in values.items()))
         if not self.seen.rows:
             self.seen.first_losses.append(loss)
