@@ -82,15 +82,20 @@ def write_atomic_files(
     histories: Mapping[str, Sequence[str]],
     items: Sequence[str] | None = None,
     name: str = "toy",
+    moment: int = 1,
 ) -> None:
-    """Write RecBole's .inter (users interleaved in time) and .item files."""
+    """Write RecBole's .inter (users interleaved in time) and .item files.
+
+    Each `moment` interactions in a row of a user share a time.
+    """
     lines = ["user_id:token\titem_id:token\ttimestamp:float"]
     longest = max(len(history) for history in histories.values())
-    time = 1
+    time, last = 1, {}
     for step in range(longest):
         for user, history in histories.items():
             if step < len(history):
-                lines.append(f"{user}\t{history[step]}\t{time}")
+                last[user] = last[user] if step % moment else time
+                lines.append(f"{user}\t{history[step]}\t{last[user]}")
                 time += 1
     target = folder / name
     target.mkdir(parents=True, exist_ok=True)
@@ -192,12 +197,13 @@ def toy(tmp_path: Path) -> Any:
         profiles: bool = False,
         items: Sequence[str] | None = None,
         model: str = "UR4Rec",
+        moment: int = 1,
         **settings: Any,
     ) -> Toy:
         nonlocal made
         made += 1
         folder = tmp_path / f"data{made}"
-        write_atomic_files(folder, histories or sequences(), items)
+        write_atomic_files(folder, histories or sequences(), items, moment=moment)
         values: dict[str, Any] = dict(SMALL) if model == "UR4Rec" else {"state": "ERROR"}
         values["data_path"] = str(folder)
         values["load_col"] = {"inter": ["user_id", "item_id", "timestamp"]}

@@ -4,7 +4,8 @@ RecBole makes one row of length L out of every prefix of every user and trains i
 only. Here a row is three integers pointing into the sorted interactions; its history is gathered
 when a batch is made, so that nothing of shape [rows, L] is ever held. Validation and test batches
 equal RecBole's; for training only every L-th row of a user is kept, counted from the end, and the
-model takes its loss at all positions: each interaction is still predicted once an epoch.
+model takes its loss at all positions: each interaction is still predicted once an epoch. With
+`shuffle_ties` a training window shows items of equal times in an order drawn anew.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
 from scipy import sparse
 
+from ur4rec_recbole.data.ties import shuffled_moments
 from ur4rec_recbole.errors import InputError
 
 HISTORY_START = "history_start"  # row of the user's first interaction
@@ -102,15 +104,25 @@ class UR4RecDataset(SequentialDataset):
         """Return the rows at `index` with their histories, as RecBole would have stored them."""
         rows = self.inter_feat[index]
         if HISTORY_END in rows.interaction:
-            rows.update(self._histories(rows))
+            length = rows[self.item_list_length_field].unsqueeze(-1)  # [B, 1]
+            end = rows[HISTORY_END].unsqueeze(-1)
+            window = end - length + torch.arange(self.max_item_list_len + 1)  # history and target
+            if self.predicts_all_positions and self.config["shuffle_ties"]:
+                window = self._shuffled(window, end)
+                rows.update(self.interactions[window.gather(-1, length).squeeze(-1)])
+            rows.update(self._histories(window, length))
         return self.join(rows) if join else rows
 
-    def _histories(self, rows: Interaction) -> Interaction:
+    def _shuffled(self, window: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
+        """Order windows [B, L + 1] of interactions up to `end` [B, 1] anew, within equal times."""
+        times = self.interactions[self.time_field][window.clamp(max=end)].double()
+        times = times.masked_fill(window > end, torch.inf)
+        return window.gather(-1, shuffled_moments(times))
+
+    def _histories(self, window: torch.Tensor, length: torch.Tensor) -> Interaction:
         """Gather [B, L] lists, zero-padded on the right, from the interactions before a target."""
-        length = rows[self.item_list_length_field].unsqueeze(-1)  # [B, 1]
-        position = torch.arange(self.max_item_list_len)
-        inside = position < length  # [B, L]
-        source = torch.where(inside, rows[HISTORY_END].unsqueeze(-1) - length + position, 0)
+        inside = torch.arange(self.max_item_list_len) < length  # [B, L]
+        source = torch.where(inside, window[..., :-1], 0)
         lists = {}
         for field in self.interactions:
             if field == self.uid_field:
