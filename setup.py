@@ -36,6 +36,7 @@ setup(
         "safetensors>=0.4",
         "rich>=13",
         "psutil>=5.9",
+        "filelock>=3.12",
         "matplotlib>=3.7",
     ],
     extras_require={

@@ -17,6 +17,7 @@ import yaml
 from tests.conftest import SMALL, sequences, write_atomic_files
 from ur4rec_recbole import benchmark, benchmark_report, benchmark_results, cli
 from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.files import alone
 from ur4rec_recbole.plan import make_plan
 from ur4rec_recbole.run_folder import RunFolder
 
@@ -191,7 +192,7 @@ def wait_for(condition: Any) -> None:
 
 
 def test_two_benchmarks_in_one_folder_are_refused(tmp_path: Path) -> None:
-    with benchmark._alone(tmp_path), pytest.raises(InputError, match="another benchmark"):
+    with alone(tmp_path / ".lock"), pytest.raises(InputError, match="another benchmark"):
         benchmark.execute(make_plan(plan_values(tmp_path)), tmp_path)
 
 

@@ -1,13 +1,14 @@
 """Replacing a file: all of the new content or all of the old."""
 
 import os
+import signal
 import stat
 from pathlib import Path
 
 import pytest
 
 from ur4rec_recbole.errors import InputError
-from ur4rec_recbole.files import replacing, require_room
+from ur4rec_recbole.files import alone, replacing, require_room
 
 
 def test_a_finished_block_replaces_the_file(tmp_path: Path) -> None:
@@ -53,3 +54,21 @@ def test_a_folder_without_room_or_that_cannot_be_written_to_is_refused(tmp_path:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="checkpoint_dir .* can be written to"):
         require_room("checkpoint_dir", tmp_path / "file" / "saved")
+
+
+def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
+    """Another process holds the lock: it is refused, and free again once that process is killed."""
+    lock, refusal = tmp_path / "lock", InputError("Lock", "must be free", "taken", "Wait.")
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        with alone(lock):
+            os.write(writing, b"held")
+            signal.pause()
+    assert os.read(reading, 4) == b"held"
+    with pytest.raises(InputError, match="must be free"), alone(lock, refusal):
+        pass
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with alone(lock, refusal):
+        pass

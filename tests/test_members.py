@@ -1,6 +1,8 @@
 """Members: recipes become checkpoints, once each, and without reading test data."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -60,6 +62,28 @@ def test_a_member_that_exists_is_not_trained_again(
     monkeypatch.setattr(UR4RecTrainer, "fit", counted)
     assert members.prepare(ensemble(RECIPES)) == first
     assert trained == [6]
+
+
+def test_a_member_that_another_process_trains_is_waited_for(
+    ensemble: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [file] = map(Path, members.prepare(ensemble(RECIPES[1:])))
+    trained = file.read_bytes()
+    file.unlink()
+    monkeypatch.setattr(members, "build_trainer", lambda *args: pytest.fail("trained twice"))
+    asked, lock = Event(), members.alone
+
+    def watched(path: Any) -> Any:
+        asked.set()
+        return lock(path)
+
+    monkeypatch.setattr(members, "alone", watched)
+    with ThreadPoolExecutor(1) as pool:
+        with lock(f"{file}.lock"):
+            found = pool.submit(members.prepare, ensemble(RECIPES[1:]))
+            assert asked.wait(60)
+            file.write_bytes(trained)
+        assert found.result(60) == [str(file)]
 
 
 def test_other_settings_make_another_member(ensemble: Any) -> None:

@@ -12,6 +12,7 @@ import torch
 from tests.conftest import SMALL, make_table, sequences, write_atomic_files
 from ur4rec_recbole import kept_run, quick_start
 from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.files import alone
 from ur4rec_recbole.run_folder import RunFolder
 from ur4rec_recbole.trainer import resume
 from ur4rec_recbole.trainer.monitor import Monitor
@@ -254,6 +255,20 @@ def test_a_run_that_is_done_or_of_other_data_is_not_resumed(tmp_path: Path) -> N
     write_atomic_files(tmp_path, sequences([13] * 12, n_items=400))
     with pytest.raises(InputError, match="training interactions that the run began with"):
         quick_start.run(resume=values["run_folder"])
+
+
+def test_a_run_that_still_runs_is_not_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = settings(tmp_path, "run")
+    train_and_die(values, monkeypatch, at_step(STEPS + 1))
+    folder = RunFolder.open(values["run_folder"])
+    before = {file.name: file.read_bytes() for file in folder.path.iterdir()}
+    with alone(folder.path / ".lock"), pytest.raises(InputError, match="that another writes to"):
+        quick_start.run(resume=values["run_folder"])
+    assert {file.name: file.read_bytes() for file in folder.path.iterdir()} == before
+    quick_start.run(resume=values["run_folder"])
+    assert RunFolder.open(folder.path).about["status"] == "done"
 
 
 def test_a_run_of_another_model_is_not_resumed(toy: Any, tmp_path: Path) -> None:

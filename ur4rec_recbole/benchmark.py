@@ -10,15 +10,13 @@ that failed does; a failure stops no other.
 """
 
 import argparse
-import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ from typing import Any
 from ur4rec_recbole import benchmark_report, synthetic, tuning
 from ur4rec_recbole.benchmark_run import interrupted
 from ur4rec_recbole.errors import InputError
-from ur4rec_recbole.files import replacing
+from ur4rec_recbole.files import alone, replacing
 from ur4rec_recbole.plan import Entry, Job, Plan, read_plan
 from ur4rec_recbole.run_folder import RunFolder
 
@@ -81,7 +79,12 @@ def execute(plan: Plan, output: Path, at_a_time: int = 1) -> int:
     if not 1 <= at_a_time <= cores:
         raise InputError("--jobs", f"must be in [1, {cores}]", at_a_time, "Choose fewer.")
     jobs = plan.jobs()
-    with _alone(output):
+    output.mkdir(parents=True, exist_ok=True)
+    refusal = InputError(
+        f"Folder {output}", "must be free", "one that another benchmark is running in",
+        "Wait for it or name another --output.",
+    )  # fmt: skip
+    with alone(output / ".lock", refusal):  # two would remove each other's runs
         _write_index(plan, jobs, output)
         waiting = [job for job in jobs if not done(job, output)]
         print(f"{output}: {len(jobs)} runs, {len(jobs) - len(waiting)} done", flush=True)
@@ -161,18 +164,3 @@ def _write_index(plan: Plan, jobs: Sequence[Job], output: Path) -> None:
 def _write(path: Path, value: Any) -> None:
     with replacing(path) as file:
         file.write((json.dumps(value, indent=1) + "\n").encode())
-
-
-@contextmanager
-def _alone(output: Path) -> Iterator[None]:
-    """Hold the folder's lock: two benchmarks in one folder would remove each other's runs."""
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(
-                f"Folder {output}", "must be free", "one that another benchmark is running in",
-                "Wait for it or name another --output.",
-            ) from error  # fmt: skip
-        yield

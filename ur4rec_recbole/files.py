@@ -1,6 +1,7 @@
 """Writing files so that a crash never leaves a broken one in place of a good one.
 
-What would fail later is found out before: `require_room` tries a folder.
+What would fail later is found out before: `require_room` tries a folder. What two processes must
+not do at a time is done `alone`.
 """
 
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import psutil
+from filelock import FileLock, Timeout
 
 from ur4rec_recbole.errors import InputError
 
@@ -34,6 +36,28 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def alone(path: str | os.PathLike[str], refusal: InputError | None = None) -> Iterator[None]:
+    """Hold a lock that one process has at a time; it ends with its process, however that ends.
+
+    Parameters
+    ----------
+    path
+        The lock's own file, in a folder that exists.
+    refusal
+        Raised where another process holds the lock. None is to wait for it.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=refusal is None)
+    except Timeout as error:
+        raise refusal or error from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def require_room(key: str, folder: str | os.PathLike[str], size: int = 0) -> None:

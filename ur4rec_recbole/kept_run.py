@@ -15,7 +15,7 @@ import numpy as np
 from ur4rec_recbole import evaluation
 from ur4rec_recbole.data.dataset import UR4RecDataset, training_fingerprint
 from ur4rec_recbole.errors import InputError
-from ur4rec_recbole.files import require_room
+from ur4rec_recbole.files import alone, require_room
 from ur4rec_recbole.live import LiveView
 from ur4rec_recbole.provenance import peak_memory, versions
 from ur4rec_recbole.run_folder import RunFolder
@@ -99,28 +99,33 @@ def keeping(
     if folder is None:
         yield None
         return
-    began = time.perf_counter()
-    try:
-        if isinstance(trainer, UR4RecTrainer):
-            size = resume.size(trainer.model, len(trainer.stages))
-            require_room("run_folder", folder.path, size)
-            require_room("checkpoint_dir", trainer.checkpoint_dir, size)
-            trainer.keep(folder, resumed)  # forgets what will be made again
-            trainer.monitor.observers.append(LiveView(sys.stdout))
-            began -= folder.elapsed()
-            yield None
-        else:
-            yield _epoch_writer(trainer, folder, valid)
-        usage = {"seconds": time.perf_counter() - began, "peak_memory": peak_memory()}
-        folder.write_json("metrics.json", {**(folder.read("metrics.json") or {}), **usage})
-        folder.mark("done")
-    except BaseException:
-        with suppress(OSError):  # such as the full disk that it failed of
-            folder.mark("failed")
-        raise
-    finally:
-        if isinstance(trainer, UR4RecTrainer):
-            trainer.monitor.close()
+    refusal = InputError(
+        f"Run folder {folder.path}", "must be one process's", "one that another writes to",
+        "Wait until that ends.",
+    )  # fmt: skip
+    with alone(folder.path / ".lock", refusal):
+        began = time.perf_counter()
+        try:
+            if isinstance(trainer, UR4RecTrainer):
+                size = resume.size(trainer.model, len(trainer.stages))
+                require_room("run_folder", folder.path, size)
+                require_room("checkpoint_dir", trainer.checkpoint_dir, size)
+                trainer.keep(folder, resumed)  # forgets what will be made again
+                trainer.monitor.observers.append(LiveView(sys.stdout))
+                began -= folder.elapsed()
+                yield None
+            else:
+                yield _epoch_writer(trainer, folder, valid)
+            usage = {"seconds": time.perf_counter() - began, "peak_memory": peak_memory()}
+            folder.write_json("metrics.json", {**(folder.read("metrics.json") or {}), **usage})
+            folder.mark("done")
+        except BaseException:
+            with suppress(OSError):  # such as the full disk that it failed of
+                folder.mark("failed")
+            raise
+        finally:
+            if isinstance(trainer, UR4RecTrainer):
+                trainer.monitor.close()
 
 
 def _epoch_writer(

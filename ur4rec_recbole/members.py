@@ -19,6 +19,7 @@ from recbole.config import Config
 
 from ur4rec_recbole.assembly import build_trainer, load_data
 from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.files import alone
 
 # What a recipe has of the ensemble's own configuration, where that sets it, unless it says other.
 INHERITED = ("eval_args", "load_col", "checkpoint_dir", "gpu_id", "use_gpu", "state")
@@ -59,18 +60,24 @@ def _trained(ensemble: Config, recipe: dict[str, Any]) -> str:
     with _no_arguments():
         config = Config(recipe.pop("model"), ensemble["dataset"], files or None, recipe)
     target = Path(config["checkpoint_dir"]) / "members" / f"{_name(config)}.pth"
-    if target.exists():
-        getLogger().info(f"member {target} exists")
-        return str(target)
-    getLogger().info(f"training member {target}")
     target.parent.mkdir(parents=True, exist_ok=True)
+    with alone(f"{target}.lock"):  # ensembles that run beside this one may share the member
+        if target.exists():
+            getLogger().info(f"member {target} exists")
+        else:
+            getLogger().info(f"training member {target}")
+            _train(config, target)
+    return str(target)
+
+
+def _train(config: Config, target: Path) -> None:
+    """Train a member and keep its checkpoint."""
     train_data, valid_data, _ = load_data(config)
     trainer = build_trainer(config, train_data)
     partial = f"{target}.part"
     trainer.saved_model_file = partial
     trainer.fit(train_data, valid_data, verbose=False)
     os.replace(partial, target)
-    return str(target)
 
 
 def _name(config: Config) -> str:
