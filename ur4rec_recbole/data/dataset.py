@@ -5,7 +5,7 @@ only. Here a row is three integers pointing into the sorted interactions; its hi
 when a batch is made, so that nothing of shape [rows, L] is ever held. Validation and test batches
 equal RecBole's; for training only every L-th row of a user is kept, counted from the end, and the
 model takes its loss at all positions: each interaction is still predicted once an epoch. With
-`shuffle_ties` a training window shows items of equal times in an order drawn anew.
+`shuffle_gap` a training window shows the items of a moment in an order drawn anew.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
 from scipy import sparse
 
-from ur4rec_recbole.data.ties import shuffled_moments
+from ur4rec_recbole.data.moments import shuffled_moments
 from ur4rec_recbole.errors import InputError
 
 HISTORY_START = "history_start"  # row of the user's first interaction
@@ -107,27 +107,38 @@ class UR4RecDataset(SequentialDataset):
             length = rows[self.item_list_length_field].unsqueeze(-1)  # [B, 1]
             end = rows[HISTORY_END].unsqueeze(-1)
             window = end - length + torch.arange(self.max_item_list_len + 1)  # history and target
-            if self.predicts_all_positions and self.config["shuffle_ties"]:
-                window = self._shuffled(window, end)
-                rows.update(self.interactions[window.gather(-1, length).squeeze(-1)])
-            rows.update(self._histories(window, length))
+            shown = window
+            if self.predicts_all_positions and self.config["shuffle_gap"] is not None:
+                shown = self._shuffled(window, end)
+                rows.update(self._targets(shown.gather(-1, length).squeeze(-1)))
+            rows.update(self._histories(window, shown, length))
         return self.join(rows) if join else rows
 
     def _shuffled(self, window: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
-        """Order windows [B, L + 1] of interactions up to `end` [B, 1] anew, within equal times."""
-        times = self.interactions[self.time_field][window.clamp(max=end)].double()
+        """Order windows [B, L + 1] of interactions up to `end` [B, 1] anew, within moments."""
+        times = self.interactions[self.time_field][window.clamp(max=end)]
         times = times.masked_fill(window > end, torch.inf)
-        return window.gather(-1, shuffled_moments(times))
+        return window.gather(-1, shuffled_moments(times, self.config["shuffle_gap"]))
 
-    def _histories(self, window: torch.Tensor, length: torch.Tensor) -> Interaction:
-        """Gather [B, L] lists, zero-padded on the right, from the interactions before a target."""
+    def _targets(self, place: torch.Tensor) -> Interaction:
+        """Read what the interactions at `place` [B] say, but for their times, which stay."""
+        fields = [field for field in self.interactions if field != self.time_field]
+        return Interaction({field: self.interactions[field][place] for field in fields})
+
+    def _histories(
+        self, window: torch.Tensor, shown: torch.Tensor, length: torch.Tensor
+    ) -> Interaction:
+        """Gather [B, L] lists, zero-padded on the right, of what a window shows before its target.
+
+        Times are those of the window: an order drawn anew moves what happened, not when.
+        """
         inside = torch.arange(self.max_item_list_len) < length  # [B, L]
-        source = torch.where(inside, window[..., :-1], 0)
         lists = {}
         for field in self.interactions:
             if field == self.uid_field:
                 continue
-            values = self.interactions[field][source]  # [B, L, ...]
+            places = window if field == self.time_field else shown
+            values = self.interactions[field][torch.where(inside, places[..., :-1], 0)]
             mask = inside.view(*inside.shape, *[1] * (values.ndim - 2))
             lists[getattr(self, f"{field}_list_field")] = values.masked_fill(~mask, 0)
         return Interaction(lists)

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from ur4rec_recbole.data.dataset import HISTORY_END, HISTORY_START, UR4RecDataset, spans
 from ur4rec_recbole.data.modalities import load_modalities
-from ur4rec_recbole.data.ties import starts_of_moments
+from ur4rec_recbole.data.moments import starts_of_moments
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.model import build, losses
 from ur4rec_recbole.model.experts import Routes
@@ -131,12 +131,12 @@ class UR4Rec(SequentialRecommender):
             The batch.
         query
             [B, Q] positions in the window. One knows its items up to there and, by count, all
-            earlier ones; with `shuffle_ties` its profile knows no item of its own moment, since
+            earlier ones; with `shuffle_gap` its profile knows no item of its own moment, since
             another order may make that the target.
         """
-        known = query + 1
-        if self.config["shuffle_ties"]:
-            known = starts_of_moments(interaction[self.times]).gather(1, query)
+        known, gap = query + 1, self.config["shuffle_gap"]
+        if gap is not None:
+            known = starts_of_moments(interaction[self.times], gap).gather(1, query)
         if HISTORY_START in interaction.interaction:
             before = interaction[HISTORY_END] - interaction[HISTORY_START]
             known = known + (before - interaction[self.ITEM_SEQ_LEN]).unsqueeze(1)

@@ -1,30 +1,30 @@
-"""Ties: interactions of one moment, whose order in the file is nobody's order.
+"""Moments: interactions in quick succession, whose order says little.
 
 Half of ML-100K's interactions bear the same second as the one before, because their users rated a
-page of movies at once. A model that learns from one arbitrary order of them learns that order; one
-that sees another order each epoch learns what a moment's items have in common.
+page of movies at once. A model that learns from the one order that the file happens to have learns
+that order; one that sees another each epoch learns what a moment's items have in common.
 """
 
 import torch
 from torch import Tensor
 
 
-def starts_of_moments(times: Tensor) -> Tensor:
+def starts_of_moments(times: Tensor, gap: float) -> Tensor:
     """Return where the moment of each position starts, [..., L], for ascending times [..., L].
 
-    A moment is a run of equal times.
+    A moment is a run of interactions, each no more than `gap` after the one before.
     """
     position = torch.arange(times.shape[-1], device=times.device).expand_as(times)
     same = torch.zeros_like(times, dtype=torch.bool)
-    same[..., 1:] = times[..., 1:] == times[..., :-1]
+    same[..., 1:] = times.double().diff() <= gap
     return position.masked_fill(same, 0).cummax(-1).values
 
 
-def shuffled_moments(times: Tensor) -> Tensor:
+def shuffled_moments(times: Tensor, gap: float) -> Tensor:
     """Draw an order [..., L] of positions that changes places within moments only.
 
-    Any order of a moment's items is equally likely. Takes ascending times [..., L].
+    Any order of a moment's interactions is equally likely. Takes ascending times [..., L].
     """
     drawn = torch.rand(times.shape, device=times.device).argsort(-1)
-    moments = starts_of_moments(times).gather(-1, drawn)
+    moments = starts_of_moments(times, gap).gather(-1, drawn)
     return drawn.gather(-1, moments.argsort(dim=-1, stable=True))

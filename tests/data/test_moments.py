@@ -1,4 +1,4 @@
-"""Ties: what may change places, what may not, and what that must not tell a profile."""
+"""Moments: what may change places, what may not, and what that must not tell a profile."""
 
 from collections import Counter
 from typing import Any
@@ -9,19 +9,27 @@ import torch
 
 from tests.conftest import Toy
 from ur4rec_recbole.data.dataset import HISTORY_END, HISTORY_START
-from ur4rec_recbole.data.ties import shuffled_moments, starts_of_moments
+from ur4rec_recbole.data.moments import shuffled_moments, starts_of_moments
 
 TIMES = torch.tensor([[1.0, 1, 1, 4, 5, 5, 9], [0.0, 2, 2, 2, 2, 3, 3]])
 
 
-def test_a_moment_starts_where_the_time_changes() -> None:
-    assert starts_of_moments(TIMES).tolist() == [[0, 0, 0, 3, 4, 4, 6], [0, 1, 1, 1, 1, 5, 5]]
+@pytest.mark.parametrize(
+    ("gap", "starts"),
+    [
+        (0.0, [[0, 0, 0, 3, 4, 4, 6], [0, 1, 1, 1, 1, 5, 5]]),
+        (1.0, [[0, 0, 0, 3, 3, 3, 6], [0, 1, 1, 1, 1, 1, 1]]),
+        (4.0, [[0] * 7, [0] * 7]),
+    ],
+)
+def test_a_moment_starts_after_a_wider_gap(gap: float, starts: list[list[int]]) -> None:
+    assert starts_of_moments(TIMES, gap).tolist() == starts
 
 
 def test_every_order_within_moments_is_equally_likely_and_no_other_occurs() -> None:
     torch.manual_seed(0)
     n = 6000
-    orders = shuffled_moments(TIMES[:1].expand(n, -1))
+    orders = shuffled_moments(TIMES[:1].expand(n, -1), 0.0)
     assert torch.equal(TIMES[0][orders], TIMES[:1].expand(n, -1))
     counts = Counter(map(tuple, orders.tolist()))
     assert len(counts) == 3 * 2 * 1 * 2
@@ -32,7 +40,7 @@ def test_every_order_within_moments_is_equally_likely_and_no_other_occurs() -> N
 @pytest.fixture
 def tied(full_toy: Any) -> Toy:
     """Interactions that share each time in threes, windows of eight."""
-    return full_toy(moment=3, MAX_ITEM_LIST_LENGTH=8, shuffle_ties=True)
+    return full_toy(moment=3, MAX_ITEM_LIST_LENGTH=8, shuffle_gap=0.0)
 
 
 def window(rows: Any, row: int, field: str) -> list[float]:
@@ -42,9 +50,9 @@ def window(rows: Any, row: int, field: str) -> list[float]:
 
 
 def test_training_windows_keep_their_items_and_times_and_change_the_order(tied: Toy) -> None:
-    tied.train.config["shuffle_ties"] = False
+    tied.train.config["shuffle_gap"] = None
     fixed = tied.rows(tied.train)
-    tied.train.config["shuffle_ties"] = True
+    tied.train.config["shuffle_gap"] = 0.0
     drawn, again = tied.rows(tied.train), tied.rows(tied.train)
     n_moved = 0
     for row in range(len(fixed)):
@@ -94,8 +102,22 @@ def test_a_profile_knows_nothing_of_what_may_become_the_target(tied: Toy) -> Non
     assert n_checked > 20
 
 
-def test_without_ties_nothing_is_shuffled(full_toy: Any) -> None:
-    toy = full_toy(shuffle_ties=True)
+def test_without_ties_a_gap_of_0_shuffles_nothing(full_toy: Any) -> None:
+    toy = full_toy(shuffle_gap=0.0)
     first, second = toy.rows(toy.train), toy.rows(toy.train)
     assert torch.equal(first["item_id_list"], second["item_id_list"])
     assert torch.equal(first["item_id"], second["item_id"])
+
+
+def test_what_happened_moves_and_when_does_not(full_toy: Any) -> None:
+    toy = full_toy(shuffle_gap=1e9)  # all of the toy is one moment
+    rows = toy.rows(toy.train)
+    items, times = toy.train.interactions["item_id"], toy.train.interactions["timestamp"]
+    n_moved = 0
+    for row in range(len(rows)):
+        end, length = int(rows[HISTORY_END][row]), int(rows["item_length"][row])
+        place = slice(end - length, end + 1)
+        assert window(rows, row, "timestamp") == times[place].tolist()
+        assert sorted(window(rows, row, "item_id")) == sorted(items[place].tolist())
+        n_moved += window(rows, row, "item_id") != items[place].tolist()
+    assert n_moved > len(rows) / 2
