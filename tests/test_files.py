@@ -1,4 +1,4 @@
-"""Replacing a file: all of the new content or all of the old."""
+"""Files: all of the new content or all of the old, and one process at a time."""
 
 import os
 import signal

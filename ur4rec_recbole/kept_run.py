@@ -6,7 +6,7 @@ A UR4Rec trainer writes its own epochs; for RecBole's models a callback writes w
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from logging import getLogger
 from typing import Any
 
@@ -88,6 +88,17 @@ def folder_of(
     return old
 
 
+def only_writer(folder: RunFolder | None) -> AbstractContextManager[None]:
+    """Keep other processes out of a run's folder, if any; `InputError` where one writes to it."""
+    if folder is None:
+        return nullcontext()
+    refusal = InputError(
+        f"Run folder {folder.path}", "must be one process's", "one that another writes to",
+        "Wait until that ends.",
+    )  # fmt: skip
+    return alone(folder.path / ".lock", refusal)
+
+
 @contextmanager
 def keeping(
     trainer: Any, folder: RunFolder | None, resumed: bool, valid: UR4RecDataset | None
@@ -99,33 +110,28 @@ def keeping(
     if folder is None:
         yield None
         return
-    refusal = InputError(
-        f"Run folder {folder.path}", "must be one process's", "one that another writes to",
-        "Wait until that ends.",
-    )  # fmt: skip
-    with alone(folder.path / ".lock", refusal):
-        began = time.perf_counter()
-        try:
-            if isinstance(trainer, UR4RecTrainer):
-                size = resume.size(trainer.model, len(trainer.stages))
-                require_room("run_folder", folder.path, size)
-                require_room("checkpoint_dir", trainer.checkpoint_dir, size)
-                trainer.keep(folder, resumed)  # forgets what will be made again
-                trainer.monitor.observers.append(LiveView(sys.stdout))
-                began -= folder.elapsed()
-                yield None
-            else:
-                yield _epoch_writer(trainer, folder, valid)
-            usage = {"seconds": time.perf_counter() - began, "peak_memory": peak_memory()}
-            folder.write_json("metrics.json", {**(folder.read("metrics.json") or {}), **usage})
-            folder.mark("done")
-        except BaseException:
-            with suppress(OSError):  # such as the full disk that it failed of
-                folder.mark("failed")
-            raise
-        finally:
-            if isinstance(trainer, UR4RecTrainer):
-                trainer.monitor.close()
+    began = time.perf_counter()
+    try:
+        if isinstance(trainer, UR4RecTrainer):
+            size = resume.size(trainer.model, len(trainer.stages))
+            require_room("run_folder", folder.path, size)
+            require_room("checkpoint_dir", trainer.checkpoint_dir, size)
+            trainer.keep(folder, resumed)  # forgets what will be made again
+            trainer.monitor.observers.append(LiveView(sys.stdout))
+            began -= folder.elapsed()
+            yield None
+        else:
+            yield _epoch_writer(trainer, folder, valid)
+        usage = {"seconds": time.perf_counter() - began, "peak_memory": peak_memory()}
+        folder.write_json("metrics.json", {**(folder.read("metrics.json") or {}), **usage})
+        folder.mark("done")
+    except BaseException:
+        with suppress(OSError):  # such as the full disk that it failed of
+            folder.mark("failed")
+        raise
+    finally:
+        if isinstance(trainer, UR4RecTrainer):
+            trainer.monitor.close()
 
 
 def _epoch_writer(

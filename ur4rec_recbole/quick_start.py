@@ -61,7 +61,11 @@ def run(
     logger = getLogger()
     logger.info(trainer.model)
     one_target = one_target_a_user(config)
-    with kept_run.keeping(trainer, folder, bool(old), parts[1] if one_target else None) as callback:
+    valid = parts[1] if one_target else None
+    with (
+        kept_run.only_writer(folder),
+        kept_run.keeping(trainer, folder, bool(old), valid) as callback,
+    ):
         result = _train(trainer, data, callback)
         if one_target:
             result |= kept_run.final_table(trainer.model, parts[1:], config, folder)

@@ -133,12 +133,13 @@ class UR4RecDataset(SequentialDataset):
         Times are those of the window: an order drawn anew moves what happened, not when.
         """
         inside = torch.arange(self.max_item_list_len) < length  # [B, L]
+        when, what = (torch.where(inside, each[..., :-1], 0) for each in (window, shown))
         lists = {}
         for field in self.interactions:
             if field == self.uid_field:
                 continue
-            places = window if field == self.time_field else shown
-            values = self.interactions[field][torch.where(inside, places[..., :-1], 0)]
+            source = when if field == self.time_field else what
+            values = self.interactions[field][source]  # [B, L, ...]
             mask = inside.view(*inside.shape, *[1] * (values.ndim - 2))
             lists[getattr(self, f"{field}_list_field")] = values.masked_fill(~mask, 0)
         return Interaction(lists)
