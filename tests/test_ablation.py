@@ -27,9 +27,9 @@ def plan(toy: Any, tmp_path: Path) -> ablation.Plan:
     }
     file = tmp_path / "plan.yaml"
     variants = [
-        {"name": "full"},
+        {"name": "full", "with_images": True},
         {"name": "no MoE", "settings": {"n_sub_experts": 0}},
-        {"name": "no images", "settings": {"item_image_table": None}},
+        {"name": "no images", "settings": {"item_image_table": None}, "with_images": True},
     ]
     file.write_text(yaml.safe_dump({"base": base, "seeds": 1, "variants": variants}))
     found = ablation.read_plan(file, None, None, tmp_path / "runs")
@@ -46,6 +46,31 @@ def run(plan: ablation.Plan) -> None:
 
 def test_without_an_image_table_its_rows_are_left_out(plan: ablation.Plan) -> None:
     assert [variant.name for variant in plan.variants] == ["full", "no MoE"]
+
+
+def test_with_an_image_table_the_marked_variants_are_measured_again(
+    plan: ablation.Plan, tmp_path: Path
+) -> None:
+    marked = ablation.read_plan(tmp_path / "plan.yaml", None, Path("images.npz"), plan.folder)
+    assert [variant.name for variant in marked.variants] == ["full", "no images"]
+    assert marked.base["item_image_table"] == "images.npz"
+    assert marked.folder != plan.folder
+    assert marked.shared == plan.shared
+
+
+def test_a_folder_holds_runs_of_one_base_configuration(plan: ablation.Plan) -> None:
+    ablation.keep_base(plan)
+    ablation.keep_base(plan)
+    other = replace(plan, base={**plan.base, "hidden_size": 8})
+    with pytest.raises(InputError, match="one that began with another"):
+        ablation.keep_base(other)
+
+
+def test_a_page_has_a_table_for_each_part(plan: ablation.Plan) -> None:
+    run(plan)
+    found = ablation.page(Path("plan.yaml"), {"Without images": plan, "With images": plan})
+    assert found.count("| full | 1 |") == 2
+    assert "seeds 2020." in found
 
 
 def test_a_plan_leaves_a_file_a_run_and_a_row_a_variant(plan: ablation.Plan) -> None:
@@ -96,14 +121,15 @@ def test_a_missing_plan_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_the_documented_plan_compares_everything_with_the_preset_itself() -> None:
-    found = ablation.read_plan(PLAN, None, Path("images.npz"), Path("runs"))
-    assert found.variants[0].settings == {}
-    assert len(found.variants) > 25
+    for images, least in ((None, 25), (Path("images.npz"), 5)):
+        found = ablation.read_plan(PLAN, None, images, Path("runs"))
+        assert found.variants[0].settings == {}
+        assert len(found.variants) > least
 
 
 @pytest.mark.parametrize("name", ["ablation", "encoder_search", "retriever_search"])
 def test_every_variant_of_a_plan_is_a_valid_configuration(name: str) -> None:
-    found = ablation.read_plan(PLAN.with_stem(name), None, Path("images.npz"), Path("runs"))
+    found = ablation.read_plan(PLAN.with_stem(name), None, None, Path("runs"))
     names = [variant.name for variant in found.variants]
     assert len(names) == len(set(names))
     files = [str(PLAN.parents[1] / file) for file in found.base["config_files"]]

@@ -4,7 +4,8 @@ python -m ur4rec_recbole.ablation properties/ablation.yaml      (or: make ablati
 
 A plan names a base configuration and variants of it. Variants that share the first stage start from
 the same trained encoder, once a seed. Every (variant, seed) leaves one JSON file; a run that was
-killed goes on with those that are missing.
+killed goes on with those that are missing. Where there is an image table, the variants marked
+`with_images` are measured a second time with it.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -21,14 +22,16 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from recbole.config import Config
 
 from ur4rec_recbole.assembly import build_trainer, load_data
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.files import replacing
+from ur4rec_recbole.plan import FIRST_SEED, file_values, load_yaml
+from ur4rec_recbole.provenance import machine, versions
 
 METRICS = ("ndcg@10", "hit@10")
+IMAGES = Path("dataset/ml-100k/item_image.npz")
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,14 @@ class Variant:
         Configuration keys on top of the base; `stages` may be given too.
     whole
         Whether it is trained from its first stage on, and not from the shared encoder.
+    with_images
+        Whether it is measured with an image table too, if there is one.
     """
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     whole: bool = False
+    with_images: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,13 +69,16 @@ class Plan:
     seeds
         One run a variant and seed.
     folder
-        Where results and shared encoders are kept.
+        Where results are kept.
+    shared
+        Where the shared encoders are: plans with and without images start from the same ones.
     """
 
     base: Mapping[str, Any]
     variants: tuple[Variant, ...]
     seeds: tuple[int, ...]
     folder: Path
+    shared: Path
 
     @property
     def stages(self) -> list[Any]:
@@ -78,18 +87,18 @@ class Plan:
 
 
 def read_plan(file: Path, seeds: int | None, images: Path | None, folder: Path) -> Plan:
-    """Read a plan; `images` adds an image table to all variants."""
+    """Read a plan; with `images`, an image table, the part of it that is measured with one."""
     if not file.is_file():
         raise InputError(f"plan: {file}", "must be a file", "none of that name", "Check the path.")
-    found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    base = dict(found["base"])
-    if images is not None:
-        base["item_image_table"] = str(images)
-    variants = tuple(Variant(**entry) for entry in found["variants"])
+    found = load_yaml(file)
+    base, variants = dict(found["base"]), [Variant(**entry) for entry in found["variants"]]
+    chosen = tuple(range(FIRST_SEED, FIRST_SEED + (seeds or found["seeds"])))
     if images is None:
-        variants = tuple(v for v in variants if "item_image_table" not in v.settings)
-    count = seeds or found["seeds"]
-    return Plan(base, variants, tuple(range(2020, 2020 + count)), folder)
+        kept = tuple(v for v in variants if "item_image_table" not in v.settings)
+        return Plan(base, kept, chosen, folder, folder)
+    base["item_image_table"] = str(images)
+    kept = tuple(v for v in variants if v.with_images)
+    return Plan(base, kept, chosen, folder / "images", folder)
 
 
 def _config(plan: Plan, settings: Mapping[str, Any], seed: int) -> Config:
@@ -99,9 +108,23 @@ def _config(plan: Plan, settings: Mapping[str, Any], seed: int) -> Config:
     return Config("UR4Rec", values.pop("dataset", "ml-100k"), files, values)
 
 
+def keep_base(plan: Plan) -> None:
+    """Write down what all runs of a plan share; `InputError` in a folder that began with other."""
+    file = plan.folder / "base.json"
+    made = {**file_values(plan.base.get("config_files", ())), **plan.base}
+    made = json.loads(json.dumps(made))
+    if file.exists() and json.loads(file.read_text(encoding="utf-8")) != made:
+        raise InputError(
+            f"Folder {plan.folder}", "must hold runs of the same base configuration",
+            "one that began with another", "Name another --folder, or remove this one.",
+        )  # fmt: skip
+    with replacing(file) as stream:
+        stream.write(json.dumps(made, indent=1).encode())
+
+
 def train_shared(plan: Plan, seed: int) -> None:
     """Train the first stage of the base and keep its weights."""
-    target = plan.folder / f"shared-{seed}.pt"
+    target = plan.shared / f"shared-{seed}.pt"
     if target.exists():
         return
     trainer = _fit(_config(plan, {"stages": plan.stages[:1]}, seed))
@@ -119,7 +142,7 @@ def train_variant(plan: Plan, variant: Variant, seed: int) -> None:
     if not variant.whole:
         settings.setdefault("stages", plan.stages)
         settings["stages"] = settings["stages"][1:]
-        start = torch.load(plan.folder / f"shared-{seed}.pt", weights_only=True)
+        start = torch.load(plan.shared / f"shared-{seed}.pt", weights_only=True)
     began = time.perf_counter()
     trainer = _fit(_config(plan, settings, seed), start)
     found = {
@@ -171,6 +194,28 @@ def table(plan: Plan) -> str:
     return "\n".join(lines)
 
 
+def page(file: Path, plans: Mapping[str, Plan]) -> str:
+    """Lay a plan file's parts out as one Markdown page."""
+    plan = next(iter(plans.values()))
+    seeds = ", ".join(map(str, plan.seeds))
+    made_by = ", ".join(f"{name} {version}" for name, version in versions().items())
+    lines = [
+        "# Ablation",
+        "",
+        f"    python -m ur4rec_recbole.ablation {file}",
+        "",
+        f"Validation on {plan.base['dataset']}, leave-one-out in time, ranked among all items that",
+        f"the user has not had; mean ± standard deviation over seeds {seeds}. No test data is",
+        "read. Variants that keep the first row's first stage start from the same trained encoder,",
+        "once a seed, so that the last column compares like with like.",
+        "",
+        f"Machine: {machine()['cpu']}. {made_by}.",
+    ]
+    for title, part in plans.items():
+        lines += ["", f"## {title}", "", table(part)]
+    return "\n".join(lines) + "\n"
+
+
 def _values(plan: Plan, variant: Variant) -> dict[int, dict[str, float]]:
     files = {seed: _result_file(plan, variant, seed) for seed in plan.seeds}
     return {
@@ -198,32 +243,44 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("plan", type=Path)
     parser.add_argument("--seeds", type=int, help="as many as the plan says unless given")
-    parser.add_argument("--images", type=Path, help="an image table that all variants read")
+    parser.add_argument(
+        "--images", type=Path, default=IMAGES, help=f"an image table, if there is one [{IMAGES}]"
+    )
     parser.add_argument("--folder", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     parser.add_argument("--out", type=Path, help="Markdown file that the table is written to")
     options = parser.parse_args(arguments)
     sys.argv = sys.argv[:1]
-    plan = read_plan(options.plan, options.seeds, options.images, options.folder)
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    threads = max(1, torch.get_num_threads() // options.jobs)
-    pool = ProcessPoolExecutor(options.jobs, get_context("spawn"), _quietly, (threads,))
-    with pool:
-        for job in [pool.submit(train_shared, plan, seed) for seed in plan.seeds]:
-            job.result()
-        jobs = [
-            pool.submit(train_variant, plan, variant, seed)
-            for seed in plan.seeds
-            for variant in plan.variants
-        ]
-        for job in jobs:
-            job.result()
-    found = table(plan)
+    plans = {"Without images": read_plan(options.plan, options.seeds, None, options.folder)}
+    if options.images.is_file():
+        plans["With images"] = read_plan(
+            options.plan, options.seeds, options.images, options.folder
+        )
+    for plan in plans.values():
+        keep_base(plan)
+    _run([plan for plan in plans.values() if plan.variants], options.jobs)
+    found = page(options.plan, plans)
     print(found)
     if options.out:
         with replacing(options.out) as file:
-            file.write((found + "\n").encode())
+            file.write(found.encode())
     return 0
+
+
+def _run(plans: Sequence[Plan], jobs: int) -> None:
+    """Run what is missing of plans that share their encoders, one seed of all before the next."""
+    threads = max(1, torch.get_num_threads() // jobs)
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _quietly, (threads,)) as pool:
+        for shared in [pool.submit(train_shared, plans[0], seed) for seed in plans[0].seeds]:
+            shared.result()
+        runs = [
+            pool.submit(train_variant, plan, variant, seed)
+            for seed in plans[0].seeds
+            for plan in plans
+            for variant in plan.variants
+        ]
+        for each in runs:
+            each.result()
 
 
 if __name__ == "__main__":

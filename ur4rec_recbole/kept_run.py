@@ -76,16 +76,13 @@ def fingerprint_of(train: Any, old: RunFolder | None) -> str:
 def folder_of(
     config: Any, files: Sequence[str], fingerprint: str, old: RunFolder | None
 ) -> RunFolder | None:
-    """Make the run's folder, or mark an old one as running again.
+    """Make the run's folder, or return the old one.
 
     Of several processes that train together the first keeps the run; None for the others.
     """
     if config["local_rank"]:
         return None
-    if old is None:
-        return RunFolder.create(config["run_folder"], config, files, fingerprint)
-    old.mark("running")
-    return old
+    return old or RunFolder.create(config["run_folder"], config, files, fingerprint)
 
 
 def only_writer(folder: RunFolder | None) -> AbstractContextManager[None]:
@@ -110,6 +107,8 @@ def keeping(
     if folder is None:
         yield None
         return
+    if resumed:
+        folder.mark("running")  # now that its lock is ours
     began = time.perf_counter()
     try:
         if isinstance(trainer, UR4RecTrainer):

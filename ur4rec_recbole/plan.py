@@ -92,7 +92,7 @@ class Plan:
         ]
 
     def _job(self, entry: Entry, seed: int) -> Job:
-        values = {**self.settings, **_file_values(entry.config_files), **entry.settings}
+        values = {**self.settings, **file_values(entry.config_files), **entry.settings}
         settings = {**values, "seed": seed}
         return Job(
             f"{_slug(entry.name)}-{seed}", entry.name, entry.model, self.dataset,
@@ -159,7 +159,7 @@ def _entry(values: Any, seeds: tuple[int, ...], source: str) -> Entry:
     )
 
 
-def _file_values(files: Sequence[str]) -> dict[str, Any]:
+def file_values(files: Sequence[str]) -> dict[str, Any]:
     """Return what the files set: code's settings would come over them otherwise."""
     found: dict[str, Any] = {}
     for file in files:
