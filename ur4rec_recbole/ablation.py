@@ -11,13 +11,15 @@ killed goes on with those that are missing. Where there is an image table, the v
 import argparse
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -232,10 +234,16 @@ def _spread(values: Iterable[float], sign: str = "") -> str:
 
 
 def _quietly(threads: int) -> None:
-    """Set a worker process up."""
+    """Set a worker process up; it ends with its parent, however that ends."""
+    Thread(target=_end_after, args=(parent_process(),), daemon=True).start()
     torch.set_num_threads(threads)
     logging.disable(logging.WARNING)
     sys.argv = sys.argv[:1]  # RecBole reads configuration from the command line
+
+
+def _end_after(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -271,14 +279,15 @@ def _run(plans: Sequence[Plan], jobs: int) -> None:
     """Run what is missing of plans that share their encoders, one seed of all before the next."""
     threads = max(1, torch.get_num_threads() // jobs)
     with ProcessPoolExecutor(jobs, get_context("spawn"), _quietly, (threads,)) as pool:
-        for shared in [pool.submit(train_shared, plans[0], seed) for seed in plans[0].seeds]:
-            shared.result()
-        runs = [
-            pool.submit(train_variant, plan, variant, seed)
-            for seed in plans[0].seeds
-            for plan in plans
-            for variant in plan.variants
-        ]
+        shared = {seed: pool.submit(train_shared, plans[0], seed) for seed in plans[0].seeds}
+        runs = []
+        for seed, encoder in shared.items():
+            encoder.result()  # the next seed's may still be training
+            runs += [
+                pool.submit(train_variant, plan, variant, seed)
+                for plan in plans
+                for variant in plan.variants
+            ]
         for each in runs:
             each.result()
 

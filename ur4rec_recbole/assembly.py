@@ -13,6 +13,7 @@ from recbole.utils import get_model, get_trainer, init_seed
 
 from ur4rec_recbole.allocator import keep_freed_memory
 from ur4rec_recbole.data.dataset import sort_exactly
+from ur4rec_recbole.quick_layers import quicken
 
 
 def load_data(config: Config) -> tuple[Any, Any, Any]:
@@ -28,4 +29,6 @@ def build_trainer(config: Config, train_data: Any) -> Any:
     keep_freed_memory()
     init_seed(config["seed"], config["reproducibility"])
     network = get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    if config["quick_layers"]:
+        quicken(network, config)
     return get_trainer(config["MODEL_TYPE"], config["model"])(config, network)

@@ -14,6 +14,7 @@ COMMANDS = {
     "extract": ("ur4rec_recbole.extract.command", "make feature tables of texts, images, users"),
     "inspect": ("ur4rec_recbole.inspection", "tell whether a feature table is sound and useful"),
     "benchmark": ("ur4rec_recbole.benchmark", "run many models and seeds, and compare them"),
+    "publish": ("ur4rec_recbole.publish", "copy what others need of a benchmark's runs"),
     "report": ("ur4rec_recbole.report", "make one page of a run: findings, plots, tables"),
     "compare": ("ur4rec_recbole.compare", "put runs side by side: settings and metrics"),
     "doctor": ("ur4rec_recbole.doctor", "check a configuration before it is trained"),
