@@ -5,12 +5,16 @@ compute, not what, and leaves names and shapes of their parameters alone:
 
 - The last layer is computed for the last item of each sequence only, where the model reads no other
   state. RecBole computes all L states of every row and drops L - 1 of them.
+- Sequences of similar length are computed together, without their padding, and so few at a time
+  that what is computed stays in the processor's cache.
 - GELU is one fused operation instead of five, and of ten in the backward pass.
 - Dropout masks cost a byte an element (model/dropout.py).
 
 tests/test_quick_layers.py holds losses and gradients to those of the unchanged models.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,8 +31,8 @@ LAST_STATE_READ = {
     "FDSA": ("item_trm_encoder", "feature_trm_encoder"),
     "S3Rec": ("trm_encoder",),
 }
-
-# Short sequences are computed without their padding, and a few at a time stay in the cache.
+# Models whose forward maps item_seq [B, L] and item_seq_len [B] row by row to one state, [B, D].
+ROW_BY_ROW = ("SASRec", "SASRecF", "FDSA", "GRU4Rec")
 ROWS_AT_A_TIME = 128
 
 
@@ -41,10 +45,28 @@ def quicken(model: nn.Module, config: Any) -> None:
                 setattr(parent, name, Dropout(child.p).train(child.training))
         if getattr(getattr(parent, "intermediate_act_fn", None), "__name__", "") == "gelu":
             parent.intermediate_act_fn = functional.gelu
-    if config["train_stage"] == "pretrain":  # S3Rec reads all states then
-        return
-    for name in LAST_STATE_READ.get(config["model"], ()):
-        setattr(model, name, LastStateEncoder(getattr(model, name)))
+    if config["train_stage"] != "pretrain":  # S3Rec reads all states then
+        for name in LAST_STATE_READ.get(config["model"], ()):
+            setattr(model, name, LastStateEncoder(getattr(model, name)))
+    if config["model"] in ROW_BY_ROW:
+        model.forward = by_length(model.forward)
+
+
+def by_length(forward: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """Let a row-by-row `forward` see a few sequences of similar length at a time."""
+
+    @functools.wraps(forward)
+    def grouped(item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        order = item_seq_len.argsort()
+        groups = order.split(ROWS_AT_A_TIME)
+        ends = [int(item_seq_len[rows[-1]]) for rows in groups]
+        states = [
+            forward(item_seq[rows, :end], item_seq_len[rows])
+            for rows, end in zip(groups, ends, strict=True)
+        ]
+        return torch.cat(states)[order.argsort()]
+
+    return grouped
 
 
 class LastStateEncoder(nn.Module):
@@ -74,18 +96,12 @@ class LastStateEncoder(nn.Module):
         output_all_encoded_layers
             Not used: the models here read the last layer only.
         """
+        for layer in self.layer[:-1]:
+            hidden_states = layer(hidden_states, attention_mask)
         last = (attention_mask[:, 0, -1] == 0).sum(-1) - 1  # [B]
-        order, states = last.argsort(), []
-        sources = (hidden_states, attention_mask, last)
-        groups = zip(*(each[order].split(ROWS_AT_A_TIME) for each in sources), strict=True)
-        for x, mask, end in groups:
-            length = int(end[-1]) + 1
-            x, mask = x[:, :length], mask[:, :, :length, :length]
-            for layer in self.layer[:-1]:
-                x = layer(x, mask)
-            states.append(last_state(self.layer[-1], x, mask, end))
-        output = torch.zeros_like(hidden_states)
-        return [output.index_put((order, last[order]), torch.cat(states).squeeze(1))]
+        state = last_state(self.layer[-1], hidden_states, attention_mask, last)
+        index = last[:, None, None].expand_as(state)
+        return [torch.zeros_like(hidden_states).scatter(1, index, state)]
 
 
 def last_state(layer: TransformerLayer, hidden: Tensor, mask: Tensor, last: Tensor) -> Tensor:
