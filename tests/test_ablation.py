@@ -76,6 +76,15 @@ def test_a_page_has_a_table_for_each_part(plan: ablation.Plan) -> None:
     found = ablation.page(Path("plan.yaml"), {"Without images": plan, "With images": plan})
     assert found.count("| full | 1 |") == 2
     assert "seeds 2020." in found
+    assert "Not run yet" not in found
+
+
+def test_a_page_says_what_has_not_been_run(plan: ablation.Plan) -> None:
+    ablation.train_shared(plan, 2020)
+    ablation.train_variant(plan, plan.variants[0], 2020)
+    found = ablation.page(Path("plan.yaml"), {"Without images": plan})
+    assert "| full | 1 |" in found
+    assert "Not run yet: no MoE." in found
 
 
 def test_a_plan_leaves_a_file_a_run_and_a_row_a_variant(plan: ablation.Plan) -> None:

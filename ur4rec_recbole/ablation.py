@@ -27,6 +27,7 @@ import torch
 from recbole.config import Config
 
 from ur4rec_recbole.assembly import build_trainer, load_data
+from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.files import replacing
 from ur4rec_recbole.plan import FIRST_SEED, file_values, load_yaml
@@ -215,6 +216,8 @@ def page(file: Path, plans: Mapping[str, Plan]) -> str:
     ]
     for title, part in plans.items():
         lines += ["", f"## {title}", "", table(part)]
+        missing = [v.name for v in part.variants if not _values(part, v)]
+        lines += ["", f"Not run yet: {'; '.join(missing)}."] if missing else []
     return "\n".join(lines) + "\n"
 
 
@@ -261,9 +264,9 @@ def main(arguments: list[str] | None = None) -> int:
     sys.argv = sys.argv[:1]
     plans = {"Without images": read_plan(options.plan, options.seeds, None, options.folder)}
     if options.images.is_file():
-        plans["With images"] = read_plan(
-            options.plan, options.seeds, options.images, options.folder
-        )
+        table = FeatureTable.load(options.images)
+        title = f"With images ({table.provenance['encoder']}, {len(table)} items)"
+        plans[title] = read_plan(options.plan, options.seeds, options.images, options.folder)
     for plan in plans.values():
         keep_base(plan)
     _run([plan for plan in plans.values() if plan.variants], options.jobs)
