@@ -11,7 +11,6 @@ killed goes on with those that are missing. Where there is an image table, the v
 import argparse
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +18,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -28,6 +26,7 @@ from recbole.config import Config
 
 from ur4rec_recbole.assembly import build_trainer, load_data
 from ur4rec_recbole.data.features import FeatureTable
+from ur4rec_recbole.ending import exit_after
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.files import replacing
 from ur4rec_recbole.plan import FIRST_SEED, file_values, load_yaml
@@ -180,7 +179,7 @@ def _result_file(plan: Plan, variant: Variant, seed: int) -> Path:
 
 
 def table(plan: Plan) -> str:
-    """Lay the finished runs out as Markdown: mean and deviation over seeds, and the difference."""
+    """Lay the finished runs out as Markdown: mean, deviation and difference; name the others."""
     rows = {v.name: _values(plan, v) for v in plan.variants}
     first = rows[plan.variants[0].name]
     lines = [
@@ -194,6 +193,8 @@ def table(plan: Plan) -> str:
         both = sorted(set(found) & set(first))
         gain = [found[seed]["ndcg@10"] - first[seed]["ndcg@10"] for seed in both]
         lines.append(f"| {name} | {len(found)} | {shown[0]} | {shown[1]} | {_spread(gain, '+')} |")
+    missing = [name for name, found in rows.items() if not found]
+    lines += ["", f"Not run yet: {'; '.join(missing)}."] if missing else []
     return "\n".join(lines)
 
 
@@ -216,8 +217,6 @@ def page(file: Path, plans: Mapping[str, Plan]) -> str:
     ]
     for title, part in plans.items():
         lines += ["", f"## {title}", "", table(part)]
-        missing = [v.name for v in part.variants if not _values(part, v)]
-        lines += ["", f"Not run yet: {'; '.join(missing)}."] if missing else []
     return "\n".join(lines) + "\n"
 
 
@@ -238,15 +237,12 @@ def _spread(values: Iterable[float], sign: str = "") -> str:
 
 def _quietly(threads: int) -> None:
     """Set a worker process up; it ends with its parent, however that ends."""
-    Thread(target=_end_after, args=(parent_process(),), daemon=True).start()
+    parent = parent_process()
+    if parent is not None:
+        exit_after(parent.join)
     torch.set_num_threads(threads)
     logging.disable(logging.WARNING)
     sys.argv = sys.argv[:1]  # RecBole reads configuration from the command line
-
-
-def _end_after(parent: Any) -> None:
-    parent.join()
-    os._exit(1)
 
 
 def main(arguments: list[str] | None = None) -> int:

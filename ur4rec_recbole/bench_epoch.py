@@ -53,10 +53,7 @@ def main() -> int:
     sys.argv = sys.argv[:1]  # RecBole reads configuration from the command line
     dataset, where = "ml-100k", {}
     if chosen.synthetic:
-        folder = Path("dataset")
-        if not (folder / synthetic.NAME).exists():
-            synthetic.write(folder, synthetic.Size())
-        dataset, where = synthetic.NAME, {"data_path": str(folder)}
+        dataset, where = synthetic.NAME, synthetic.location(Path("dataset"))
     ours, our_data = trainer_and_data(
         dataset, "UR4Rec", {"stages": ["pretrain_sasrec"], "train_batch_size": 64, **where}
     )

@@ -6,7 +6,6 @@ python -m ur4rec_recbole.benchmark_run JOB.json RUN_FOLDER THREADS
 import json
 import os
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from ur4rec_recbole import quick_start
+from ur4rec_recbole.ending import exit_after
 from ur4rec_recbole.run_folder import RunFolder
 
 
@@ -52,22 +52,13 @@ def _train(job: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     return quick_start.run(job["model"], job["dataset"], files, settings)
 
 
-def _end_with_parent() -> None:
-    """Exit when the parent's end of our standard input closes, however it came to that."""
-
-    def wait() -> None:
-        os.read(0, 1)  # not sys.stdin: its lock would be held when Python ends
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 def main() -> int:
     """Run the job that the command line names."""
     job, folder, threads = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     sys.argv = sys.argv[:1]  # RecBole reads configuration from the command line
     torch.set_num_threads(threads)
-    _end_with_parent()
+    # Our input closes with the parent. Not sys.stdin: its lock would be held when Python ends.
+    exit_after(lambda: os.read(0, 1))
     run(json.loads(job.read_text(encoding="utf-8")), folder)
     return 0
 

@@ -1,4 +1,4 @@
-"""RecBole's transformer models, the same function in about half the time on a CPU.
+"""RecBole's sequential models, the same function in less time on a CPU: SASRec's in a third.
 
 A benchmark spends most of its time on RecBole's own models. `quick_layers: True` changes how they
 compute, not what, and leaves names and shapes of their parameters alone:

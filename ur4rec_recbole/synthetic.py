@@ -36,11 +36,16 @@ class Size:
 
 def instead(plan: Plan, folder: Path, size: Size | None = None) -> dict[str, Any]:
     """Write the data set if it is missing; return what changes in a plan that runs on it."""
-    if not (folder / NAME / f"{NAME}.inter").exists():
-        write(folder, size or Size())
-    own = {"data_path": str(folder), "item_image_table": None, "user_profile_table": None}
+    own = {**location(folder, size), "item_image_table": None, "user_profile_table": None}
     entries = tuple(replace(each, settings={**each.settings, **own}) for each in plan.entries)
     return {"dataset": NAME, "entries": entries}
+
+
+def location(folder: Path, size: Size | None = None) -> dict[str, Any]:
+    """Write the data set if it is missing; return the setting that says where it is."""
+    if not (folder / NAME / f"{NAME}.inter").exists():
+        write(folder, size or Size())
+    return {"data_path": str(folder)}
 
 
 def write(folder: Path, size: Size) -> Path:
