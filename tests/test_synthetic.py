@@ -5,8 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
+from recbole.config import Config
 
 from ur4rec_recbole import synthetic
+from ur4rec_recbole.assembly import load_data
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.plan import make_plan
 from ur4rec_recbole.synthetic import Size
@@ -52,3 +55,21 @@ def test_a_plan_moves_to_the_made_up_data(tmp_path: Path) -> None:
     assert moved.dataset == "synthetic"
     assert moved.jobs()[0].settings["data_path"] == str(tmp_path)
     assert (tmp_path / "synthetic" / "synthetic.inter").is_file()
+
+
+@pytest.mark.parametrize("model", ["UR4Rec", "SASRec"])
+def test_its_settings_load_it_in_time_order(model: str, tmp_path: Path) -> None:
+    where = synthetic.location(tmp_path, SIZE)
+    settings = {**where, "train_neg_sample_args": None, "state": "ERROR"}
+    train, valid, _ = load_data(Config(model, synthetic.NAME, config_dict=settings))
+    assert len(valid._dataset) == SIZE.n_users
+    times = train._dataset.inter_feat["timestamp"]
+    assert times.max() > times.min()
+    rows = pd.read_csv(tmp_path / "synthetic" / "synthetic.inter", sep="\t")
+    before_last = rows.sort_values("timestamp:float").groupby("user_id:token").nth(-2)
+    expected = dict(zip(before_last["user_id:token"], before_last["item_id:token"], strict=True))
+    part = valid._dataset
+    batch = part[np.arange(len(part))]
+    users = part.id2token("user_id", batch["user_id"].numpy())
+    items = part.id2token("item_id", batch["item_id"].numpy())
+    assert dict(zip(users, items, strict=True)) == expected

@@ -19,6 +19,7 @@ from ur4rec_recbole.files import replacing
 from ur4rec_recbole.plan import Plan
 
 NAME = "synthetic"
+COLUMNS = {"inter": ["user_id", "item_id", "rating", "timestamp"], "item": ["item_id", "class"]}
 WIDTH = 64  # of the text vectors
 SHORTEST = 20  # interactions of a user, as in MovieLens-1M
 
@@ -42,10 +43,10 @@ def instead(plan: Plan, folder: Path, size: Size | None = None) -> dict[str, Any
 
 
 def location(folder: Path, size: Size | None = None) -> dict[str, Any]:
-    """Write the data set if it is missing; return the setting that says where it is."""
+    """Write the data set if it is missing; return the settings by which RecBole reads all of it."""
     if not (folder / NAME / f"{NAME}.inter").exists():
         write(folder, size or Size())
-    return {"data_path": str(folder)}
+    return {"data_path": str(folder), "load_col": COLUMNS}
 
 
 def write(folder: Path, size: Size) -> Path:
