@@ -1,5 +1,6 @@
 """Plans: seeds, precedence of settings, selection, and what is refused."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from ur4rec_recbole import benchmark, tuning
 from ur4rec_recbole.errors import InputError
-from ur4rec_recbole.plan import make_plan, read_plan
+from ur4rec_recbole.plan import load_yaml, make_plan, read_plan
 
 REPOSITORY = Path(__file__).parents[1]
 ENTRIES = [{"name": "A one", "model": "SASRec"}, {"name": "B", "model": "Pop", "seeds": [7]}]
@@ -66,7 +67,7 @@ def test_the_documented_plan_is_sound(monkeypatch: pytest.MonkeyPatch, tmp_path:
     found = read_plan(benchmark.DOCUMENTED)
     asked = "UR4Rec SASRec GRU4Rec BERT4Rec FDSA SASRecF S3Rec CORE FEARec EASE ItemKNN Pop".split()
     assert set(asked) <= {entry.model for entry in found.entries}
-    assert len(tuning.trials(found).entries) == found.tune["trials"]
+    assert set(found.tune) == tuning.KEYS
     names = ",".join(entry.name for entry in found.entries if entry.name != "SASRec tuned")
     jobs = benchmark.choose(found, names, None).jobs()
     assert {job.settings["eval_args"]["order"] for job in jobs} == {"TO"}
@@ -74,12 +75,56 @@ def test_the_documented_plan_is_sound(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert sum(job.model == "GRU4Rec" for job in jobs) == 5
 
 
-def test_a_search_tries_distinct_combinations_the_same_every_time() -> None:
-    grid = {"a": [1, 2, 3], "b": [4, 5]}
-    found = tuning.combinations(grid, 4)
-    assert len({tuple(each.items()) for each in found}) == 4
-    assert found == tuning.combinations(grid, 4)
-    assert len(tuning.combinations(grid, 100)) == 6
+QUALITY = {(1, 4): 0.2, (2, 4): 0.1, (3, 4): 0.3, (3, 5): 0.25, (3, 6): None}
+
+
+def search(folder: Path, lists: Any) -> tuple[Any, list[int]]:
+    """Run a search whose trials have the quality above, or fail; count the trials of each call."""
+    tune = {"name": "S", "model": "SASRec", "settings": {}, "search": lists, "output": "t.yaml"}
+    tried: list[int] = []
+
+    def run(trials: Any) -> int:
+        jobs, failed = trials.jobs(), 0
+        tried.append(len(jobs))
+        for job in jobs:
+            quality = QUALITY[job.settings["a"], job.settings["b"]]
+            if quality is None:
+                failed += 1
+                continue
+            target = folder / job.id
+            target.mkdir(exist_ok=True)
+            about = dict.fromkeys("dataset machine model seed versions".split())
+            about |= {"status": "done", "config": {}}
+            (target / "run.json").write_text(json.dumps(about))
+            metrics = {"valid": {"full_masked": {"ndcg@10": quality}}}
+            (target / "metrics.json").write_text(json.dumps(metrics))
+        return failed
+
+    return tuning.search(plan(tune=tune), folder, run), tried
+
+
+def test_a_search_turns_one_setting_after_the_other(tmp_path: Path) -> None:
+    (trials, failed), tried = search(tmp_path, {"a": [1, 2, 3], "b": [4, 5, 6]})
+    chosen = [(each.settings["a"], each.settings["b"]) for each in trials.entries]
+    assert chosen == [(1, 4), (2, 4), (3, 4), (3, 5), (3, 6)]
+    assert tried == [3, 5]
+    assert failed == 1
+
+
+def test_the_best_trial_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (trials, _), _ = search(tmp_path, {"a": [1, 2, 3], "b": [4, 5, 6]})
+    tune = {"model": "SASRec", "output": "t.yaml"}
+    said = tuning.choose(plan(tune=tune), trials, tmp_path, Path("plan.yaml"))
+    assert "S 3, validation NDCG@10 0.3000" in said
+    assert load_yaml("t.yaml") == {"a": 3, "b": 4}
+    assert "the best of 4 trials" in Path("t.yaml").read_text()
+
+
+@pytest.mark.parametrize("lists", [None, {}, {"a": 1}, {"a": []}, ["a"]])
+def test_a_search_without_lists_is_refused(tmp_path: Path, lists: Any) -> None:
+    with pytest.raises(InputError, match="a list of values for each setting"):
+        search(tmp_path, lists)
 
 
 def test_a_missing_tuned_setting_names_the_search(tmp_path: Path) -> None:

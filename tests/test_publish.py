@@ -41,6 +41,13 @@ def test_the_copy_holds_no_weights_and_no_absolute_path(made: Path, tmp_path: Pa
         assert not [value for value in values if isinstance(value, str) and value.startswith("/")]
 
 
+def test_a_search_is_copied_as_well_and_may_be_all_there_is(made: Path, tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "tuning").symlink_to(made)
+    assert publish(tmp_path / "runs", tmp_path / "copy") == 4
+    assert len(list(tmp_path.glob("copy/tuning/*/metrics.json"))) == 4
+
+
 def test_a_folder_without_ended_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must hold runs that have ended"):
         publish(tmp_path, tmp_path / "copy")

@@ -50,9 +50,11 @@ def run(options: argparse.Namespace) -> int:
         plan = replace(plan, **synthetic.instead(plan, Path("dataset")))
     output = options.output or Path(f"runs/benchmark-{plan.dataset}")
     if options.tune:
-        found = tuning.trials(plan)
-        failed = execute(found, output / "tuning", options.jobs)
-        print(tuning.choose(plan, found, output / "tuning", options.plan))
+        folder = output / "tuning"
+        trials, failed = tuning.search(
+            plan, folder, lambda tried: execute(tried, folder, options.jobs)
+        )
+        print(tuning.choose(plan, trials, folder, options.plan))
         return int(failed > 0)
     failed = execute(plan, output, options.jobs)
     print(f"{output / 'report.md'}: {benchmark_report.write(output)}")

@@ -6,7 +6,7 @@ baseline: SASRec tuned        # the entry that all others are compared with
 settings: {...}               # of every run
 entries:
   - {name, model, config_files, settings, seeds, pretrain}
-tune: {name, model, settings, search, trials, output}   # see tuning.py
+tune: {name, model, settings, search, output}   # see tuning.py
 
 An entry's own settings come over its files', and those over the plan's. `pretrain` holds settings
 of a run that comes first and whose model file becomes `pre_model_path` (S3Rec).

@@ -31,22 +31,27 @@ def run(options: argparse.Namespace) -> int:
 
 def publish(folder: Path, target: Path) -> int:
     """Copy the ended runs of a folder, and of its search for a setting; return their number."""
-    opened = [RunFolder.open(path.parent) for path in sorted(folder.glob("*/run.json"))]
-    ended = [each for each in opened if each.about["status"] == "done"]
-    if not ended:
+    number = _publish(folder, target) + _publish(folder / "tuning", target / "tuning")
+    if number == 0:
         raise InputError(
-            f"Folder {folder}", "must hold runs that have ended", f"{len(opened)} that have not",
+            f"Folder {folder}", "must hold runs that have ended", "none",
             "Run `ur4rec benchmark` first.",
         )  # fmt: skip
+    return number
+
+
+def _publish(folder: Path, target: Path) -> int:
+    opened = [RunFolder.open(path.parent) for path in sorted(folder.glob("*/run.json"))]
+    ended = [each for each in opened if each.about["status"] == "done"]
     for each in ended:
         name = each.path.name
         _copy([each.path / file for file in KEPT], target / name)
         _copy([folder / "jobs" / f"{name}.json"], target / "jobs")
         config = {key: value for key, value in each.about["config"].items() if not _local(value)}
         RunFolder(target / name, {}).write_json("run.json", each.about | {"config": config})
-    _copy([folder / "benchmark.json"], target)
-    search = folder / "tuning"
-    return len(ended) + (publish(search, target / "tuning") if search.is_dir() else 0)
+    if ended:
+        _copy([folder / "benchmark.json"], target)
+    return len(ended)
 
 
 def _copy(files: list[Path], target: Path) -> None:
