@@ -199,8 +199,9 @@ def test_two_benchmarks_in_one_folder_are_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_search_writes_the_trial_that_validates_best(tmp_path: Path) -> None:
     tune = {"name": "GRU", "model": "GRU4Rec", "output": "tuned.yaml",
-            "settings": {"epochs": 1, "loss_type": "CE", "train_neg_sample_args": None},
-            "search": {"hidden_size": [4, 32]}}  # fmt: skip
+            "settings": {"epochs": 1, "loss_type": "CE", "train_neg_sample_args": None,
+                         "hidden_size": 4},
+            "search": [{"hidden_size": [32]}]}  # fmt: skip
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan_values(tmp_path, tune=tune)))
     assert command(tmp_path, "plan.yaml", "--output", "runs", "--tune") == 0
     scores = {}

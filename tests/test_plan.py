@@ -78,9 +78,10 @@ def test_the_documented_plan_is_sound(monkeypatch: pytest.MonkeyPatch, tmp_path:
 QUALITY = {(1, 4): 0.2, (2, 4): 0.1, (3, 4): 0.3, (3, 5): 0.25, (3, 6): None}
 
 
-def search(folder: Path, lists: Any) -> tuple[Any, list[int]]:
+def search(folder: Path, steps: Any) -> tuple[Any, list[int]]:
     """Run a search whose trials have the quality above, or fail; count the trials of each call."""
-    tune = {"name": "S", "model": "SASRec", "settings": {}, "search": lists, "output": "t.yaml"}
+    tune = {"name": "S", "model": "SASRec", "settings": {"a": 1, "b": 4}, "output": "t.yaml"}
+    tune["search"] = steps
     tried: list[int] = []
 
     def run(trials: Any) -> int:
@@ -104,7 +105,7 @@ def search(folder: Path, lists: Any) -> tuple[Any, list[int]]:
 
 
 def test_a_search_turns_one_setting_after_the_other(tmp_path: Path) -> None:
-    (trials, failed), tried = search(tmp_path, {"a": [1, 2, 3], "b": [4, 5, 6]})
+    (trials, failed), tried = search(tmp_path, [{"a": [2, 3]}, {"b": [5, 6]}])
     chosen = [(each.settings["a"], each.settings["b"]) for each in trials.entries]
     assert chosen == [(1, 4), (2, 4), (3, 4), (3, 5), (3, 6)]
     assert tried == [3, 5]
@@ -113,7 +114,7 @@ def test_a_search_turns_one_setting_after_the_other(tmp_path: Path) -> None:
 
 def test_the_best_trial_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (trials, _), _ = search(tmp_path, {"a": [1, 2, 3], "b": [4, 5, 6]})
+    (trials, _), _ = search(tmp_path, [{"a": [2, 3]}, {"b": [5, 6]}])
     tune = {"model": "SASRec", "output": "t.yaml"}
     said = tuning.choose(plan(tune=tune), trials, tmp_path, Path("plan.yaml"))
     assert "S 3, validation NDCG@10 0.3000" in said
@@ -121,10 +122,12 @@ def test_the_best_trial_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "the best of 4 trials" in Path("t.yaml").read_text()
 
 
-@pytest.mark.parametrize("lists", [None, {}, {"a": 1}, {"a": []}, ["a"]])
-def test_a_search_without_lists_is_refused(tmp_path: Path, lists: Any) -> None:
-    with pytest.raises(InputError, match="a list of values for each setting"):
-        search(tmp_path, lists)
+@pytest.mark.parametrize(
+    "steps", [None, [], {"a": [1]}, [{"a": 1}], [{"a": []}], [{"a": [1], "b": [2]}]]
+)
+def test_a_search_without_steps_is_refused(tmp_path: Path, steps: Any) -> None:
+    with pytest.raises(InputError, match="search a list of"):
+        search(tmp_path, steps)
 
 
 def test_a_missing_tuned_setting_names_the_search(tmp_path: Path) -> None:

@@ -5,13 +5,15 @@
 tune:
   name: SASRec                # of the trials
   model: SASRec
-  settings: {...}             # of every trial
-  search: {learning_rate: [0.001, 0.002, 0.0005], hidden_dropout_prob: [0.5, 0.2], ...}
+  settings: {...}             # of the first trial: the model's defaults, what is searched included
+  search:                     # one setting a step, and what else to try for it
+    - {learning_rate: [0.002]}
+    - {hidden_dropout_prob: [0.3, 0.2]}
   output: properties/sasrec_tuned.yaml
 
-The first trial has the first value of every list, the defaults. Then one setting after the other,
-in the plan's order, tries its other values while the rest stay as in the best trial so far. That
-costs the sum of the lists' lengths, not their product, and ends no worse than the defaults.
+A step tries its values while all other settings stay as in the best trial so far. That costs the
+sum of the lists' lengths, not their product, and ends no worse than it began. A setting may come
+again.
 
 A trial is a run like any other, so a search that was killed goes on. The best by validation NDCG@10
 (full_masked) is written to `output`; test metrics are not looked at.
@@ -38,16 +40,16 @@ def search(plan: Plan, folder: Path, run: Callable[[Plan], int]) -> tuple[Plan, 
     Returns the plan of all trials and how many of them failed.
     """
     tune = plan.tune
-    lists: Any = tune.get("search")
-    if set(tune) != KEYS or not _is_grid(lists):
+    if set(tune) != KEYS or not _is_steps(tune["search"]):
         raise InputError(
-            "tune", f"must hold {sorted(KEYS)}, search a list of values for each setting",
+            "tune", f"must hold {sorted(KEYS)}, search a list of {{setting: [values]}}",
             dict(tune), "Correct the plan; see tuning.py.",
         )  # fmt: skip
-    best = {setting: values[0] for setting, values in lists.items()}
+    best = dict(tune["settings"])
     tried = [best]
-    for setting, values in lists.items():
-        tried += [{**best, setting: value} for value in values[1:]]
+    for step in tune["search"]:
+        [(setting, values)] = step.items()
+        tried += [{**best, setting: value} for value in values]
         trials = _as_plan(plan, tried)
         failed = run(trials)
         scores = _scores(trials, folder)
@@ -70,16 +72,21 @@ def choose(plan: Plan, trials: Plan, folder: Path, source: Path) -> str:
     return f"{plan.tune['output']}: {best.name}, validation NDCG@10 {score:.4f}"
 
 
-def _is_grid(lists: Any) -> bool:
-    known = isinstance(lists, Mapping) and len(lists) > 0
-    return known and all(isinstance(values, list) and values for values in lists.values())
+def _is_steps(search: Any) -> bool:
+    return isinstance(search, list) and len(search) > 0 and all(_is_step(each) for each in search)
+
+
+def _is_step(step: Any) -> bool:
+    if not isinstance(step, Mapping) or len(step) != 1:
+        return False
+    [values] = step.values()
+    return isinstance(values, list) and len(values) > 0
 
 
 def _as_plan(plan: Plan, tried: Sequence[Mapping[str, Any]]) -> Plan:
-    tune = plan.tune
     entries = tuple(
-        Entry(f"{tune['name']} {n}", tune["model"], settings={**tune["settings"], **chosen})
-        for n, chosen in enumerate(tried, start=1)
+        Entry(f"{plan.tune['name']} {n}", plan.tune["model"], settings=settings)
+        for n, settings in enumerate(tried, start=1)
     )
     return replace(plan, entries=entries, baseline=None)
 
