@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.conftest import SMALL, sequences, write_atomic_files
-from ur4rec_recbole import benchmark, benchmark_report, benchmark_results, cli
+from ur4rec_recbole import benchmark, benchmark_report, benchmark_results, benchmark_tables, cli
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.files import alone
 from ur4rec_recbole.plan import make_plan
@@ -220,6 +220,36 @@ def test_seconds_to_a_threshold_are_those_of_the_first_epoch_that_reached_it() -
     assert benchmark_results.seconds_to(rows, 0.2) == 9.0
     assert benchmark_results.seconds_to(rows, 0.1) == 5.0
     assert benchmark_results.seconds_to(rows, 0.31) is None
+
+
+class Curve:
+    """A run of which only the epochs are known."""
+
+    def __init__(self, model: str, *curve: tuple[float, float]) -> None:
+        self.about = {"model": model}
+        self.curve = curve
+
+    def epochs(self) -> list[dict[str, float]]:
+        return [{"elapsed": seconds, "ndcg@10": quality} for seconds, quality in self.curve]
+
+
+def test_times_are_to_what_each_entry_of_the_baselines_model_reaches() -> None:
+    runs: Any = {
+        "ours": [Curve("Ours", (2, 0.1), (4, 0.3)), Curve("Ours", (4, 0.1), (6, 0.2))],
+        "tuned": [Curve("SASRec", (10, 0.1), (50, 0.2))],
+        "default": [Curve("SASRec", (60, 0.1))],
+        "untrained": [Curve("Pop")],
+    }
+    found = benchmark_results.Benchmark(Path(), "tuned", runs)
+    assert found.thresholds() == pytest.approx({"tuned": 0.19, "default": 0.095})
+    table = benchmark_tables.times(found)
+    assert table.heads[1:] == ["0.1900: tuned", "0.0950: default"]
+    assert table.rows == [
+        ["ours", "5.0 (2 of 2 runs; 10.0 times shorter)", "3.0 (2 of 2 runs; 20.0 times shorter)"],
+        ["tuned", "50.0 (1 of 1 runs; 1.0 times shorter)", "10.0 (1 of 1 runs; 6.0 times shorter)"],
+        ["default", "-", "60.0 (1 of 1 runs; 1.0 times shorter)"],
+        ["untrained", "-", "-"],
+    ]
 
 
 def test_masked_quality_goes_before_the_models_own() -> None:

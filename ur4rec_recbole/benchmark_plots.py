@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ur4rec_recbole.benchmark_results import Benchmark, quality
+from ur4rec_recbole.benchmark_results import SHARE, Benchmark, quality
 from ur4rec_recbole.run_plots import svg
 
 
@@ -45,9 +45,10 @@ def curves(found: Benchmark) -> str:
         axes.plot([times[n] for n in starts], [values[n] for n in starts], "o", color=colour)
     if not axes.lines:
         return ""
-    threshold = found.threshold()
-    if threshold is not None:
-        axes.axhline(threshold, color="0.5", linestyle="dashed", label="threshold")
+    for name, threshold in found.thresholds().items():
+        axes.axhline(threshold, color="0.5", linestyle="dashed", linewidth=0.8)
+        axes.annotate(f"{SHARE:.0%} of {name}", (1, threshold), fontsize=7, va="bottom",
+                      ha="right", xycoords=("axes fraction", "data"))  # fmt: skip
     axes.set_xscale("log")
     axes.set_xlabel("seconds of training and validation (log)")
     axes.set_ylabel("validation NDCG@10, full_masked")
