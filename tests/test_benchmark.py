@@ -237,7 +237,8 @@ def test_times_are_to_what_each_entry_of_the_baselines_model_reaches() -> None:
     runs: Any = {
         "ours": [Curve("Ours", (2, 0.1), (4, 0.3)), Curve("Ours", (4, 0.1), (6, 0.2))],
         "tuned": [Curve("SASRec", (10, 0.1), (50, 0.2))],
-        "default": [Curve("SASRec", (60, 0.1))],
+        "default": [Curve("SASRec", (30, 0.05), (60, 0.1))],
+        "ensemble": [Curve("UR4RecEnsemble", (1, 0.4))],
         "untrained": [Curve("Pop")],
     }
     found = benchmark_results.Benchmark(Path(), "tuned", runs)
@@ -248,6 +249,7 @@ def test_times_are_to_what_each_entry_of_the_baselines_model_reaches() -> None:
         ["ours", "5.0 (2 of 2 runs; 10.0 times shorter)", "3.0 (2 of 2 runs; 20.0 times shorter)"],
         ["tuned", "50.0 (1 of 1 runs; 1.0 times shorter)", "10.0 (1 of 1 runs; 6.0 times shorter)"],
         ["default", "-", "60.0 (1 of 1 runs; 1.0 times shorter)"],
+        ["ensemble", "-", "-"],
         ["untrained", "-", "-"],
     ]
 

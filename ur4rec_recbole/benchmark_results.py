@@ -101,8 +101,12 @@ class Benchmark:
         return ended
 
     def _curves(self, entry: str) -> list[list[dict[str, Any]]]:
+        """Return the validated epochs of each run that has several.
+
+        A single one is no training: an ensemble chose its weights, a training-free model was made.
+        """
         rows = [run.epochs() for run in self.runs[entry]]
-        return [[row for row in each if quality(row) is not None] for each in rows if each]
+        return [[row for row in each if quality(row) is not None] for each in rows if len(each) > 1]
 
 
 def quality(row: dict[str, Any]) -> Any:
