@@ -47,6 +47,13 @@ def test_every_value_names_its_origin(
     assert found["checkpoint_dir"]["origin"] == "recbole"
 
 
+def test_a_configuration_among_the_values_is_named_only(toy: Any, tmp_path: Path) -> None:
+    config = toy().config
+    config["member_configs"] = [toy().config]
+    found = RunFolder.create(tmp_path / "run", config).about["config"]
+    assert found["member_configs"]["value"] == [f"UR4Rec on toy, seed {config['seed']}"]
+
+
 def test_a_folder_that_holds_a_run_is_refused(run: RunFolder, toy: Any) -> None:
     with pytest.raises(InputError, match="--resume"):
         RunFolder.create(run.path, toy().config)

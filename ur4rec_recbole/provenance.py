@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import torch
+from recbole.config import Config
 
 from ur4rec_recbole.config import defaults_file, schema
 
@@ -91,4 +92,6 @@ def _plain(value: Any) -> Any:
         return [_plain(each) for each in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, Config):  # an ensemble's members; as text it is a page, with paths
+        return f"{value['model']} on {value['dataset']}, seed {value['seed']}"
     return str(value)
