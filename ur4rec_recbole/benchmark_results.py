@@ -96,7 +96,7 @@ class Benchmark:
         ended = 0
         for run in self.runs[entry]:
             rows, config = run.epochs(), run.about["config"]
-            trained = bool(rows) and rows[-1]["stage"] == "training" and len(rows) > 1
+            trained = len(rows) > 1 and rows[-1]["stage"] == "training"
             ended += trained and len(rows) >= config["epochs"]["value"]
         return ended
 
