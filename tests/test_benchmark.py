@@ -123,6 +123,31 @@ def test_a_second_start_runs_only_what_has_not_ended(made: Path, tmp_path: Path)
     assert changed == {"popularity-2020"}
 
 
+def test_a_choice_of_models_leaves_the_others_in_the_report(made: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(made.parent, folder)
+    before = benchmark_results.read(folder / "runs")
+    assert command(folder, "plan.yaml", "--output", "runs", "--models", "Popularity") == 0
+    after = benchmark_results.read(folder / "runs")
+    assert list(after.runs) == list(before.runs) == ["Ours", "GRU", "Popularity"]
+    assert after.baseline == "GRU"
+    assert list(after.failures) == ["broken-2020"]
+
+
+def test_what_was_never_begun_goes_with_the_plan_that_asked_for_it(
+    made: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(made.parent, folder)
+    file = folder / "runs" / "benchmark.json"
+    index = json.loads(file.read_text())
+    index["runs"]["gru-3"] = "GRU"
+    file.write_text(json.dumps(index))
+    assert benchmark_results.read(folder / "runs").missing == ["gru-3"]
+    assert command(folder, "plan.yaml", "--output", "runs", "--models", "Popularity") == 0
+    assert benchmark_results.read(folder / "runs").missing == []
+
+
 def test_a_run_made_with_other_settings_is_not_taken_for_the_plans(
     made: Path, tmp_path: Path
 ) -> None:

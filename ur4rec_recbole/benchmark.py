@@ -154,13 +154,20 @@ def _job_file(job: Job, output: Path) -> Path:
 
 
 def _write_index(plan: Plan, jobs: Sequence[Job], output: Path) -> None:
-    """Say which folder is whose, for the report."""
+    """Say which folder is whose, for the report; what is not of this plan but was run stays."""
     for job in jobs:
         (output / "jobs" / f"{job.id}.failed.json").unlink(missing_ok=True)
     entries = {entry.name: entry.model for entry in plan.entries}
     runs = {job.id: job.entry for job in jobs}
-    index = {"dataset": plan.dataset, "baseline": plan.baseline, "entries": entries, "runs": runs}
-    _write(output / "benchmark.json", index)
+    baseline, file = plan.baseline, output / "benchmark.json"
+    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if before.get("dataset") == plan.dataset:
+        if not before["entries"].keys() <= entries.keys():
+            entries = before["entries"] | entries  # else in the order of the plan, which has all
+        begun = {path.stem for path in (output / "jobs").glob("*.json")}
+        runs = {name: of for name, of in before["runs"].items() if name in begun} | runs
+        baseline = baseline or before["baseline"]
+    _write(file, {"dataset": plan.dataset, "baseline": baseline, "entries": entries, "runs": runs})
 
 
 def _write(path: Path, value: Any) -> None:
