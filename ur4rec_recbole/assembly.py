@@ -12,7 +12,8 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
 
 from ur4rec_recbole.allocator import keep_freed_memory
-from ur4rec_recbole.data.dataset import sort_exactly
+from ur4rec_recbole.data.dataset import UR4RecDataset, sort_exactly
+from ur4rec_recbole.exclusion import exclude_history
 from ur4rec_recbole.quick_layers import quicken
 
 
@@ -31,4 +32,6 @@ def build_trainer(config: Config, train_data: Any) -> Any:
     network = get_model(config["model"])(config, train_data._dataset).to(config["device"])
     if config["quick_layers"]:
         quicken(network, config)
+    if config["exclude_history"] and not isinstance(train_data._dataset, UR4RecDataset):
+        exclude_history(network, train_data._dataset)
     return get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
