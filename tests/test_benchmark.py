@@ -321,7 +321,20 @@ def test_any_folder_of_runs_has_a_report(made: Path, tmp_path: Path) -> None:
     for name in ("gru-1", "popularity-2020"):
         shutil.copytree(made / name, tmp_path / "runs" / name)
     assert cli.main(["report", str(tmp_path / "runs")]) == 0
-    assert "| GRU4Rec | 1 |" in (tmp_path / "runs" / "report.md").read_text()
+    report = tmp_path / "runs" / "report.md"
+    assert "| GRU4Rec | 1 |" in report.read_text()
+    assert "Against" not in report.read_text()
+    assert cli.main(["report", str(tmp_path / "runs"), "--baseline", "Pop"]) == 0
+    assert "## Against Pop, full_masked" in report.read_text()
+
+
+def test_a_baseline_that_is_no_entry_is_refused(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["report", str(made), "--baseline", "Popp"]) == 2
+    assert "Name one of ['Ours', 'GRU', 'Popularity']" in capsys.readouterr().err
+    assert cli.main(["report", str(made / "gru-1"), "--baseline", "GRU"]) == 2
+    assert "folder of several runs" in capsys.readouterr().err
 
 
 def test_a_folder_without_runs_has_no_report(tmp_path: Path) -> None:

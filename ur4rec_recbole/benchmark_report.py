@@ -13,9 +13,12 @@ from ur4rec_recbole.benchmark_tables import Table, tables
 from ur4rec_recbole.files import replacing
 
 
-def write(folder: str | Path) -> Path:
-    """Write report.md and report.html into a folder of runs; return the page's path."""
-    found = read(Path(folder))
+def write(folder: str | Path, baseline: str | None = None) -> Path:
+    """Write report.md and report.html into a folder of runs; return the page's path.
+
+    `baseline` is the entry that all others are compared with, instead of the plan's.
+    """
+    found = read(Path(folder), baseline)
     made = list(tables(found))
     with replacing(found.folder / "report.md") as file:
         file.write(markdown(found, made).encode())

@@ -124,8 +124,11 @@ def seconds_to(rows: list[dict[str, Any]], threshold: float) -> float | None:
     return next(reached, None)
 
 
-def read(folder: Path) -> Benchmark:
-    """Read a benchmark's folder, or any folder of run folders (each model is an entry then)."""
+def read(folder: Path, baseline: str | None = None) -> Benchmark:
+    """Read a benchmark's folder, or any folder of run folders (each model is an entry then).
+
+    `baseline` is an entry to compare with, instead of the plan's.
+    """
     index_file = folder / "benchmark.json"
     index = json.loads(index_file.read_text(encoding="utf-8")) if index_file.exists() else None
     paths = sorted(path.parent for path in folder.glob("*/run.json"))
@@ -147,6 +150,12 @@ def read(folder: Path) -> Benchmark:
         )  # fmt: skip
     order = [entry for entry in (index["entries"] if index else found.runs) if entry in found.runs]
     found.runs = {entry: found.runs[entry] for entry in order}
+    if baseline is not None and baseline not in found.runs:
+        raise InputError(
+            f"Baseline of {folder}", "must be an entry whose runs have ended", repr(baseline),
+            f"Name one of {list(found.runs)}.",
+        )  # fmt: skip
+    found.baseline = baseline or found.baseline
     if found.baseline not in found.runs:
         found.baseline = None
     return found
