@@ -27,10 +27,10 @@ setup(
     python_requires=">=3.10,<3.12",
     install_requires=[
         "recbole==1.2.1",
-        "torch>=2.2",
+        "torch>=2.4",  # fused Adam on the CPU
         "numpy>=1.24,<2",  # ray 2.6.3 uses np.bool8
         "pandas>=1.5,<3",  # RecBole's chained fillna does nothing in pandas 3
-        "scipy>=1.10",
+        "scipy>=1.15",  # rng= of its resampling
         "setuptools<81",  # ray 2.6.3 imports pkg_resources
         "pyyaml>=6",
         "safetensors>=0.4",

@@ -112,6 +112,13 @@ def test_all_models_rank_the_same_users(made: Path) -> None:
     assert users[0] == users[1] == users[2]
 
 
+def test_runs_that_the_epoch_limit_ended_are_told(made: Path) -> None:
+    found = benchmark_results.read(made)
+    assert {entry: found.at_limit(entry) for entry in found.runs} == {
+        "Ours": 1, "GRU": 2, "Popularity": 0
+    }  # fmt: skip
+
+
 def test_a_second_start_runs_only_what_has_not_ended(made: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(made.parent, folder)

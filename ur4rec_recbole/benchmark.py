@@ -70,9 +70,7 @@ def choose(plan: Plan, models: str | None, dataset: str | None) -> Plan:
             found = [each for each in plan.entries if name == each.name]
             found = found or [each for each in plan.entries if name == each.model]
             entries += found or [Entry(name, name, seeds=plan.seeds)]
-    names = [entry.name for entry in entries]
-    baseline = plan.baseline if plan.baseline in names else None
-    return replace(plan, entries=tuple(entries), dataset=dataset or plan.dataset, baseline=baseline)
+    return replace(plan, entries=tuple(entries), dataset=dataset or plan.dataset)
 
 
 def execute(plan: Plan, output: Path, at_a_time: int = 1) -> int:

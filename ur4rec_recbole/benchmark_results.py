@@ -16,6 +16,7 @@ from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.kept_run import MASKED
 from ur4rec_recbole.paired import Comparison
 from ur4rec_recbole.run_folder import RunFolder
+from ur4rec_recbole.trainer.stages import read_stages
 
 SHARE = 0.95  # of a best validation quality, which the time axis asks for
 
@@ -92,13 +93,8 @@ class Benchmark:
         return [seconds_to(rows, threshold) for rows in self._curves(entry)]
 
     def at_limit(self, entry: str) -> int:
-        """Count the runs of RecBole's trainers that the epoch limit ended, not early stopping."""
-        ended = 0
-        for run in self.runs[entry]:
-            rows, config = run.epochs(), run.about["config"]
-            trained = len(rows) > 1 and rows[-1]["stage"] == "training"
-            ended += trained and len(rows) >= config["epochs"]["value"]
-        return ended
+        """Count the runs whose training, or a stage of it, the epoch limit ended."""
+        return sum(map(_at_limit, self.runs[entry]))
 
     def _curves(self, entry: str) -> list[list[dict[str, Any]]]:
         """Return the validated epochs of each run that has several.
@@ -107,6 +103,16 @@ class Benchmark:
         """
         rows = [run.epochs() for run in self.runs[entry]]
         return [[row for row in each if quality(row) is not None] for each in rows if len(each) > 1]
+
+
+def _at_limit(run: RunFolder) -> bool:
+    settings = {key: each["value"] for key, each in run.about["config"].items()}
+    stages = run.read("stages.json")
+    if stages:
+        limits = [stage.epochs for stage in read_stages(settings)]
+        pairs = zip(stages, limits, strict=False)  # a run of others may not have ended
+        return any(made["epochs"] >= limit > 0 for made, limit in pairs)
+    return 1 < settings["epochs"] <= len(run.epochs())
 
 
 def quality(row: dict[str, Any]) -> Any:
