@@ -211,7 +211,8 @@ def page(file: Path, plans: Mapping[str, Plan]) -> str:
         f"Validation on {plan.base['dataset']}, leave-one-out in time, ranked among all items that",
         f"the user has not had; mean ± standard deviation over seeds {seeds}. No test data is",
         "read. Variants that keep the first row's first stage start from the same trained encoder,",
-        "once a seed, so that the last column compares like with like.",
+        "once a seed, so that the last column compares like with like. A stage hands on nothing",
+        "worse than what it received: a row that equals pretrain_sasrec alone brought nothing.",
         "",
         f"Machine: {machine()['cpu']}. {made_by}.",
     ]

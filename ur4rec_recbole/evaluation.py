@@ -2,7 +2,7 @@
 
 | protocol      | candidates                                                            |
 |---------------|-----------------------------------------------------------------------|
-| full          | all items, those that the user has had included (RecBole's default)   |
+| full          | all items, known ones included (RecBole's for sequential models)      |
 | full_masked   | all items but those that the user has had                             |
 | uniform_99    | the target and 99 items the user has never had, uniform, drawn once   |
 | popularity_99 | the same, drawn in proportion to training popularity                  |
