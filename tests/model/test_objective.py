@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.model import losses, negatives
 from ur4rec_recbole.model.objective import Objective
 
@@ -129,6 +130,18 @@ def test_no_negatives_means_all_items(batch) -> None:
     torch.testing.assert_close(
         made("retrieval", scores, targets, None, 1), losses.next_item(scores, targets)
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_negatives": 0, "fused_loss": "bpr"}, "num_negatives must be at least 1 with bpr"),
+        ({"logq_correction": True, "retrieval_loss": "gbce"}, "is for sampled_softmax"),
+    ],
+)
+def test_settings_that_no_loss_would_use_are_refused(settings: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        objective([], **settings)
 
 
 def test_bpr_equals_the_loop_and_skips_false_negatives() -> None:

@@ -7,6 +7,7 @@ from recbole.sampler import RepeatableSampler
 from torch import Tensor, nn
 
 from ur4rec_recbole.data.dataset import training_interactions
+from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.model import losses, negatives
 
 
@@ -30,6 +31,7 @@ class Objective(nn.Module):
     def __init__(self, config: Any, sampler: RepeatableSampler, item_counts: Tensor) -> None:
         super().__init__()
         self.names = {kind: config[f"{kind}_loss"] for kind in ("sequence", "retrieval", "fused")}
+        _check(set(self.names.values()), config)
         self.distribution = config["negative_distribution"]
         self.config = config
         self.sampler = sampler
@@ -73,6 +75,21 @@ class Objective(nn.Module):
             positive = positive - self.log_q[targets]
             negative = negative - self.log_q[drawn.items]
         return losses.info_nce(positive, negative, drawn.false)
+
+
+def _check(used: set[str], config: Any) -> None:
+    """Refuse what the losses in use would pass over in silence."""
+    drawing = used & {"gbce", "bpr"}
+    if drawing and not config["num_negatives"]:
+        raise InputError(
+            "num_negatives", f"must be at least 1 with {' and '.join(sorted(drawing))}", 0,
+            "Set it, or name the loss softmax, which compares with all items.",
+        )  # fmt: skip
+    if config["logq_correction"] and "sampled_softmax" not in used:
+        raise InputError(
+            "logq_correction", "is for sampled_softmax", f"losses {sorted(used)}",
+            "Turn it off, or let a score have that loss.",
+        )  # fmt: skip
 
 
 def item_counts(dataset: Any) -> Tensor:
