@@ -14,7 +14,6 @@ from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from ur4rec_recbole.data.dataset import spans
 from ur4rec_recbole.errors import InputError
 
 
@@ -36,40 +35,15 @@ def exclude_history(model: Any, train: SequentialDataset) -> None:
             "exclude_history", "is for sequential models, whose rows tell the history",
             type(model).__name__, "Remove it: RecBole masks the history of the others itself.",
         )  # fmt: skip
-    known = KnownItems(train)
+    known = train.inter_matrix("csr")  # first items included, which are never a target
     predict = model.full_sort_predict
 
     @functools.wraps(predict)
     def without_history(interaction: Interaction) -> Tensor:
         scores = predict(interaction).view(len(interaction), -1)  # [B, N]
         scores = scores.scatter(1, interaction[model.ITEM_SEQ], -torch.inf)
-        row, item = known.of(interaction[model.USER_ID])
+        row, item = known[interaction[model.USER_ID].cpu().numpy()].nonzero()
         scores[row, item] = -torch.inf
         return scores
 
     model.full_sort_predict = without_history
-
-
-class KnownItems:
-    """The items of each user's training rows.
-
-    Parameters
-    ----------
-    train
-        Training data set of one row a target.
-    """
-
-    def __init__(self, train: SequentialDataset) -> None:
-        rows = train.inter_feat
-        users, targets = rows[train.uid_field], rows[train.iid_field]
-        oldest = rows[train.item_id_list_field][:, 0]  # a user's first item is never a target
-        pairs = torch.stack([users.repeat(2), torch.cat([targets, oldest])])
-        user, self.items = torch.unique(pairs, dim=1)  # sorted by user
-        self.ends = torch.bincount(user, minlength=train.user_num).cumsum(0)
-
-    def of(self, users: Tensor) -> tuple[Tensor, Tensor]:
-        """Return index pairs (row, item) of the items of `users`, [B]."""
-        user = users.cpu()
-        starts = self.ends[user - 1]  # user 0 is RecBole's padding and has nothing
-        row, place = spans(starts, self.ends[user] - starts)
-        return row.to(users.device), self.items[place].to(users.device)
