@@ -133,3 +133,14 @@ def test_a_missing_tuned_setting_names_the_search(tmp_path: Path) -> None:
     entry = {"name": "A", "model": "SASRec", "config_files": ["tuned.yaml"]}
     with pytest.raises(InputError, match="benchmark --tune"):
         plan(entries=[entry]).jobs()
+
+
+def test_a_members_file_is_part_of_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("model: X\ndataset: other\nb: 2\nc: 2\n")
+    members = ["some.pth", {"model": "A", "seeds": 2, "config_files": ["own.yaml"], "c": 3}]
+    entry = {"name": "E", "model": "UR4RecEnsemble", "settings": {"members": members}}
+    job = plan(entries=[entry]).jobs()[0]
+    whole = {"model": "A", "seeds": 2, "b": 2, "c": 3}
+    assert job.settings["members"] == ["some.pth", whole]
+    (tmp_path / "own.yaml").write_text("b: 4\n")
+    assert plan(entries=[entry]).jobs()[0].settings["members"][1]["b"] == 4

@@ -94,6 +94,8 @@ class Plan:
     def _job(self, entry: Entry, seed: int) -> Job:
         values = {**self.settings, **file_values(entry.config_files), **entry.settings}
         settings = {**values, "seed": seed}
+        if "members" in settings:
+            settings["members"] = [_with_file_values(each) for each in settings["members"]]
         return Job(
             f"{_slug(entry.name)}-{seed}", entry.name, entry.model, self.dataset,
             entry.config_files, settings, entry.pretrain,
@@ -170,6 +172,14 @@ def file_values(files: Sequence[str]) -> dict[str, Any]:
             )  # fmt: skip
         found |= load_yaml(file)
     return {key: value for key, value in found.items() if key not in ("model", "dataset")}
+
+
+def _with_file_values(member: Any) -> Any:
+    """Put what a member's files say into its recipe, so that a changed file is another setting."""
+    if not isinstance(member, Mapping):
+        return member
+    own = {key: value for key, value in member.items() if key != "config_files"}
+    return {**file_values(member.get("config_files") or ()), **own}
 
 
 def _slug(name: str) -> str:

@@ -4,6 +4,7 @@ All positions of a batch share K drawn items, so that a sequence is never repeat
 negatives are each position's own.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -12,24 +13,35 @@ from torch import Tensor
 
 
 class Negatives(NamedTuple):
-    """Drawn items of P positions.
+    """What P positions are compared with.
 
     Attributes
     ----------
     items
         [P, K] internal ids.
     false
-        [P, K] bool, True where an item is no negative: the target, or known to the user.
+        [P, K] bool, True where an item is no negative: the target, known to the user, or compared
+        already as a hard negative.
+    log_count
+        [P, K], the logarithm of how often the item was expected here: 0 for a hard negative.
+    target_log_count
+        [P], the same of the target, had it been a wrong item.
     """
 
     items: Tensor
     false: Tensor
+    log_count: Tensor
+    target_log_count: Tensor
 
 
 def draw(sampler: RepeatableSampler, distribution: str, count: int, targets: Tensor) -> Tensor:
-    """Draw ids [K] shared by all positions: from RecBole's sampler, or the batch's own targets."""
+    """Draw ids [K] in random order: from RecBole's sampler, or all distinct targets of the batch.
+
+    RecBole's may hold an item more than once.
+    """
     if distribution == "in_batch":
-        return targets.unique()
+        distinct = targets.unique()
+        return distinct[torch.randperm(len(distinct), device=distinct.device)]
     return torch.from_numpy(sampler.sampling(count)).to(targets.device)
 
 
@@ -50,15 +62,38 @@ def log_probability(distribution: str, item_counts: Tensor) -> Tensor:
     return (weight / weight.sum()).clamp(min=1e-12).log()
 
 
+def log_expected_count(distribution: str, log_q: Tensor, count: int) -> Tensor:
+    """Return the logarithm [N] of how often `draw` is expected to give an item.
+
+    Parameters
+    ----------
+    distribution, log_q
+        As in `log_probability`.
+    count
+        Draws made: of the sampler, or of the batch's targets before they are made distinct. Of n
+        targets at least one is the item with a chance of 1 - (1 - q)^n.
+    """
+    if distribution == "in_batch":
+        return (-torch.expm1(count * torch.log1p(-log_q.exp()))).log()
+    return log_q + math.log(count)
+
+
 def harden(
-    shared: Tensor, scores: Tensor, targets: Tensor, excluded: Tensor | None, share: float
+    shared: Tensor,
+    log_count: Tensor,
+    scores: Tensor,
+    targets: Tensor,
+    excluded: Tensor | None,
+    share: float,
 ) -> Negatives:
     """Replace a share of the drawn items by each position's highest-scoring wrong ones.
 
     Parameters
     ----------
     shared
-        [K] drawn ids.
+        [K] drawn ids, in random order.
+    log_count
+        [N], of `log_expected_count`.
     scores
         [P, N] the model's present scores, by which it mines (no gradient is taken).
     targets
@@ -68,12 +103,27 @@ def harden(
     share
         Of K, in [0, 1].
     """
-    n_positions, n_hard = len(targets), round(share * len(shared))
+    n_hard = min(round(share * len(shared)), scores.shape[1])
+    column = targets.unsqueeze(1)
     wrong = torch.zeros_like(scores, dtype=torch.bool) if excluded is None else excluded.clone()
     wrong[:, 0] = True
-    wrong.scatter_(1, targets.unsqueeze(1), True)
-    items = shared[n_hard:].expand(n_positions, -1)
-    if n_hard:
-        mined = scores.detach().masked_fill(wrong, -torch.inf).topk(n_hard, dim=1).indices
-        items = torch.cat([mined, items], dim=1)
-    return Negatives(items, wrong.gather(1, items))
+    wrong.scatter_(1, column, True)
+    if not n_hard:
+        items = shared.expand(len(targets), -1)
+        of_items = log_count[shared].expand(len(targets), -1)
+        return Negatives(items, wrong.gather(1, items), of_items, log_count[targets])
+    present = scores.detach()
+    mined = present.masked_fill(wrong, -torch.inf).topk(n_hard, dim=1)
+    mined_false = wrong.gather(1, mined.indices)  # where fewer are left than asked for
+    kept = shared[n_hard:].expand(len(targets), -1)
+    kept_false = wrong.scatter(1, mined.indices, True).gather(1, kept)
+    # The draw is thinned. Where it is gone altogether nothing is left to chance, nor corrected.
+    thinned = log_count + math.log(kept.shape[1] / len(shared)) if kept.shape[1] else 0 * log_count
+    of_kept = thinned[shared[n_hard:]].expand(len(targets), -1)
+    certain = present.gather(1, column) >= mined.values[:, -1:]  # such a target would be mined
+    return Negatives(
+        torch.cat([mined.indices, kept], dim=1),
+        torch.cat([mined_false, kept_false], dim=1),
+        torch.cat([torch.zeros_like(mined.values), of_kept], dim=1),
+        thinned[targets].masked_fill(certain.squeeze(1), 0.0),
+    )

@@ -62,7 +62,9 @@ class Objective(nn.Module):
         warm = epoch > self.config["hard_negative_warmup"]
         share = self.config["hard_negative_share"] if warm else 0.0
         shared = negatives.draw(self.sampler, self.distribution, count, targets)
-        drawn = negatives.harden(shared, scores, targets, excluded, share)
+        draws = len(targets) if self.distribution == "in_batch" else count
+        log_count = negatives.log_expected_count(self.distribution, self.log_q, draws)
+        drawn = negatives.harden(shared, log_count, scores, targets, excluded, share)
         positive = scores.gather(1, targets.unsqueeze(1)).squeeze(1)  # [P]
         negative = scores.gather(1, drawn.items)  # [P, K]
         if name == "bpr":
@@ -72,8 +74,8 @@ class Objective(nn.Module):
             calibration = self.config["gbce_calibration"]
             return losses.gbce(positive, negative, drawn.false, min(rate, 1.0), calibration)
         if self.config["logq_correction"]:
-            positive = positive - self.log_q[targets]
-            negative = negative - self.log_q[drawn.items]
+            positive = positive - drawn.target_log_count
+            negative = negative - drawn.log_count
         return losses.info_nce(positive, negative, drawn.false)
 
 
