@@ -72,6 +72,8 @@ def log_expected_count(distribution: str, log_q: Tensor, count: int) -> Tensor:
     count
         Draws made: of the sampler, or of the batch's targets before they are made distinct. Of n
         targets at least one is the item with a chance of 1 - (1 - q)^n.
+
+    Source: Yi et al. 2019, section 3, where p_j is the chance of being in a random batch.
     """
     if distribution == "in_batch":
         return (-torch.expm1(count * torch.log1p(-log_q.exp()))).log()
