@@ -31,8 +31,9 @@ LAST_STATE_READ = {
     "FDSA": ("item_trm_encoder", "feature_trm_encoder"),
     "S3Rec": ("trm_encoder",),
 }
-# Models whose forward maps item_seq [B, L] and item_seq_len [B] row by row to one state, [B, D].
-ROW_BY_ROW = ("SASRec", "SASRecF", "FDSA", "GRU4Rec")
+# Models whose forward maps item_seq [B, L], and what else it takes, row by row to states of which
+# nobody reads those of padding, [B, D] or [B, L, D].
+ROW_BY_ROW = ("SASRec", "SASRecF", "FDSA", "GRU4Rec", "CORE", "BERT4Rec", "S3Rec")
 ROWS_AT_A_TIME = 128
 
 
@@ -52,18 +53,26 @@ def quicken(model: nn.Module, config: Any) -> None:
         model.forward = by_length(model.forward)
 
 
-def by_length(forward: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    """Let a row-by-row `forward` see a few sequences of similar length at a time."""
+def by_length(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Let a row-by-row `forward` see a few sequences of similar length at a time, not their padding.
+
+    Its positional arguments are tensors of B rows, item_seq [B, L] the first; states of padding
+    become 0.
+    """
 
     @functools.wraps(forward)
-    def grouped(item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
-        order = item_seq_len.argsort()
-        groups = order.split(ROWS_AT_A_TIME)
-        ends = [int(item_seq_len[rows[-1]]) for rows in groups]
-        states = [
-            forward(item_seq[rows, :end], item_seq_len[rows])
-            for rows, end in zip(groups, ends, strict=True)
-        ]
+    def grouped(item_seq: Tensor, *others: Tensor, **options: Any) -> Tensor:
+        length = item_seq.shape[1]
+        place = torch.arange(1, length + 1, device=item_seq.device)
+        ends = ((item_seq != 0) * place).amax(1).clamp(min=1)
+        order = ends.argsort()
+        states = []
+        for rows in order.split(ROWS_AT_A_TIME):
+            end = int(ends[rows[-1]])
+            state = forward(item_seq[rows, :end], *(each[rows] for each in others), **options)
+            if state.dim() == 3:
+                state = functional.pad(state, (0, 0, 0, length - end))
+            states.append(state)
         return torch.cat(states)[order.argsort()]
 
     return grouped
