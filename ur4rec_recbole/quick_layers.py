@@ -54,7 +54,7 @@ def quicken(model: nn.Module, config: Any) -> None:
 
 
 def by_length(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Let a row-by-row `forward` see a few sequences of similar length at a time, not their padding.
+    """Let a row-by-row `forward` see a few sequences of similar length at a time, unpadded.
 
     Its positional arguments are tensors of B rows, item_seq [B, L] the first; states of padding
     become 0.
