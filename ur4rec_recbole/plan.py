@@ -94,7 +94,7 @@ class Plan:
     def _job(self, entry: Entry, seed: int) -> Job:
         values = {**self.settings, **file_values(entry.config_files), **entry.settings}
         settings = {**values, "seed": seed}
-        if "members" in settings:
+        if settings.get("members"):
             settings["members"] = [_with_file_values(each) for each in settings["members"]]
         return Job(
             f"{_slug(entry.name)}-{seed}", entry.name, entry.model, self.dataset,
