@@ -9,13 +9,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
 from tests.conftest import SMALL, sequences, write_atomic_files
-from ur4rec_recbole import benchmark, benchmark_report, benchmark_results, benchmark_tables, cli
+from ur4rec_recbole import (
+    benchmark,
+    benchmark_plots,
+    benchmark_report,
+    benchmark_results,
+    benchmark_tables,
+    cli,
+)
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.files import alone
 from ur4rec_recbole.plan import make_plan
@@ -322,6 +330,11 @@ def test_a_run_that_dies_without_a_word_is_a_failure_too(tmp_path: Path) -> None
     benchmark._record_failure(tmp_path / "a", tmp_path / "a.log", -9)
     found = json.loads((tmp_path / "a.failed.json").read_text())
     assert found == {"code": -9, "traceback": "ended with exit code -9"}
+
+
+def test_thirteen_entries_have_colours_of_their_own() -> None:
+    found = SimpleNamespace(runs=dict.fromkeys(f"entry {n}" for n in range(13)))
+    assert len(set(benchmark_plots._colours(found).values())) == 13  # type: ignore[arg-type]
 
 
 def test_any_folder_of_runs_has_a_report(made: Path, tmp_path: Path) -> None:

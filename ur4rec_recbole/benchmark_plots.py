@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ur4rec_recbole.benchmark_results import SHARE, Benchmark, quality
@@ -15,44 +17,47 @@ from ur4rec_recbole.run_plots import svg
 
 def quality_against_time(found: Benchmark) -> str:
     """Draw every entry's test NDCG@10 (full_masked) against its wall-clock seconds."""
-    figure = Figure(figsize=(9, 4))
+    figure = Figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots()
+    colours = _colours(found)
     for name in found.runs:
         values = found.values(name, "test", "full_masked", "ndcg@10")
         seconds = found.seconds(name)
-        axes.plot(seconds, values, "o", alpha=0.5, markersize=4)
-        colour = axes.lines[-1].get_color()
-        axes.plot(seconds.mean(), values.mean(), "D", color=colour, label=name)
+        axes.plot(seconds, values, "o", alpha=0.5, markersize=4, color=colours[name])
+        axes.plot(seconds.mean(), values.mean(), "D", color=colours[name], label=name)
     axes.set_xscale("log")
     axes.set_xlabel("seconds of a run (log)")
     axes.set_ylabel("test NDCG@10, full_masked")
-    axes.legend(fontsize=8)
+    _legend_beside(axes)
     return svg(figure, "time")
 
 
 def curves(found: Benchmark) -> str:
-    """Draw validation NDCG@10 of each entry's first seed over time; dots begin a stage."""
-    figure = Figure(figsize=(9, 4))
+    """Draw validation NDCG@10 of each entry's first seed over time; dots begin a stage.
+
+    Dashed lines are what a time to a quality is measured to.
+    """
+    figure = Figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots()
+    colours = _colours(found)
     for name, runs in found.runs.items():
         rows = [row for row in runs[0].epochs() if quality(row) is not None and "elapsed" in row]
         if not rows:
             continue
         times, values = [row["elapsed"] for row in rows], [quality(row) for row in rows]
-        axes.plot(times, values, marker="." if len(rows) == 1 else None, label=name)
+        marker, colour = "." if len(rows) == 1 else None, colours[name]
+        axes.plot(times, values, marker=marker, color=colour, label=name)
         starts = [n for n, row in enumerate(rows) if row["stage_epoch"] == 1]
-        colour = axes.lines[-1].get_color()
         axes.plot([times[n] for n in starts], [values[n] for n in starts], "o", color=colour)
     if not axes.lines:
         return ""
     for name, threshold in found.thresholds().items():
-        axes.axhline(threshold, color="0.5", linestyle="dashed", linewidth=0.8)
-        axes.annotate(f" {SHARE:.0%} of {name}'s best", (0, threshold), fontsize=7, va="bottom",
-                      xycoords=("axes fraction", "data"))  # fmt: skip
+        label = f"{SHARE:.0%} of {name}'s best"
+        axes.axhline(threshold, color=colours[name], linestyle="dashed", linewidth=0.8, label=label)
     axes.set_xscale("log")
     axes.set_xlabel("seconds of training and validation (log)")
     axes.set_ylabel("validation NDCG@10, full_masked")
-    axes.legend(fontsize=8, loc="lower right")
+    _legend_beside(axes)
     return svg(figure, "curves")
 
 
@@ -109,3 +114,15 @@ def _weights(row: dict) -> dict[str, float]:
     for name, shares in row["sub"].items():
         found |= {f"{name} {index}": share for index, share in enumerate(shares)}
     return found
+
+
+def _colours(found: Benchmark) -> dict[str, tuple[float, ...]]:
+    """Give each entry the same colour in all plots; twenty differ."""
+    strong_and_pale = colormaps["tab20"].colors  # type: ignore[attr-defined]
+    palette = strong_and_pale[::2] + strong_and_pale[1::2]
+    return {name: palette[n % len(palette)] for n, name in enumerate(found.runs)}
+
+
+def _legend_beside(axes: Axes) -> None:
+    """Put the legend where it hides no data, however many entries there are."""
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
