@@ -117,15 +117,18 @@ def harden(
     present = scores.detach()
     mined = present.masked_fill(wrong, -torch.inf).topk(n_hard, dim=1)
     mined_false = wrong.gather(1, mined.indices)  # where fewer are left than asked for
-    kept = shared[n_hard:].expand(len(targets), -1)
-    kept_false = wrong.scatter(1, mined.indices, True).gather(1, kept)
+    mined_too = wrong.scatter(1, mined.indices, True)
+    certain = (present.gather(1, column) >= mined.values[:, -1:]).squeeze(1)  # if it were wrong
+    kept = shared[n_hard:]
     # The draw is thinned. Where it is gone altogether nothing is left to chance, nor corrected.
-    thinned = log_count + math.log(kept.shape[1] / len(shared)) if kept.shape[1] else 0 * log_count
-    of_kept = thinned[shared[n_hard:]].expand(len(targets), -1)
-    certain = present.gather(1, column) >= mined.values[:, -1:]  # such a target would be mined
+    thinned = torch.zeros_like(log_count)
+    if len(kept):
+        thinned = log_count + math.log(len(kept) / len(shared))
+    of_items = torch.cat([thinned.new_zeros(n_hard), thinned[kept]])  # at every position the same
+    kept = kept.expand(len(targets), -1)
     return Negatives(
         torch.cat([mined.indices, kept], dim=1),
-        torch.cat([mined_false, kept_false], dim=1),
-        torch.cat([torch.zeros_like(mined.values), of_kept], dim=1),
-        thinned[targets].masked_fill(certain.squeeze(1), 0.0),
+        torch.cat([mined_false, mined_too.gather(1, kept)], dim=1),
+        of_items.expand(len(targets), -1),
+        thinned[targets].masked_fill(certain, 0.0),
     )
