@@ -271,11 +271,11 @@ def test_a_run_that_still_runs_is_not_resumed(
     assert RunFolder.open(folder.path).about["status"] == "done"
 
 
-def test_a_run_of_another_model_is_not_resumed(toy: Any, tmp_path: Path) -> None:
+def test_a_run_of_another_model_that_kept_no_state_is_not_resumed(toy: Any, tmp_path: Path) -> None:
     folder = RunFolder.create(
         tmp_path / "run", toy(model="SASRec", train_neg_sample_args=None).config
     )
-    with pytest.raises(InputError, match="a run of UR4Rec"):
+    with pytest.raises(InputError, match="a run of UR4Rec, or one of RecBole"):
         kept_run.interrupted(str(folder.path))
 
 

@@ -5,8 +5,9 @@ ur4rec benchmark --models UR4Rec,SASRec,Pop --dataset ml-100k --seeds 5
 ur4rec benchmark --tune                    searches the baseline's setting on validation first
 
 plan.py -> jobs -> a process each (benchmark_run.py) -> run folders -> benchmark_report.py. A run
-that is done is skipped; one that was killed goes on where it was (UR4Rec) or starts anew, as one
-that failed does; a failure stops no other.
+that is done is skipped; one that was killed goes on after its last whole epoch, where the model is
+UR4Rec or one of RecBole's sequential ones; others and those that failed start anew; a failure stops
+no other.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ur4rec_recbole import benchmark_report, synthetic, tuning
-from ur4rec_recbole.benchmark_run import interrupted
+from ur4rec_recbole.benchmark_run import interrupted, pretraining
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.files import alone, replacing
 from ur4rec_recbole.plan import Entry, Job, Plan, read_plan
@@ -113,9 +114,11 @@ def start(job: Job, output: Path, threads: int) -> bool:
     """Run one job in a process of its own; return whether it ended well."""
     folder, file = output / job.id, _job_file(job, output)
     description = job.description()
-    if not (_same(file, description) and interrupted(description, folder)):
-        for old in (folder, folder.with_name(f"{folder.name}.pretrain")):
-            shutil.rmtree(old, ignore_errors=True)
+    same = _same(file, description)
+    if not same:
+        shutil.rmtree(pretraining(folder), ignore_errors=True)
+    if not (same and interrupted(folder)):
+        shutil.rmtree(folder, ignore_errors=True)
     _write(file, description)
     words = [sys.executable, "-m", "ur4rec_recbole.benchmark_run", str(file), str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}

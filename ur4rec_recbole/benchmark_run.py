@@ -5,6 +5,7 @@ python -m ur4rec_recbole.benchmark_run JOB.json RUN_FOLDER THREADS
 
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -12,39 +13,63 @@ from typing import Any
 
 import torch
 
-from ur4rec_recbole import quick_start
+from ur4rec_recbole import kept_run, quick_start
 from ur4rec_recbole.ending import exit_after
 from ur4rec_recbole.run_folder import RunFolder
+
+PRETRAINED = "pretrained.json"  # in the folder of a pretraining that has ended
 
 
 def run(job: dict[str, Any], folder: Path) -> None:
     """Pretrain where the job says so, then train and evaluate into the folder."""
-    began, before = time.perf_counter(), 0.0
+    began, before = time.perf_counter(), spent(folder)
     # Ensembles of several seeds share members, which are trained once.
     place = folder.parent if job["model"] == "UR4RecEnsemble" else folder
     settings = dict(job["settings"]) | {"checkpoint_dir": str(place / "checkpoints")}
-    if job["pretrain"]:
-        first = folder.with_name(f"{folder.name}.pretrain")
-        earlier = job["pretrain"] | {
-            "run_folder": str(first), "checkpoint_dir": str(first / "checkpoints"),
-        }  # fmt: skip
-        result = _train(job, settings | earlier)
-        settings["pre_model_path"] = result["model_file"]
-    if interrupted(job, folder):
-        before = RunFolder.open(folder).elapsed()
+    if interrupted(folder):
         quick_start.run(resume=str(folder))
     else:
+        if job["pretrain"]:
+            settings["pre_model_path"] = _pretrained(job, settings, pretraining(folder))
         _train(job, settings | {"run_folder": str(folder)})
     made = RunFolder.open(folder)
     cost = {"wall_seconds": before + time.perf_counter() - began}
     made.write_json("metrics.json", (made.read("metrics.json") or {}) | cost)
 
 
-def interrupted(job: dict[str, Any], folder: Path) -> bool:
-    """Tell whether the folder holds a run of this job that was killed and can go on."""
-    if job["model"] != "UR4Rec" or not (folder / "run.json").exists():
+def pretraining(folder: Path) -> Path:
+    """Return the folder of the training that comes before a run's."""
+    return folder.with_name(f"{folder.name}.pretrain")
+
+
+def spent(folder: Path) -> float:
+    """Return the seconds that earlier processes spent on what a run goes on from."""
+    first = pretraining(folder)
+    seconds = 0.0
+    if (first / PRETRAINED).exists():
+        seconds += RunFolder.open(first).read("metrics.json")["seconds"]
+    return seconds + sum(RunFolder.open(p).elapsed() for p in (first, folder) if interrupted(p))
+
+
+def interrupted(folder: Path) -> bool:
+    """Tell whether the folder holds a run that was killed and can go on."""
+    if not (folder / "run.json").exists():
         return False
-    return RunFolder.open(folder).about["status"] == "running"
+    run = RunFolder.open(folder)
+    return run.about["status"] == "running" and kept_run.can_resume(run)
+
+
+def _pretrained(job: dict[str, Any], settings: dict[str, Any], folder: Path) -> str:
+    """Return the model file of the job's pretraining, ended now unless it was before a kill."""
+    if not (folder / PRETRAINED).exists():
+        if interrupted(folder):
+            result = quick_start.run(resume=str(folder))
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            own = {"run_folder": str(folder), "checkpoint_dir": str(folder / "checkpoints")}
+            result = _train(job, settings | job["pretrain"] | own)
+        RunFolder.open(folder).write_json(PRETRAINED, {"model_file": result["model_file"]})
+    return RunFolder.open(folder).read(PRETRAINED)["model_file"]
 
 
 def _train(job: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:

@@ -20,19 +20,20 @@ from ur4rec_recbole.live import LiveView
 from ur4rec_recbole.provenance import peak_memory, versions
 from ur4rec_recbole.run_folder import RunFolder
 from ur4rec_recbole.subsets import per_target
-from ur4rec_recbole.trainer import resume
+from ur4rec_recbole.trainer import resume, resume_recbole
 from ur4rec_recbole.trainer.trainer import UR4RecTrainer
 
 MASKED = "full_masked_ndcg@10"  # column of epochs.csv
 
 
 def interrupted(path: str) -> RunFolder:
-    """Open the folder of a run to go on with; one that is done or of another model is refused."""
+    """Open the folder of a run to go on with; one that is done or kept no state is refused."""
     folder = RunFolder.open(path)
-    if folder.about["model"] != "UR4Rec":
+    if not can_resume(folder):
         raise InputError(
-            f"--resume {path}", "must name a run of UR4Rec", f"one of {folder.about['model']}",
-            "Start it again.",
+            f"--resume {path}",
+            f"must name a run of UR4Rec, or one of RecBole's sequential models with {resume.FILE}",
+            f"one of {folder.about['model']} without it", "Start it again.",
         )  # fmt: skip
     if not folder.about["config"].get("single_spec", {"value": True})["value"]:
         raise InputError(
@@ -50,6 +51,11 @@ def interrupted(path: str) -> RunFolder:
             "result may differ from an uninterrupted one's."
         )
     return folder
+
+
+def can_resume(folder: RunFolder) -> bool:
+    """Tell whether a run can go on; one of UR4Rec can from its first epoch on."""
+    return folder.about["model"] == "UR4Rec" or (folder.path / resume.FILE).exists()
 
 
 def refuse_more(others: Sequence[str], *named: Any) -> None:
@@ -98,11 +104,15 @@ def only_writer(folder: RunFolder | None) -> AbstractContextManager[None]:
 
 @contextmanager
 def keeping(
-    trainer: Any, folder: RunFolder | None, resumed: bool, valid: UR4RecDataset | None
+    trainer: Any,
+    folder: RunFolder | None,
+    resumed: bool,
+    train_data: Any,
+    valid: UR4RecDataset | None,
 ) -> Iterator[Callable | None]:
     """Keep a training in its folder, if any, and mark how it ends; yields the callback for `fit`.
 
-    `valid` are the validation rows where each has one target, else None.
+    `train_data` is the loader, `valid` the validation rows where each has one target, else None.
     """
     if folder is None:
         yield None
@@ -120,7 +130,13 @@ def keeping(
             began -= folder.elapsed()
             yield None
         else:
-            yield _epoch_writer(trainer, folder, valid)
+            if resumed:
+                folder.rewind(resume_recbole.restore(trainer, train_data, folder.path))
+                began -= folder.elapsed()
+            write = _epoch_writer(trainer, folder, train_data, valid)
+            if resume_recbole.pretrains(trainer):
+                _tell_of_epochs(trainer, write)
+            yield write
         usage = {"seconds": time.perf_counter() - began, "peak_memory": peak_memory()}
         folder.write_json("metrics.json", {**(folder.read("metrics.json") or {}), **usage})
         folder.mark("done")
@@ -134,31 +150,49 @@ def keeping(
 
 
 def _epoch_writer(
-    trainer: Any, folder: RunFolder, valid: UR4RecDataset | None
-) -> Callable[[int, float], None]:
-    """Return a callback that writes an epoch of RecBole's own trainer into epochs.csv.
+    trainer: Any, folder: RunFolder, train_data: Any, valid: UR4RecDataset | None
+) -> Callable[[int, float | None], None]:
+    """Return a callback that writes an epoch of RecBole's own trainer, and what going on needs.
 
     RecBole validates with the history among the candidates, UR4Rec usually without. So that their
     curves can be compared, `MASKED` is measured too; the time that this takes is not counted.
     """
-    last, elapsed = time.perf_counter(), 0.0
+    last, elapsed = time.perf_counter(), folder.elapsed()
+    resumable = resume_recbole.can_resume(trainer)
 
-    def write(epoch: int, score: float) -> None:
+    def write(epoch: int, score: float | None) -> None:
         nonlocal last, elapsed
         seconds = time.perf_counter() - last
         elapsed += seconds
         row = {"epoch": epoch, "stage": "training", "stage_epoch": epoch + 1, "seconds": seconds}
-        loss = trainer.train_loss_dict.get(epoch)
-        row |= {"loss": loss, "valid_score": float(score), "peak_memory": peak_memory()}
+        row |= {"loss": trainer.train_loss_dict.get(epoch), "peak_memory": peak_memory()}
         row["elapsed"] = elapsed
-        if valid is not None:
-            device, size = trainer.config["device"], trainer.config["eval_batch_size"]
-            ranks = evaluation.ranks(trainer.model, valid, device, size)["full_masked"]
-            row[MASKED] = float(per_target(ranks, "ndcg@10").mean())
+        if score is not None:
+            row["valid_score"] = float(score)
+            if valid is not None:
+                device, size = trainer.config["device"], trainer.config["eval_batch_size"]
+                ranks = evaluation.ranks(trainer.model, valid, device, size)["full_masked"]
+                row[MASKED] = float(per_target(ranks, "ndcg@10").mean())
         folder.add_epoch(row)
+        if resumable:
+            resume_recbole.save(trainer, train_data, epoch, folder.path)
         last = time.perf_counter()
 
     return write
+
+
+def _tell_of_epochs(trainer: Any, write: Callable[[int, float | None], None]) -> None:
+    """Let a pretraining tell of its epochs, which RecBole does for validated ones only."""
+    train = trainer._train_epoch
+
+    def told(train_data: Any, epoch: int, **options: Any) -> Any:
+        loss = train(train_data, epoch, **options)
+        trainer.train_loss_dict[epoch] = sum(loss) if isinstance(loss, tuple) else loss
+        if epoch + 1 < trainer.pretrain_epochs:  # RecBole has yet to save the last one's model
+            write(epoch, None)
+        return loss
+
+    trainer._train_epoch = told
 
 
 def final_table(

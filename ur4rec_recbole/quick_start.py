@@ -37,7 +37,8 @@ def run(
     model, dataset, config_file_list, config_dict
         As RecBole's `run_recbole` takes them; `--key=value` of the command line comes on top.
     resume
-        Folder of a UR4Rec run that was killed, to go on with as it was configured.
+        Folder of a run that was killed, to go on with as it was configured: of UR4Rec or of one of
+        RecBole's sequential models.
 
     Returns
     -------
@@ -64,7 +65,7 @@ def run(
     valid = parts[1] if one_target else None
     with (
         kept_run.only_writer(folder),
-        kept_run.keeping(trainer, folder, bool(old), valid) as callback,
+        kept_run.keeping(trainer, folder, bool(old), data[0], valid) as callback,
     ):
         result = _train(trainer, data, callback)
         if one_target:

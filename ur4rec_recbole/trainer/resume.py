@@ -29,14 +29,14 @@ COUNTERS = (
 
 def save(trainer: Any, folder: str | os.PathLike[str]) -> None:
     """Write the trainer's state into a run folder."""
-    state = {name: _plain(getattr(trainer, name)) for name in COUNTERS}
+    state = {name: plain(getattr(trainer, name)) for name in COUNTERS}
     state |= {
         "stage_index": trainer.model.stage_index,
         "stage_epoch": trainer.model.stage_epoch,
         "model": trainer.model.state_dict(),
         "optimizer": trainer.optimizer.state_dict(),
-        "results": [_plain(result._asdict()) for result in trainer.results],
-        "monitor": _plain(trainer.monitor.state()),
+        "results": [plain(result._asdict()) for result in trainer.results],
+        "monitor": plain(trainer.monitor.state()),
         "findings": [asdict(finding) for finding in trainer.monitor.findings],
         "random": random_state(trainer.train_data),
     }
@@ -114,10 +114,10 @@ def size(model: Any, stages: int) -> int:
     return (2 * (4 + 3) + 1 + stages) * weights
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Turn numpy scalars and mappings of other kinds into what is loaded without unpickling."""
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: plain(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     return value.item() if isinstance(value, np.generic) else value
