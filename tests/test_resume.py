@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.conftest import SMALL, make_table, sequences, write_atomic_files
+from tests.killing import die, dying_at
 from ur4rec_recbole import kept_run, quick_start
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.files import alone
@@ -47,34 +48,12 @@ def settings(folder: Path, run: str) -> dict[str, Any]:
 
 
 def train_and_die(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, where: Any) -> None:
-    """Train in a child process that `where` arms to kill itself, as kill -9 would."""
-    child = os.fork()
-    if not child:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
-            where(monkeypatch)
-            quick_start.run("UR4Rec", "toy", config_dict=values)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    die(lambda: quick_start.run("UR4Rec", "toy", config_dict=values), monkeypatch, where)
 
 
 def at_step(count: int) -> Any:
     """Kill in the middle of the count-th step of the run."""
-
-    def arm(monkeypatch: pytest.MonkeyPatch) -> None:
-        done, step = 0, Monitor.step
-
-        def dying(self: Any, *arguments: Any) -> None:
-            nonlocal done
-            done += 1
-            if done == count:
-                os.kill(os.getpid(), signal.SIGKILL)
-            step(self, *arguments)
-
-        monkeypatch.setattr(Monitor, "step", dying)
-
-    return arm
+    return dying_at(Monitor, "step", count)
 
 
 def at_stage_end(stage: str, written: bool = False) -> Any:
@@ -196,12 +175,8 @@ def test_a_run_killed_twice_resumes_twice(tmp_path: Path, monkeypatch: pytest.Mo
     quick_start.run("UR4Rec", "toy", config_dict=whole)
     killed = whole | {"run_folder": str(tmp_path / "killed")}
     train_and_die(killed, monkeypatch, at_step(STEPS + 1))
-    child = os.fork()
-    if not child:
-        at_step(EPOCHS * STEPS + 1)(monkeypatch)
-        quick_start.run(resume=killed["run_folder"])
-        os._exit(0)
-    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    again = at_step(EPOCHS * STEPS + 1)
+    die(lambda: quick_start.run(resume=killed["run_folder"]), monkeypatch, again)
     quick_start.run(resume=killed["run_folder"])
     left, right = final(tmp_path / "whole"), final(tmp_path / "killed")
     assert all(torch.equal(value, right[key]) for key, value in left.items())

@@ -1,8 +1,6 @@
 """Resume of RecBole's own models: a killed run ends with the weights of one that was not."""
 
-import os
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import torch
 from recbole.trainer import Trainer
 
 from tests.conftest import sequences, write_atomic_files
+from tests.killing import die, dying_at
 from ur4rec_recbole import benchmark_run, kept_run, quick_start
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.run_folder import RunFolder
@@ -44,38 +43,7 @@ def settings(folder: Path, run: str) -> dict[str, Any]:
 
 
 def train_and_die(model: str, values: dict[str, Any], patch: pytest.MonkeyPatch, at: Any) -> None:
-    """Train in a child process that kills itself, as kill -9 would, where `at` has armed it."""
     die(lambda: quick_start.run(model, "toy", config_dict=values), patch, at)
-
-
-def die(work: Any, patch: pytest.MonkeyPatch, at: Any) -> None:
-    child = os.fork()
-    if not child:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
-            at(patch)
-            work()
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-
-
-def dying_at(owner: Any, name: str, count: int) -> Any:
-    """Return what kills the process at the count-th call of a function."""
-
-    def arm(patch: pytest.MonkeyPatch) -> None:
-        calls, function = 0, getattr(owner, name)
-
-        def dying(*arguments: Any, **options: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == count:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*arguments, **options)
-
-        patch.setattr(owner, name, dying)
-
-    return arm
 
 
 def best_weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -134,7 +102,7 @@ def test_a_training_stopped_early_is_not_trained_on(
     assert RunFolder.open(tmp_path / "killed").about["status"] == "done"
 
 
-def test_a_run_killed_in_its_first_epoch_starts_again(
+def test_a_run_killed_in_its_first_epoch_has_nothing_to_go_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = settings(tmp_path, "killed")

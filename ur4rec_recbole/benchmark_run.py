@@ -22,7 +22,7 @@ PRETRAINED = "pretrained.json"  # in the folder of a pretraining that has ended
 
 def run(job: dict[str, Any], folder: Path) -> None:
     """Pretrain where the job says so, then train and evaluate into the folder."""
-    began, before = time.perf_counter(), spent(folder)
+    began, before = time.perf_counter(), _spent(folder)
     # Ensembles of several seeds share members, which are trained once.
     place = folder.parent if job["model"] == "UR4RecEnsemble" else folder
     settings = dict(job["settings"]) | {"checkpoint_dir": str(place / "checkpoints")}
@@ -42,7 +42,7 @@ def pretraining(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.pretrain")
 
 
-def spent(folder: Path) -> float:
+def _spent(folder: Path) -> float:
     """Return the seconds that earlier processes spent on what a run goes on from."""
     first = pretraining(folder)
     seconds = 0.0

@@ -10,6 +10,7 @@ kill leaves, what it refers to is there.
 
 import os
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,16 +30,30 @@ COUNTERS = (
 
 def save(trainer: Any, folder: str | os.PathLike[str]) -> None:
     """Write the trainer's state into a run folder."""
-    state = {name: plain(getattr(trainer, name)) for name in COUNTERS}
-    state |= {
+    more = {
         "stage_index": trainer.model.stage_index,
         "stage_epoch": trainer.model.stage_epoch,
+        "results": [_plain(result._asdict()) for result in trainer.results],
+        "monitor": _plain(trainer.monitor.state()),
+        "findings": [asdict(finding) for finding in trainer.monitor.findings],
+    }
+    write(trainer, trainer.train_data, COUNTERS, more, folder)
+
+
+def write(
+    trainer: Any,
+    train_data: Any,
+    counters: Sequence[str],
+    more: Mapping[str, Any],
+    folder: str | os.PathLike[str],
+) -> None:
+    """Write what any trainer has, its attributes named `counters`, and `more` into a run folder."""
+    state = {name: _plain(getattr(trainer, name)) for name in counters}
+    state |= {
         "model": trainer.model.state_dict(),
         "optimizer": trainer.optimizer.state_dict(),
-        "results": [plain(result._asdict()) for result in trainer.results],
-        "monitor": plain(trainer.monitor.state()),
-        "findings": [asdict(finding) for finding in trainer.monitor.findings],
-        "random": random_state(trainer.train_data),
+        "random": random_state(train_data),
+        **more,
     }
     with replacing(Path(folder) / FILE) as file:
         torch.save(state, file)
@@ -114,10 +129,10 @@ def size(model: Any, stages: int) -> int:
     return (2 * (4 + 3) + 1 + stages) * weights
 
 
-def plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """Turn numpy scalars and mappings of other kinds into what is loaded without unpickling."""
     if isinstance(value, dict):
-        return {key: plain(each) for key, each in value.items()}
+        return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [plain(each) for each in value]
+        return [_plain(each) for each in value]
     return value.item() if isinstance(value, np.generic) else value

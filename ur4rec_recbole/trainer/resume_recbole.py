@@ -7,14 +7,11 @@ validated epoch, and after all but the last of a pretraining, as for UR4Rec (res
 
 import os
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import torch
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.trainer import PretrainTrainer, S3RecTrainer, Trainer
 
-from ur4rec_recbole.files import replacing
 from ur4rec_recbole.trainer import resume
 
 COUNTERS = ("cur_step", "best_valid_score", "best_valid_result", "saved_model_file")
@@ -36,15 +33,7 @@ def pretrains(trainer: Any) -> bool:
 
 def save(trainer: Any, train_data: Any, epoch: int, folder: str | os.PathLike[str]) -> None:
     """Write the trainer's state after an epoch into a run folder."""
-    state = {name: resume.plain(getattr(trainer, name)) for name in COUNTERS}
-    state |= {
-        "epoch": epoch,
-        "model": trainer.model.state_dict(),
-        "optimizer": trainer.optimizer.state_dict(),
-        "random": resume.random_state(train_data),
-    }
-    with replacing(Path(folder) / resume.FILE) as file:
-        torch.save(state, file)
+    resume.write(trainer, train_data, COUNTERS, {"epoch": epoch}, folder)
 
 
 def restore(trainer: Any, train_data: Any, folder: str | os.PathLike[str]) -> int:
