@@ -96,6 +96,22 @@ def test_a_failed_run_keeps_its_traceback_and_stops_no_other(made: Path) -> None
     assert "loss_type" in found.failures["broken-2020"]
 
 
+def test_an_ensemble_costs_what_its_members_do_whoever_trained_them(tmp_path: Path) -> None:
+    recipes = [{"model": "SequentialEASE", "seeds": 2}]  # seeds 1 and 2, 2 and 3
+    entry = {"name": "Both", "model": "UR4RecEnsemble", "seeds": [1, 2]}
+    values = plan_values(tmp_path, baseline=None)
+    values["entries"] = [entry | {"settings": {"members": recipes}}]
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(values))
+    assert command(tmp_path, "plan.yaml", "--output", "runs") == 0
+    runs = [RunFolder.open(tmp_path / "runs" / f"both-{seed}") for seed in (1, 2)]
+    costs = [run.read("members.json") for run in runs]
+    assert costs[0][1] == costs[1][0]  # the shared one
+    for run, cost in zip(runs, costs, strict=True):
+        metrics = run.read("metrics.json")
+        whole = metrics["seconds"] + sum(each["seconds"] for each in cost)
+        assert metrics["wall_seconds"] == pytest.approx(whole)
+
+
 def test_every_run_keeps_epochs_with_comparable_quality(made: Path) -> None:
     for name in ("gru-1", "ours-1"):
         rows = RunFolder.open(made / name).epochs()

@@ -86,6 +86,16 @@ def test_a_member_that_another_process_trains_is_waited_for(
         assert found.result(60) == [str(file)]
 
 
+def test_what_members_cost_is_kept_beside_them(ensemble: Any) -> None:
+    files = members.prepare(ensemble(RECIPES))
+    first = members.cost([*files, "some/given.pth"])
+    assert [each["member"] for each in first] == [*(Path(file).stem for file in files), "given"]
+    assert all(each["seconds"] > 0 for each in first[:3])
+    assert first[3]["seconds"] is None
+    members.prepare(ensemble(RECIPES))  # they exist
+    assert members.cost(files) == first[:3]
+
+
 def test_other_settings_make_another_member(ensemble: Any) -> None:
     plain = members.prepare(ensemble([{"model": "SequentialEASE"}]))
     other = members.prepare(ensemble([{"model": "SequentialEASE", "ease_regularisation": 9.0}]))

@@ -2,8 +2,10 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from recbole.trainer import Trainer
@@ -110,6 +112,24 @@ def test_a_run_killed_in_its_first_epoch_has_nothing_to_go_on_from(
     assert not (tmp_path / "killed" / resume.FILE).exists()
     with pytest.raises(InputError, match="sequential models with resume.pth"):
         quick_start.run(resume=values["run_folder"])
+
+
+def test_too_small_a_disk_is_reported_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = settings(tmp_path, "run")
+    whole = quick_start.run("SASRec", "toy", config_dict=values)
+    weights = torch.load(whole["model_file"], weights_only=False)["state_dict"]
+    needed = 9 * sum(each.numel() * 4 for each in weights.values())
+    other = settings(tmp_path, "other")
+    monkeypatch.setattr(psutil, "disk_usage", lambda path: SimpleNamespace(free=needed - 1))
+    with pytest.raises(InputError, match="Make room"):
+        quick_start.run("SASRec", "toy", config_dict=other)
+    assert RunFolder.open(tmp_path / "other").epochs() == []
+    assert RunFolder.open(tmp_path / "other").about["status"] == "failed"
+    enough = settings(tmp_path, "enough")
+    monkeypatch.setattr(psutil, "disk_usage", lambda path: SimpleNamespace(free=needed))
+    quick_start.run("SASRec", "toy", config_dict=enough)
 
 
 def pretrained_job(folder: Path) -> dict[str, Any]:

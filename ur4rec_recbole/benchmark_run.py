@@ -33,8 +33,12 @@ def run(job: dict[str, Any], folder: Path) -> None:
             settings["pre_model_path"] = _pretrained(job, settings, pretraining(folder))
         _train(job, settings | {"run_folder": str(folder)})
     made = RunFolder.open(folder)
-    cost = {"wall_seconds": before + time.perf_counter() - began}
-    made.write_json("metrics.json", (made.read("metrics.json") or {}) | cost)
+    metrics, members = made.read("metrics.json"), made.read("members.json")
+    if members:  # which other seeds, or a run that was killed, may have trained
+        seconds = metrics["seconds"] + sum(each["seconds"] or 0.0 for each in members)
+    else:
+        seconds = before + time.perf_counter() - began
+    made.write_json("metrics.json", metrics | {"wall_seconds": seconds})
 
 
 def pretraining(folder: Path) -> Path:

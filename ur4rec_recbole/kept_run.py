@@ -122,14 +122,14 @@ def keeping(
     began = time.perf_counter()
     try:
         if isinstance(trainer, UR4RecTrainer):
-            size = resume.size(trainer.model, len(trainer.stages))
-            require_room("run_folder", folder.path, size)
-            require_room("checkpoint_dir", trainer.checkpoint_dir, size)
+            _require_room(trainer, folder, resume.size(trainer.model, len(trainer.stages)))
             trainer.keep(folder, resumed)  # forgets what will be made again
             trainer.monitor.observers.append(LiveView(sys.stdout))
             began -= folder.elapsed()
             yield None
         else:
+            if resume_recbole.can_resume(trainer):
+                _require_room(trainer, folder, resume_recbole.size(trainer.model))
             if resumed:
                 folder.rewind(resume_recbole.restore(trainer, train_data, folder.path))
                 began -= folder.elapsed()
@@ -147,6 +147,12 @@ def keeping(
     finally:
         if isinstance(trainer, UR4RecTrainer):
             trainer.monitor.close()
+
+
+def _require_room(trainer: Any, folder: RunFolder, size: int) -> None:
+    """Raise `InputError` where checkpoints of `size` bytes have no room."""
+    require_room("run_folder", folder.path, size)
+    require_room("checkpoint_dir", trainer.checkpoint_dir, size)
 
 
 def _epoch_writer(

@@ -2,14 +2,16 @@
 
 `members:` of UR4RecEnsemble may hold checkpoint files and recipes. A recipe is trained once, as
 `run_recbole.py` would but without reading test data, and kept under a name that its settings
-determine: a run that was killed goes on with the first member that is missing.
+determine: a run that was killed goes on with the first member that is missing. How long its
+training took is kept beside it: runs may share members, but each ensemble costs all of its own.
 """
 
 import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
@@ -19,7 +21,7 @@ from recbole.config import Config
 
 from ur4rec_recbole.assembly import build_trainer, load_data
 from ur4rec_recbole.errors import InputError
-from ur4rec_recbole.files import alone
+from ur4rec_recbole.files import alone, replacing
 
 # What a recipe has of the ensemble's own configuration, where that sets it, unless it says other.
 INHERITED = ("eval_args", "load_col", "checkpoint_dir", "gpu_id", "use_gpu", "state")
@@ -51,6 +53,23 @@ def prepare(config: Config) -> list[str]:
     return files
 
 
+def cost(files: Sequence[str]) -> list[dict[str, Any]]:
+    """Return `member` (name of its file) and `seconds` of each; None where no recipe made it.
+
+    The seconds are of loading its data and training it, whenever that was.
+    """
+    return [{"member": Path(file).stem, "seconds": _seconds(Path(file))} for file in files]
+
+
+def _seconds(file: Path) -> float | None:
+    record = _record(file)
+    return json.loads(record.read_text(encoding="utf-8"))["seconds"] if record.exists() else None
+
+
+def _record(file: Path) -> Path:
+    return file.with_suffix(".json")
+
+
 def _trained(ensemble: Config, recipe: dict[str, Any]) -> str:
     """Return the checkpoint of one recipe."""
     given = ensemble.external_config_dict
@@ -62,7 +81,7 @@ def _trained(ensemble: Config, recipe: dict[str, Any]) -> str:
     target = Path(config["checkpoint_dir"]) / "members" / f"{_name(config)}.pth"
     target.parent.mkdir(parents=True, exist_ok=True)
     with alone(f"{target}.lock"):  # ensembles that run beside this one may share the member
-        if target.exists():
+        if target.exists() and _record(target).exists():
             getLogger().info(f"member {target} exists")
         else:
             getLogger().info(f"training member {target}")
@@ -71,12 +90,15 @@ def _trained(ensemble: Config, recipe: dict[str, Any]) -> str:
 
 
 def _train(config: Config, target: Path) -> None:
-    """Train a member and keep its checkpoint."""
+    """Train a member and keep its checkpoint, and how long it took."""
+    began = time.perf_counter()
     train_data, valid_data, _ = load_data(config)
     trainer = build_trainer(config, train_data)
     partial = f"{target}.part"
     trainer.saved_model_file = partial
     trainer.fit(train_data, valid_data, verbose=False)
+    with replacing(_record(target)) as file:
+        file.write(json.dumps({"seconds": time.perf_counter() - began}).encode())
     os.replace(partial, target)
 
 

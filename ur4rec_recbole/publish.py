@@ -14,7 +14,10 @@ from typing import Any
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.run_folder import RunFolder
 
-KEPT = ("metrics.json", "ranks.npz", "epochs.csv", "stages.json", "routing.json", "findings.jsonl")
+KEPT = (
+    "members.json", "metrics.json", "ranks.npz", "epochs.csv", "stages.json", "routing.json",
+    "findings.jsonl",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

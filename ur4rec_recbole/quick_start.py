@@ -59,6 +59,8 @@ def run(
     fingerprint = kept_run.fingerprint_of(parts[0], old)
     trainer = build_trainer(config, data[0])
     folder = kept_run.folder_of(config, files, fingerprint, old)
+    if folder and config["model"] == "UR4RecEnsemble":
+        folder.write_json("members.json", members.cost(config["members"]))
     logger = getLogger()
     logger.info(trainer.model)
     one_target = one_target_a_user(config)

@@ -5,6 +5,7 @@ epochs.csv      one line an epoch: losses, validation metrics, seconds, peak mem
 findings.jsonl  what the monitor found
 stages.json     what each stage came to
 routing.json    what the routers chose
+members.json    the members of an ensemble, and the seconds of their training
 metrics.json    final metrics by part and protocol
 ranks.npz       the rank of every target: "<part>/<protocol>" [R] and "<part>/users" [R] tokens
 *.pth           checkpoints

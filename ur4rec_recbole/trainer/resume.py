@@ -125,8 +125,12 @@ def size(model: Any, stages: int) -> int:
     three of these; a new file of either lies beside the old one while it is written. The weights
     that training and each stage came to stay.
     """
-    weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
-    return (2 * (4 + 3) + 1 + stages) * weights
+    return (2 * (4 + 3) + 1 + stages) * bytes_of(model)
+
+
+def bytes_of(model: Any) -> int:
+    """Return the bytes of a model's weights."""
+    return sum(value.numel() * value.element_size() for value in model.state_dict().values())
 
 
 def _plain(value: Any) -> Any:

@@ -31,6 +31,15 @@ def pretrains(trainer: Any) -> bool:
     return isinstance(trainer, PretrainTrainer) and trainer.config["train_stage"] == "pretrain"
 
 
+def size(model: Any) -> int:
+    """Return the bytes that a run may need on disk at once.
+
+    resume.pth and RecBole's checkpoint have the weights and Adam's two values for each; a new
+    resume.pth lies beside the old one while it is written.
+    """
+    return (2 + 1) * 3 * resume.bytes_of(model)
+
+
 def save(trainer: Any, train_data: Any, epoch: int, folder: str | os.PathLike[str]) -> None:
     """Write the trainer's state after an epoch into a run folder."""
     resume.write(trainer, train_data, COUNTERS, {"epoch": epoch}, folder)
