@@ -281,9 +281,10 @@ def test_seconds_to_a_threshold_are_those_of_the_first_epoch_that_reached_it() -
 class Curve:
     """A run of which only the epochs are known."""
 
-    def __init__(self, model: str, *curve: tuple[float, float]) -> None:
+    def __init__(self, model: str, *curve: tuple[float, float], path: Path = Path("-")) -> None:
         self.about = {"model": model}
         self.curve = curve
+        self.path = path
 
     def epochs(self) -> list[dict[str, float]]:
         return [{"elapsed": seconds, "ndcg@10": quality} for seconds, quality in self.curve]
@@ -308,6 +309,16 @@ def test_times_are_to_what_each_entry_of_the_baselines_model_reaches() -> None:
         ["ensemble", "-", "-"],
         ["untrained", "-", "-"],
     ]
+
+
+def test_a_pretraining_counts_in_the_time_to_a_quality(tmp_path: Path) -> None:
+    first = tmp_path / "s3rec-1.pretrain"
+    first.mkdir()
+    (first / "metrics.json").write_text('{"seconds": 100.0}')
+    runs: Any = {"S3Rec": [Curve("S3Rec", (2, 0.1), (4, 0.3), path=tmp_path / "s3rec-1")]}
+    found = benchmark_results.Benchmark(tmp_path, "S3Rec", runs)
+    assert found.time_to("S3Rec", 0.2) == [104.0]
+    assert found.time_to("S3Rec", 0.1) == [102.0]
 
 
 def test_masked_quality_goes_before_the_models_own() -> None:

@@ -11,7 +11,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ur4rec_recbole.benchmark_results import SHARE, Benchmark, quality
+from ur4rec_recbole.benchmark_results import SHARE, Benchmark, epochs, quality
 from ur4rec_recbole.run_plots import svg
 
 
@@ -41,7 +41,7 @@ def curves(found: Benchmark) -> str:
     axes = figure.subplots()
     colours = _colours(found)
     for name, runs in found.runs.items():
-        rows = [row for row in runs[0].epochs() if quality(row) is not None and "elapsed" in row]
+        rows = [row for row in epochs(runs[0]) if quality(row) is not None]
         if not rows:
             continue
         times, values = [row["elapsed"] for row in rows], [quality(row) for row in rows]

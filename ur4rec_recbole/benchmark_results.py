@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ur4rec_recbole import paired
+from ur4rec_recbole.benchmark_run import pretraining
 from ur4rec_recbole.errors import InputError
 from ur4rec_recbole.kept_run import MASKED
 from ur4rec_recbole.paired import Comparison
@@ -101,7 +102,7 @@ class Benchmark:
 
         A single one is no training: an ensemble chose its weights, a training-free model was made.
         """
-        rows = [run.epochs() for run in self.runs[entry]]
+        rows = [epochs(run) for run in self.runs[entry]]
         return [[row for row in each if quality(row) is not None] for each in rows if len(each) > 1]
 
 
@@ -113,6 +114,13 @@ def _at_limit(run: RunFolder) -> bool:
         pairs = zip(stages, limits, strict=False)  # a run of others may not have ended
         return any(made["epochs"] >= limit > 0 for made, limit in pairs)
     return 1 < settings["epochs"] <= len(run.epochs())
+
+
+def epochs(run: RunFolder) -> list[dict[str, Any]]:
+    """Return a run's epochs; the seconds of a pretraining before it count as elapsed."""
+    before = pretraining(run.path) / "metrics.json"
+    spent = json.loads(before.read_text(encoding="utf-8"))["seconds"] if before.exists() else 0.0
+    return [row | {"elapsed": spent + row["elapsed"]} for row in run.epochs()]
 
 
 def quality(row: dict[str, Any]) -> Any:
