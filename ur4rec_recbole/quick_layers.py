@@ -52,7 +52,7 @@ def quicken(model: nn.Module, config: Any) -> None:
         setattr(model, name, LastStateEncoder(getattr(model, name)))
     if config["model"] in ROW_BY_ROW:
         model.forward = by_length(model.forward)
-    if config["train_stage"] == "pretrain":  # S3Rec alone has one
+    if config["model"] == "S3Rec" and config["train_stage"] == "pretrain":
         as_pretraining_reads(model)
 
 
