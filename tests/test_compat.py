@@ -1,5 +1,6 @@
 """compat: RecBole's checkpoints load again, and nobody else's loading becomes unsafe."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -110,3 +111,11 @@ def test_importing_recboles_models_leaves_anomaly_detection_off() -> None:
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert found.stdout.strip() == "False", found.stderr
+
+
+@pytest.mark.parametrize("module", ["recbole.utils.logger", "recbole.trainer.trainer"])
+def test_a_folder_that_another_process_made_meanwhile_is_no_error(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.path.exists", lambda path: False)  # as just before it was made
+    importlib.import_module(module).ensure_dir(str(tmp_path))

@@ -16,6 +16,9 @@ SINE
     Its module turns torch's anomaly detection on for the whole process when RecBole imports its
     sequential models, whichever one is asked for: every backward pass then keeps stack traces and
     looks for NaN. The mode is put back to what it was.
+ensure_dir
+    Looks for a folder and makes it later, and so fails where another process made it meanwhile, as
+    runs of a benchmark do that start together.
 
 numpy, pandas and setuptools are held back by the package's requirements instead: RecBole imports
 ray 2.6.3, which needs numpy < 2 and pkg_resources (#2215), and pandas 3 turns its chained fillna
@@ -25,6 +28,7 @@ into a silent no-op.
 import functools
 import importlib
 import inspect
+import os
 import sys
 from typing import Any
 
@@ -37,6 +41,7 @@ def apply() -> None:
     _load_checkpoints()
     _collect_other_than_tensors()
     _count_popularity()
+    _make_folders_beside_others()
 
 
 def _leave_anomaly_detection_alone() -> None:
@@ -95,3 +100,9 @@ def _count_popularity() -> None:
         return original(self, interaction)
 
     pop.calculate_loss = calculate_loss
+
+
+def _make_folders_beside_others() -> None:
+    make = functools.partial(os.makedirs, exist_ok=True)
+    for name in ("utils.utils", "utils", "utils.logger", "trainer.trainer"):
+        importlib.import_module(f"recbole.{name}").ensure_dir = make  # type: ignore[attr-defined]
