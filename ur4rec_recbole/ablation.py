@@ -28,7 +28,7 @@ from ur4rec_recbole.assembly import build_trainer, load_data
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.ending import exit_after
 from ur4rec_recbole.errors import InputError
-from ur4rec_recbole.files import replacing
+from ur4rec_recbole.files import replacing, write_json
 from ur4rec_recbole.plan import FIRST_SEED, file_values, load_yaml
 from ur4rec_recbole.provenance import machine, versions
 
@@ -120,8 +120,7 @@ def keep_base(plan: Plan) -> None:
             f"Folder {plan.folder}", "must hold runs of the same base configuration",
             "one that began with another", "Name another --folder, or remove this one.",
         )  # fmt: skip
-    with replacing(file) as stream:
-        stream.write(json.dumps(made, indent=1).encode())
+    write_json(file, made)
 
 
 def train_shared(plan: Plan, seed: int) -> None:
@@ -155,8 +154,7 @@ def train_variant(plan: Plan, variant: Variant, seed: int) -> None:
         "stages": [result._asdict() for result in trainer.results],
         "valid": dict(trainer.best_valid_result),
     }
-    with replacing(target) as file:
-        file.write(json.dumps(found, indent=1).encode())
+    write_json(target, found)
 
 
 def _fit(config: Config, start: Mapping[str, torch.Tensor] | None = None) -> Any:

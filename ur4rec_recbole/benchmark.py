@@ -25,7 +25,7 @@ from typing import Any
 from ur4rec_recbole import benchmark_report, synthetic, tuning
 from ur4rec_recbole.benchmark_run import interrupted, pretraining
 from ur4rec_recbole.errors import InputError
-from ur4rec_recbole.files import alone, replacing
+from ur4rec_recbole.files import alone, read_json, write_json
 from ur4rec_recbole.plan import Entry, Job, Plan, read_plan
 from ur4rec_recbole.run_folder import RunFolder
 
@@ -119,7 +119,7 @@ def start(job: Job, output: Path, threads: int) -> bool:
         shutil.rmtree(pretraining(folder), ignore_errors=True)
     if not (same and interrupted(folder)):
         shutil.rmtree(folder, ignore_errors=True)
-    _write(file, description)
+    write_json(file, description)
     words = [sys.executable, "-m", "ur4rec_recbole.benchmark_run", str(file), str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     log = file.with_suffix(".log")
@@ -136,8 +136,7 @@ def start(job: Job, output: Path, threads: int) -> bool:
 
 
 def _same(file: Path, description: dict[str, Any]) -> bool:
-    made = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-    return made == json.loads(json.dumps(description))
+    return read_json(file) == json.loads(json.dumps(description))
 
 
 def _record_failure(folder: Path, log: Path, code: int) -> None:
@@ -145,7 +144,7 @@ def _record_failure(folder: Path, log: Path, code: int) -> None:
     text = log.read_text(encoding="utf-8", errors="replace")
     found = text.rfind("Traceback (most recent call last)")
     why = text[found:] if found >= 0 else f"{text[-2000:]}\nended with exit code {code}"
-    _write(log.with_suffix(".failed.json"), {"code": code, "traceback": why.strip()})
+    write_json(log.with_suffix(".failed.json"), {"code": code, "traceback": why.strip()})
     if (folder / "run.json").exists():
         RunFolder.open(folder).mark("failed")
 
@@ -161,16 +160,13 @@ def _write_index(plan: Plan, jobs: Sequence[Job], output: Path) -> None:
     entries = {entry.name: entry.model for entry in plan.entries}
     runs = {job.id: job.entry for job in jobs}
     baseline, file = plan.baseline, output / "benchmark.json"
-    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    before = read_json(file) or {}
     if before.get("dataset") == plan.dataset:
         if not before["entries"].keys() <= entries.keys():
             entries = before["entries"] | entries  # else in the order of the plan, which has all
         begun = {path.stem for path in (output / "jobs").glob("*.json")}
         runs = {name: of for name, of in before["runs"].items() if name in begun} | runs
         baseline = baseline or before["baseline"]
-    _write(file, {"dataset": plan.dataset, "baseline": baseline, "entries": entries, "runs": runs})
-
-
-def _write(path: Path, value: Any) -> None:
-    with replacing(path) as file:
-        file.write((json.dumps(value, indent=1) + "\n").encode())
+    write_json(
+        file, {"dataset": plan.dataset, "baseline": baseline, "entries": entries, "runs": runs}
+    )

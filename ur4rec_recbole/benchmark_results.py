@@ -3,7 +3,6 @@
 run folders -> read -> the numbers that benchmark_tables.py and benchmark_plots.py show.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from ur4rec_recbole import paired
 from ur4rec_recbole.benchmark_run import pretraining
 from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.files import read_json
 from ur4rec_recbole.kept_run import MASKED
 from ur4rec_recbole.paired import Comparison
 from ur4rec_recbole.run_folder import RunFolder
@@ -118,8 +118,8 @@ def _at_limit(run: RunFolder) -> bool:
 
 def epochs(run: RunFolder) -> list[dict[str, Any]]:
     """Return a run's epochs; the seconds of a pretraining before it count as elapsed."""
-    before = pretraining(run.path) / "metrics.json"
-    spent = json.loads(before.read_text(encoding="utf-8"))["seconds"] if before.exists() else 0.0
+    before = read_json(pretraining(run.path) / "metrics.json")
+    spent = before["seconds"] if before else 0.0
     return [row | {"elapsed": spent + row["elapsed"]} for row in run.epochs()]
 
 
@@ -143,8 +143,7 @@ def read(folder: Path, baseline: str | None = None) -> Benchmark:
 
     `baseline` is an entry to compare with, instead of the plan's.
     """
-    index_file = folder / "benchmark.json"
-    index = json.loads(index_file.read_text(encoding="utf-8")) if index_file.exists() else None
+    index = read_json(folder / "benchmark.json")
     paths = sorted(path.parent for path in folder.glob("*/run.json"))
     opened = {path.name: RunFolder.open(path) for path in paths}
     owners = index["runs"] if index else {name: run.about["model"] for name, run in opened.items()}
@@ -152,7 +151,7 @@ def read(folder: Path, baseline: str | None = None) -> Benchmark:
     for name, entry in owners.items():
         failed = folder / "jobs" / f"{name}.failed.json"
         if failed.exists():
-            found.failures[name] = json.loads(failed.read_text(encoding="utf-8"))["traceback"]
+            found.failures[name] = read_json(failed)["traceback"]
         elif name in opened and "test" in (opened[name].read("metrics.json") or {}):
             found.runs.setdefault(entry, []).append(opened[name])
         else:

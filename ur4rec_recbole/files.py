@@ -4,12 +4,13 @@ What would fail later is found out before: `require_room` tries a folder. What t
 not do at a time is done `alone`.
 """
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import psutil
 from filelock import FileLock, Timeout
@@ -36,6 +37,17 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; None where there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file as `replacing` does."""
+    with replacing(path) as file:
+        file.write((json.dumps(value, indent=1) + "\n").encode())
 
 
 @contextmanager

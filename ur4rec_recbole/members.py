@@ -21,7 +21,7 @@ from recbole.config import Config
 
 from ur4rec_recbole.assembly import build_trainer, load_data
 from ur4rec_recbole.errors import InputError
-from ur4rec_recbole.files import alone, replacing
+from ur4rec_recbole.files import alone, read_json, write_json
 
 # What a recipe has of the ensemble's own configuration, where that sets it, unless it says other.
 INHERITED = ("eval_args", "load_col", "checkpoint_dir", "gpu_id", "use_gpu", "state")
@@ -62,12 +62,12 @@ def cost(files: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _seconds(file: Path) -> float | None:
-    record = _record(file)
-    return json.loads(record.read_text(encoding="utf-8"))["seconds"] if record.exists() else None
+    record = read_json(_record(file))
+    return record["seconds"] if record else None
 
 
 def _record(file: Path) -> Path:
-    return file.with_suffix(".json")
+    return file.with_name(f"{file.name}.cost.json")  # a user's file may have a .json beside it
 
 
 def _trained(ensemble: Config, recipe: dict[str, Any]) -> str:
@@ -97,8 +97,7 @@ def _train(config: Config, target: Path) -> None:
     partial = f"{target}.part"
     trainer.saved_model_file = partial
     trainer.fit(train_data, valid_data, verbose=False)
-    with replacing(_record(target)) as file:
-        file.write(json.dumps({"seconds": time.perf_counter() - began}).encode())
+    write_json(_record(target), {"seconds": time.perf_counter() - began})
     os.replace(partial, target)
 
 

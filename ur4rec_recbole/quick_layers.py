@@ -122,7 +122,7 @@ class LastStateEncoder(nn.Module):
     def forward(
         self, hidden_states: Tensor, attention_mask: Tensor, output_all_encoded_layers: bool = True
     ) -> list[Tensor]:
-        """Return a list of one [B, L, D], zero but at each sequence's last item.
+        """Return a list of one [B, L, D]; without `all_states` zero but at each last item.
 
         Parameters
         ----------

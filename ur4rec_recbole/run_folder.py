@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from ur4rec_recbole.errors import InputError
-from ur4rec_recbole.files import replacing, require_room
+from ur4rec_recbole.files import read_json, replacing, require_room, write_json
 from ur4rec_recbole.provenance import commit, machine, resolved, versions
 
 STATUSES = ("running", "done", "failed")
@@ -175,8 +175,7 @@ class RunFolder:
 
     def read(self, name: str) -> Any:
         """Read one of the .json files; None where it is not there (yet)."""
-        path = self.path / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        return read_json(self.path / name)
 
     def ranks(self) -> dict[str, np.ndarray]:
         """Read ranks.npz; empty where the run has not ended."""
@@ -207,7 +206,7 @@ class RunFolder:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write one of the .json files."""
-        self._write(name, json.dumps(value, indent=1) + "\n")
+        write_json(self.path / name, value)
 
     def _write(self, name: str, text: str) -> None:
         with replacing(self.path / name) as file:
