@@ -32,17 +32,17 @@ lint: setup
 	$(BIN)/mypy ur4rec_recbole
 
 bench: setup
-	$(BIN)/python -m ur4rec_recbole.cli benchmark properties/benchmark.yaml --tune
-	$(BIN)/python -m ur4rec_recbole.cli benchmark properties/benchmark.yaml
+	$(BIN)/python -m ur4rec_recbole.commands.main benchmark properties/benchmark.yaml --tune
+	$(BIN)/python -m ur4rec_recbole.commands.main benchmark properties/benchmark.yaml
 
 report: setup
-	$(BIN)/python -m ur4rec_recbole.cli report runs/benchmark-ml-100k
+	$(BIN)/python -m ur4rec_recbole.commands.main report runs/benchmark-ml-100k
 
 bench-epoch: setup
-	$(BIN)/python -m ur4rec_recbole.bench_epoch
+	$(BIN)/python -m ur4rec_recbole.experiments.epoch_speed
 
 ablation: setup
-	$(BIN)/python -m ur4rec_recbole.ablation properties/ablation.yaml --out docs/ablation.md
+	$(BIN)/python -m ur4rec_recbole.experiments.ablation properties/ablation.yaml --out docs/ablation.md
 
 cold-start: setup
-	$(BIN)/python -m ur4rec_recbole.cold_start
+	$(BIN)/python -m ur4rec_recbole.experiments.cold_start

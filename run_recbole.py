@@ -6,7 +6,7 @@ python run_recbole.py --model=SASRec --dataset=ml-100k --train_neg_sample_args=N
 
 import sys
 
-from ur4rec_recbole.quick_start import main
+from ur4rec_recbole.runs.quick_start import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -48,5 +48,5 @@ setup(
                 # `transformers serve`, the endpoint that the language-model tests talk to
                 "fastapi", "uvicorn", "accelerate"],
     },
-    entry_points={"console_scripts": ["ur4rec = ur4rec_recbole.cli:main"]},
+    entry_points={"console_scripts": ["ur4rec = ur4rec_recbole.commands.main:main"]},
 )  # fmt: skip

@@ -24,7 +24,7 @@ from tests.conftest import SMALL, write_atomic_files
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.model.ur4rec import UR4Rec
 from ur4rec_recbole.registration import register
-from ur4rec_recbole.trainer.trainer import UR4RecTrainer
+from ur4rec_recbole.training.trainer import UR4RecTrainer
 
 PREAMBLE = "import warnings, torch\nwarnings.filterwarnings('ignore')\ntorch.set_num_threads(1)\n"
 

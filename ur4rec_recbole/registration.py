@@ -13,11 +13,12 @@ import recbole.trainer
 from recbole.config import Config
 from recbole.trainer import TraditionalTrainer
 
-from ur4rec_recbole import compat, config
+from ur4rec_recbole.core import config
+from ur4rec_recbole.patches import compat
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.model import ensemble, item_to_item, ur4rec
-from ur4rec_recbole.trainer.ensemble import UR4RecEnsembleTrainer
-from ur4rec_recbole.trainer.trainer import UR4RecTrainer
+from ur4rec_recbole.training.ensemble import UR4RecEnsembleTrainer
+from ur4rec_recbole.training.trainer import UR4RecTrainer
 
 # What RecBole calls <model>, <model>Dataset and <model>Trainer.
 CLASSES = {

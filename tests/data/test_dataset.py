@@ -19,7 +19,7 @@ from ur4rec_recbole.data.dataset import (
     sort_exactly,
     training_fingerprint,
 )
-from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.core.errors import InputError
 
 SPLITS = {
     "leave_one_out": {"split": {"LS": "valid_and_test"}, "order": "TO"},

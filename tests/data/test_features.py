@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import make_table
 from ur4rec_recbole.data.features import PROVENANCE_KEYS, FeatureTable, token_rows
-from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.core.errors import InputError
 
 TOKENS = ["a", "b", "c"]
 

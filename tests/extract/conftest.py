@@ -53,7 +53,7 @@ def toy(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def toy_dataset(toy):
-    from ur4rec_recbole.extract.items import load_dataset
+    from ur4rec_recbole.data.items import load_dataset
 
     return load_dataset("toy", [toy[5]], {"data_path": toy[3]})
 

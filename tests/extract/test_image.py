@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ur4rec_recbole.cli import main
+from ur4rec_recbole.commands.main import main
 from ur4rec_recbole.data.features import FeatureTable
-from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.extract.decoding import DecodeRules, ImageFiles, decode
 from ur4rec_recbole.extract.image import ImageRun, extract_images, find_images
 from ur4rec_recbole.extract.image_models import image_model
@@ -174,7 +174,7 @@ KILLED = """
 import os, signal, sys
 from ur4rec_recbole.extract import image
 from ur4rec_recbole.extract.shards import ShardFolder
-from ur4rec_recbole.cli import main
+from ur4rec_recbole.commands.main import main
 write = ShardFolder.write
 def die(self, index, shard):
     write(self, index, shard)

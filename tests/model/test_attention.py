@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests import reference
-from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.model.attention import (
     ACTIVATIONS,
     BlockConfig,

@@ -11,10 +11,10 @@ from recbole.quick_start import load_data_and_model
 from recbole.utils import get_model, get_trainer
 
 from tests.conftest import Toy
-from ur4rec_recbole import evaluation
-from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.evaluation.protocols import protocols as evaluation
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.model.ensemble import combine, standardise
-from ur4rec_recbole.trainer.ensemble import weigh
+from ur4rec_recbole.training.ensemble import weigh
 
 
 def test_standardised_scores_leave_padding_and_excluded_items_out_of_the_mean() -> None:

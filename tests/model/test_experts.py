@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tests import reference
-from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.model.attention import BlockConfig
 from ur4rec_recbole.model.experts import (
     Context,

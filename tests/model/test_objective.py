@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.model import losses, negatives
 from ur4rec_recbole.model.objective import Objective
 

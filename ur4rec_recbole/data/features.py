@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ur4rec_recbole.errors import InputError
-from ur4rec_recbole.files import replacing
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.files import replacing
 
 # What numpy, zipfile and json raise for a damaged, foreign or pickled file.
 UNREADABLE = (

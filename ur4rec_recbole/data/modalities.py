@@ -10,7 +10,7 @@ import torch
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.data.profiles import ProfileIndex, profile_index
-from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.core.errors import InputError
 
 ITEM_TABLES = {"text": "item_text_table", "image": "item_image_table"}
 PROFILE_TABLE = "user_profile_table"

@@ -11,7 +11,7 @@ import torch
 
 from ur4rec_recbole.data.dataset import UR4RecDataset, training_fingerprint
 from ur4rec_recbole.data.features import FeatureTable, token_rows
-from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.core.errors import InputError
 
 
 class ProfileIndex(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.extract.prompts import Prompt
 
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.core.errors import InputError
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 # Packages that carry a hub model's files, so that it loads without a network.

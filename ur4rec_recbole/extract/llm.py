@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.extract.answers import Answer, AnswerCache, answer_key
 from ur4rec_recbole.extract.prompts import Prompt
 

@@ -15,7 +15,7 @@ from ur4rec_recbole.data.dataset import (
     training_interactions,
 )
 from ur4rec_recbole.data.features import FeatureTable
-from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.extract.encoders import TextEncoder, text_hash
 from ur4rec_recbole.extract.template import History
 

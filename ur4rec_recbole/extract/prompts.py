@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ur4rec_recbole.extract.items import Item
+from ur4rec_recbole.data.items import Item
 from ur4rec_recbole.extract.template import History, template_profile
 
 OPEN, CLOSE = "<data>", "</data>"

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ur4rec_recbole.errors import InputError
-from ur4rec_recbole.files import replacing
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.files import replacing
 
 
 class Shard(NamedTuple):

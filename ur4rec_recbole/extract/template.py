@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ur4rec_recbole.extract.items import Item
+from ur4rec_recbole.data.items import Item
 
 TOP_GENRES = 5
 TOP_DECADES = 3

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ur4rec_recbole.data.features import FeatureTable
-from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.extract.encoders import TextEncoder, text_hash
 
 ID_NAMES = ("item_id", "id", "asin", "parent_asin", "movieid", "token")

@@ -15,7 +15,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import get_model
 from torch import Tensor, nn
 
-from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.model.full_sort import FullSortRecommender
 
 

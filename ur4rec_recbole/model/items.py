@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ur4rec_recbole.model.dropout import Dropout
+from ur4rec_recbole.core.dropout import Dropout
 from ur4rec_recbole.model.features import FeatureBank
 
 

@@ -7,7 +7,7 @@ from recbole.sampler import RepeatableSampler
 from torch import Tensor, nn
 
 from ur4rec_recbole.data.dataset import training_interactions
-from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.model import losses, negatives
 
 

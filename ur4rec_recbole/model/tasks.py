@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ur4rec_recbole.data.dataset import training_interactions
-from ur4rec_recbole.errors import InputError
+from ur4rec_recbole.core.errors import InputError
 
 TASKS = ("genre", "rating", "matching")
 

@@ -1,0 +1,146 @@
+"""Plans: seeds, precedence of settings, selection, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ur4rec_recbole.experiments import benchmark, tuning
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.experiments.plan import load_yaml, make_plan, read_plan
+
+REPOSITORY = Path(__file__).parents[1]
+ENTRIES = [{"name": "A one", "model": "SASRec"}, {"name": "B", "model": "Pop", "seeds": [7]}]
+
+
+def plan(**values: Any) -> Any:
+    return make_plan({"dataset": "toy", "seeds": 2, "entries": ENTRIES} | values)
+
+
+def test_jobs_take_a_seed_of_every_entry_before_the_next() -> None:
+    assert [job.id for job in plan().jobs()] == ["a-one-2020", "b-7", "a-one-2021"]
+    assert [job.settings["seed"] for job in plan().jobs()] == [2020, 7, 2021]
+
+
+def test_an_entrys_settings_come_over_its_files_and_those_over_the_plans(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("model: X\nb: 2\nc: 2\nd: 1e-3\n")
+    entry = {"name": "A", "model": "SASRec", "config_files": ["own.yaml"], "settings": {"c": 3}}
+    job = plan(settings={"a": 1, "b": 1, "c": 1}, entries=[entry]).jobs()[0]
+    expected = {"a": 1, "b": 2, "c": 3, "d": 0.001, "seed": 2020}
+    assert dict(job.settings) == expected
+
+
+def test_models_are_chosen_by_name_or_model_and_unknown_ones_run_with_defaults() -> None:
+    found = benchmark.choose(plan(baseline="B"), "SASRec,GRU4Rec", "other")
+    assert [entry.name for entry in found.entries] == ["A one", "GRU4Rec"]
+    assert found.dataset == "other"
+    assert found.baseline == "B"  # which an earlier start may have run
+    assert len(found.jobs()) == 4
+
+
+def test_a_name_goes_before_a_model_of_that_name() -> None:
+    entries = [{"name": "SASRec tuned", "model": "SASRec"}, {"name": "SASRec", "model": "SASRec"}]
+    found = benchmark.choose(plan(entries=entries), "SASRec", None)
+    assert [entry.name for entry in found.entries] == ["SASRec"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"seeds": 0}, "seeds must be a number of seeds or a list"),
+        ({"entries": []}, "must be a mapping with dataset and entries"),
+        ({"entries": [*ENTRIES, {"name": "b", "model": "Pop"}]}, "names of their own"),
+        ({"entries": [{"name": "A", "model": "B", "epochs": 3}]}, "takes .* Received .'epochs'."),
+        ({"baseline": "C"}, "baseline must be an entry's name"),
+        ({"sede": 1}, "takes"),
+    ],
+)
+def test_a_wrong_plan_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        plan(**values)
+
+
+def test_the_documented_plan_is_sound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    found = read_plan(benchmark.DOCUMENTED)
+    asked = "UR4Rec SASRec GRU4Rec BERT4Rec FDSA SASRecF S3Rec CORE FEARec EASE ItemKNN Pop".split()
+    assert set(asked) <= {entry.model for entry in found.entries}
+    assert set(found.tune) == tuning.KEYS
+    names = ",".join(entry.name for entry in found.entries if entry.name != "SASRec tuned")
+    jobs = benchmark.choose(found, names, None).jobs()
+    assert {job.settings["eval_args"]["order"] for job in jobs} == {"TO"}
+    assert sum(job.model == "EASE" for job in jobs) == 1
+    assert sum(job.model == "GRU4Rec" for job in jobs) == 5
+
+
+QUALITY = {(1, 4): 0.2, (2, 4): 0.1, (3, 4): 0.3, (3, 5): 0.25, (3, 6): None}
+
+
+def search(folder: Path, steps: Any) -> tuple[Any, list[int]]:
+    """Run a search whose trials have the quality above, or fail; count the trials of each call."""
+    tune = {"name": "S", "model": "SASRec", "settings": {"a": 1, "b": 4}, "output": "t.yaml"}
+    tune["search"] = steps
+    tried: list[int] = []
+
+    def run(trials: Any) -> int:
+        jobs, failed = trials.jobs(), 0
+        tried.append(len(jobs))
+        for job in jobs:
+            quality = QUALITY[job.settings["a"], job.settings["b"]]
+            if quality is None:
+                failed += 1
+                continue
+            target = folder / job.id
+            target.mkdir(exist_ok=True)
+            about = dict.fromkeys("dataset machine model seed versions".split())
+            about |= {"status": "done", "config": {}}
+            (target / "run.json").write_text(json.dumps(about))
+            metrics = {"valid": {"full_masked": {"ndcg@10": quality}}}
+            (target / "metrics.json").write_text(json.dumps(metrics))
+        return failed
+
+    return tuning.search(plan(tune=tune), folder, run), tried
+
+
+def test_a_search_turns_one_setting_after_the_other(tmp_path: Path) -> None:
+    (trials, failed), tried = search(tmp_path, [{"a": [2, 3]}, {"b": [5, 6]}])
+    chosen = [(each.settings["a"], each.settings["b"]) for each in trials.entries]
+    assert chosen == [(1, 4), (2, 4), (3, 4), (3, 5), (3, 6)]
+    assert tried == [3, 5]
+    assert failed == 1
+
+
+def test_the_best_trial_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (trials, _), _ = search(tmp_path, [{"a": [2, 3]}, {"b": [5, 6]}])
+    tune = {"model": "SASRec", "output": "t.yaml"}
+    said = tuning.choose(plan(tune=tune), trials, tmp_path, Path("plan.yaml"))
+    assert "S 3, validation NDCG@10 0.3000" in said
+    assert load_yaml("t.yaml") == {"a": 3, "b": 4}
+    assert "the best of 4 trials" in Path("t.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    "steps", [None, [], {"a": [1]}, [{"a": 1}], [{"a": []}], [{"a": [1], "b": [2]}]]
+)
+def test_a_search_without_steps_is_refused(tmp_path: Path, steps: Any) -> None:
+    with pytest.raises(InputError, match="search a list of"):
+        search(tmp_path, steps)
+
+
+def test_a_missing_tuned_setting_names_the_search(tmp_path: Path) -> None:
+    entry = {"name": "A", "model": "SASRec", "config_files": ["tuned.yaml"]}
+    with pytest.raises(InputError, match="benchmark --tune"):
+        plan(entries=[entry]).jobs()
+
+
+def test_a_members_file_is_part_of_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("model: X\ndataset: other\nb: 2\nc: 2\n")
+    members = ["some.pth", {"model": "A", "seeds": 2, "config_files": ["own.yaml"], "c": 3}]
+    entry = {"name": "E", "model": "UR4RecEnsemble", "settings": {"members": members}}
+    job = plan(entries=[entry]).jobs()[0]
+    whole = {"model": "A", "seeds": 2, "b": 2, "c": 3}
+    assert job.settings["members"] == ["some.pth", whole]
+    (tmp_path / "own.yaml").write_text("b: 4\n")
+    assert plan(entries=[entry]).jobs()[0].settings["members"][1]["b"] == 4

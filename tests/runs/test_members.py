@@ -1,0 +1,120 @@
+"""Members: recipes become checkpoints, once each, and without reading test data."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+import torch
+from recbole.config import Config
+
+from tests.conftest import SMALL
+from ur4rec_recbole.runs import members
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.training.trainer import UR4RecTrainer
+
+MODEL = {key: value for key, value in SMALL.items() if key not in ("topk", "state")}
+RECIPES = [
+    {"model": "UR4Rec", "seeds": 2, "stages": ["pretrain_sasrec"], **MODEL},
+    {"model": "SequentialEASE", "MAX_ITEM_LIST_LENGTH": 5},
+]
+
+
+@pytest.fixture
+def ensemble(toy: Any, tmp_path: Path) -> Any:
+    """Return a factory of ensemble configurations on one toy data set."""
+    made = toy()
+    shared = {
+        "data_path": made.config["data_path"].rsplit("/", 1)[0],
+        "load_col": made.config["load_col"],
+        "checkpoint_dir": str(tmp_path / "saved"),
+        "state": "ERROR",
+        "seed": 5,
+    }
+
+    def build(recipes: list[Any]) -> Config:
+        return Config("UR4RecEnsemble", "toy", config_dict=shared | {"members": recipes})
+
+    return build
+
+
+def test_each_seed_of_a_recipe_becomes_a_checkpoint(ensemble: Any) -> None:
+    files = members.prepare(ensemble(RECIPES))
+    saved = [torch.load(file, weights_only=False) for file in files]
+    found = [(checkpoint["config"]["model"], checkpoint["config"]["seed"]) for checkpoint in saved]
+    assert found == [("UR4Rec", 5), ("UR4Rec", 6), ("SequentialEASE", 5)]
+    assert len(set(files)) == 3
+
+
+def test_a_member_that_exists_is_not_trained_again(
+    ensemble: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = members.prepare(ensemble(RECIPES))
+    Path(first[1]).unlink()
+    trained = []
+    fit = UR4RecTrainer.fit
+
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        trained.append(self.config["seed"])
+        return fit(self, *args, **kwargs)
+
+    monkeypatch.setattr(UR4RecTrainer, "fit", counted)
+    assert members.prepare(ensemble(RECIPES)) == first
+    assert trained == [6]
+
+
+def test_a_member_that_another_process_trains_is_waited_for(
+    ensemble: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [file] = map(Path, members.prepare(ensemble(RECIPES[1:])))
+    trained = file.read_bytes()
+    file.unlink()
+    monkeypatch.setattr(members, "build_trainer", lambda *args: pytest.fail("trained twice"))
+    asked, lock = Event(), members.alone
+
+    def watched(path: Any) -> Any:
+        asked.set()
+        return lock(path)
+
+    monkeypatch.setattr(members, "alone", watched)
+    with ThreadPoolExecutor(1) as pool:
+        with lock(f"{file}.lock"):
+            found = pool.submit(members.prepare, ensemble(RECIPES[1:]))
+            assert asked.wait(60)
+            file.write_bytes(trained)
+        assert found.result(60) == [str(file)]
+
+
+def test_what_members_cost_is_kept_beside_them(ensemble: Any) -> None:
+    files = members.prepare(ensemble(RECIPES))
+    first = members.cost([*files, "some/given.pth"])
+    assert [each["member"] for each in first] == [*(Path(file).stem for file in files), "given"]
+    assert all(each["seconds"] > 0 for each in first[:3])
+    assert first[3]["seconds"] is None
+    members.prepare(ensemble(RECIPES))  # they exist
+    assert members.cost(files) == first[:3]
+
+
+def test_other_settings_make_another_member(ensemble: Any) -> None:
+    plain = members.prepare(ensemble([{"model": "SequentialEASE"}]))
+    other = members.prepare(ensemble([{"model": "SequentialEASE", "ease_regularisation": 9.0}]))
+    assert plain != other
+
+
+def test_the_command_line_of_the_ensemble_is_not_its_members(
+    ensemble: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = ensemble([{"model": "SequentialEASE"}])
+    monkeypatch.setattr("sys.argv", ["run", "--model=UR4RecEnsemble", "--seed=99"])
+    (file,) = members.prepare(config)
+    assert torch.load(file, weights_only=False)["config"]["model"] == "SequentialEASE"
+
+
+def test_files_are_taken_as_they_are(ensemble: Any) -> None:
+    assert members.prepare(ensemble(["some/file.pth"])) == ["some/file.pth"]
+
+
+def test_an_entry_that_is_neither_file_nor_recipe_is_refused(ensemble: Any) -> None:
+    with pytest.raises(InputError, match="members must list checkpoint files, or mappings"):
+        members.prepare(ensemble([{"seeds": 3}]))

@@ -1,0 +1,245 @@
+"""The whole run: one command trains and prints the table, and real data teach something."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from recbole.config import Config
+
+from tests.conftest import SMALL, write_atomic_files
+from ur4rec_recbole.evaluation.protocols import protocols as evaluation
+from ur4rec_recbole.runs import quick_start
+from ur4rec_recbole.data.dataset import UR4RecDataset
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.runs.folder import RunFolder
+
+SCRIPT = Path(__file__).parents[1] / "run_recbole.py"
+TINY = """
+model: UR4Rec
+dataset: ml-100k
+item_text_table: dataset/{dataset}/item_text.npz
+exclude_history: True
+n_layers: 1
+hidden_size: 16
+inner_size: 32
+expert_inner_size: 32
+n_sub_experts: 2
+n_proxy_tokens: 2
+train_batch_size: 256
+epochs: 1
+"""
+
+
+def command(*arguments: str, code: int = 0) -> str:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments],
+        capture_output=True, text=True, timeout=900, env=environment,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def table_rows(output: str) -> dict[tuple[str, str], list[float]]:
+    """Read the lines of the final table."""
+    found = {}
+    for line in output.splitlines():
+        words = line.split()
+        if len(words) > 2 and words[0] in ("valid", "test") and words[1] in evaluation.PROTOCOLS:
+            found[words[0], words[1]] = [float(word) for word in words[2:]]
+    return found
+
+
+def toy_files(folder: Path, n_items: int = 150) -> list[str]:
+    """Write a toy data set and return the arguments that name it."""
+    histories = {
+        f"u{n}": [f"i{item}" for item in np.random.default_rng(n).permutation(n_items)[:12]]
+        for n in range(40)
+    }
+    write_atomic_files(folder, histories)
+    return ["--dataset=toy", f"--data_path={folder}", "--epochs=2", "--show_progress=False"]
+
+
+def test_the_command_trains_ur4rec_on_ml100k_and_prints_all_protocols(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    output = command("--model=UR4Rec", "--config_files=tiny.yaml", "--topk=[5,10]")
+    rows = table_rows(output)
+    assert set(rows) == {(p, name) for p in ("valid", "test") for name in evaluation.PROTOCOLS}
+    assert all(0 <= value <= 1 for values in rows.values() for value in values)
+    for part in ("valid", "test"):
+        hits = [rows[part, name][1] for name in ("full", "full_masked", "uniform_99")]
+        assert hits == sorted(hits)
+        assert hits[2] > 0
+    assert "UR4Rec on ml-100k, seed 2020" in output
+    assert output.count("stage ") >= 4
+    assert list((tmp_path / "saved").glob("UR4Rec-*.pth"))
+
+
+def test_the_command_trains_another_model_of_recbole(tmp_path: Path) -> None:
+    output = command("--model=SASRec", *toy_files(tmp_path), "--train_neg_sample_args=None",
+                     "--load_col={'inter':['user_id','item_id','timestamp']}")  # fmt: skip
+    assert set(table_rows(output)) == {
+        (part, name) for part in ("valid", "test") for name in evaluation.PROTOCOLS
+    }
+    assert "SASRec on toy" in output
+
+
+@pytest.fixture
+def argv(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run main as the command would, with arguments in sys.argv."""
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["run_recbole.py", *arguments])
+        return quick_start.main()
+
+    return run
+
+
+@pytest.mark.parametrize("model", ["ItemTransition", "SequentialEASE", "Pop"])
+def test_every_model_takes_a_run_folder(tmp_path: Path, argv: Any, model: str) -> None:
+    run = tmp_path / "run"
+    words = [*toy_files(tmp_path), "--state=ERROR", f"--checkpoint_dir={tmp_path / 'saved'}"]
+    words += ["--eval_args={'split':{'LS':'valid_and_test'},'order':'TO'}"]
+    words += ["--load_col={'inter':['user_id','item_id','timestamp']}"]
+    assert argv(f"--model={model}", f"--run_folder={run}", *words) == 0
+    assert RunFolder.open(run).about["status"] == "done"
+    assert "full_masked" in RunFolder.open(run).read("metrics.json")["test"]
+
+
+def test_an_unknown_key_on_the_command_line_exits_with_2(tmp_path: Path) -> None:
+    output = command("--model=UR4Rec", "--dataset=ml-100k", "--hiden_size=32", code=2)
+    assert "run_recbole: Configuration key 'hiden_size'" in output
+    assert "Did you mean 'hidden_size'?" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--n_layers=two", "'n_layers' must be int"),
+        ("--norm_first=1", "'norm_first' must be bool"),
+        ("--train_neg_sample_args={'distribution':'uniform','sample_num':3}", "num_negatives"),
+        ("--item_text_table=nowhere.npz", "nowhere.npz must be a feature table file"),
+        ("--fusion=sum", "fusion"),
+        ("--config_files=nowhere.yaml", "config_files: nowhere.yaml must be a file"),
+        ("--stages=['pretrain']", "stages: name must be one of"),
+        ("--checkpoint_dir=/dev/null/saved", "checkpoint_dir /dev/null/saved must be a folder"),
+    ],
+)
+def test_bad_input_is_a_message_and_exit_code_2(
+    argv: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], argument: str, message: str
+) -> None:
+    arguments = toy_files(tmp_path)
+    load = "--load_col={'inter':['user_id','item_id','timestamp']}"
+    assert argv("--model=UR4Rec", *arguments, load, argument) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("run_recbole: ")
+    assert message in error
+    assert not Path("runs").exists()
+
+
+def run_toy(folder: Path, model: str = "UR4Rec", **settings: Any) -> dict[str, Any]:
+    toy_files(folder)
+    own = dict(SMALL) if model == "UR4Rec" else {"epochs": 1, "show_progress": False}
+    values = own | {
+        "data_path": str(folder),
+        "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+    }
+    return quick_start.run(model, "toy", config_dict=values | settings)
+
+
+def test_a_run_returns_metrics_by_protocol_and_the_file_that_gave_them(tmp_path: Path) -> None:
+    result = run_toy(tmp_path)
+    assert set(result["valid"]) == set(result["test"]) == set(evaluation.PROTOCOLS)
+    assert Path(result["model_file"]).is_file()
+    assert result["best_valid_score"] == pytest.approx(result["valid"]["full"]["ndcg@10"])
+
+
+def test_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:
+    settings = {"hidden_dropout_prob": 0.3, "enable_amp": True}
+    first, second = run_toy(tmp_path, **settings), run_toy(tmp_path, **settings)
+    assert first["test"] == second["test"]
+    assert first["valid"] == second["valid"]
+
+
+def test_a_split_with_several_targets_a_user_ends_with_recboles_test_result(tmp_path: Path) -> None:
+    split = {"split": {"RS": [0.6, 0.2, 0.2]}, "order": "TO"}
+    result = run_toy(tmp_path, eval_args=split)
+    assert "test" not in result
+    assert 0 <= result["test_result"]["hit@10"] <= 1
+    metrics = RunFolder.open(result["run_folder"]).read("metrics.json")
+    assert metrics["test"]["recbole"] == result["test_result"]
+    assert metrics["valid"]["recbole"]["ndcg@10"] == pytest.approx(result["best_valid_score"])
+
+
+@pytest.mark.parametrize("model", ["UR4Rec", "BPR"])
+def test_a_run_without_validation_or_test_rows_ends_well(tmp_path: Path, model: str) -> None:
+    split = {"split": {"RS": [1.0, 0.0, 0.0]}, "order": "TO"}
+    result = run_toy(tmp_path, model, eval_args=split)
+    assert result["test_result"] == {}
+    assert RunFolder.open(result["run_folder"]).about["status"] == "done"
+    epochs = 4 if model == "UR4Rec" else 0  # RecBole tells of validated epochs alone
+    assert len(RunFolder.open(result["run_folder"]).epochs()) == epochs
+
+
+def test_of_several_processes_only_the_first_keeps_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RecBole's own start of a process group needs graphics cards; its ranks do not."""
+    load = quick_start.load_data
+
+    def as_second(config: Config) -> Any:
+        config["local_rank"] = 1
+        return load(config)
+
+    monkeypatch.setattr(quick_start, "load_data", as_second)
+    result = run_toy(tmp_path, run_folder=str(tmp_path / "run"))
+    assert result["run_folder"] is None
+    assert 0 <= result["test"]["full"]["hit@10"] <= 1
+    assert not (tmp_path / "run").exists() and not (tmp_path / "runs").exists()
+
+
+def test_a_general_model_runs(tmp_path: Path) -> None:
+    split = {"split": {"LS": "valid_and_test"}, "order": "TO"}
+    result = run_toy(tmp_path, "BPR", eval_args=split)
+    assert set(result["test"]) == set(evaluation.PROTOCOLS)
+
+
+def test_an_unknown_key_of_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'epoch'"):
+        run_toy(tmp_path, epoch=3)
+
+
+def popularity(parts: tuple[UR4RecDataset, ...], config: Config) -> dict[str, dict[str, float]]:
+    """Evaluate ranking by the number of training interactions."""
+    train, valid, _ = parts
+    rows = torch.from_numpy(train.seen_rows())
+    counts = Counter(train.interactions["item_id"][rows].tolist())
+    scores = torch.tensor([float(counts[item]) for item in range(train.item_num)])
+
+    class Popularity(torch.nn.Module):
+        def full_sort_predict(self, interaction: Any) -> torch.Tensor:
+            return scores.expand(len(interaction), -1)
+
+    return evaluation.evaluate(Popularity(), valid, config)
+
+
+def test_a_small_model_learns_clearly_more_than_popularity_from_ml100k(
+    ml100k: tuple[UR4RecDataset, ...],
+) -> None:
+    settings = {
+        "hidden_size": 32, "inner_size": 64, "n_layers": 1, "n_heads": 1, "exclude_history": True,
+        "learning_rate": 0.005, "train_batch_size": 64, "hidden_dropout_prob": 0.2,
+        "attn_dropout_prob": 0.2, "stages": [{"name": "pretrain_sasrec", "epochs": 10}],
+    }  # fmt: skip
+    result = quick_start.run("UR4Rec", "ml-100k", config_dict=settings)
+    config = Config("UR4Rec", "ml-100k", config_dict={"state": "ERROR"})
+    floor = popularity(ml100k, config)["full_masked"]["hit@10"]
+    assert floor > 0.05
+    assert result["valid"]["full_masked"]["hit@10"] > 1.4 * floor

@@ -1,0 +1,1 @@
+"""The sub-commands of `ur4rec`, one file each."""

@@ -1,0 +1,37 @@
+"""`ur4rec extract text|image|profile`: options, and which module answers each.
+
+ur4rec extract text --dataset ml-100k --output dataset/ml-100k/item_text.npz
+"""
+
+import argparse
+import importlib
+import os
+
+from ur4rec_recbole.core.errors import InputError
+
+PARTS = {
+    "text": ("ur4rec_recbole.commands.extract_text", "item texts to vectors"),
+    "image": ("ur4rec_recbole.commands.extract_image", "item images to vectors"),
+    "profile": ("ur4rec_recbole.commands.extract_profile", "causal user profiles to vectors"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add one sub-command a kind of table."""
+    parts = parser.add_subparsers(dest="part", required=True)
+    for name, (module, summary) in PARTS.items():
+        part = parts.add_parser(name, help=summary, description=summary)
+        importlib.import_module(module).add_arguments(part)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the chosen kind."""
+    if getattr(options, "threads", None) is not None:
+        if options.threads < 1:
+            raise InputError("--threads", "must be at least 1", options.threads, "Raise it.")
+        import torch
+
+        torch.set_num_threads(options.threads)
+    # Tokenizers warn, and then work alone, when a process that used them forks.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    return int(importlib.import_module(PARTS[options.part][0]).run(options) or 0)

@@ -1,0 +1,80 @@
+"""`ur4rec extract profile`: from the training interactions to a user-profile table.
+
+ur4rec extract profile --dataset ml-100k --output user_profile.npz
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+
+from ur4rec_recbole.extract.encoders import DEFAULT_ENCODER, text_encoder
+from ur4rec_recbole.data.items import Item
+from ur4rec_recbole.commands.llm_options import add_llm_options, chosen_model, write_texts
+from ur4rec_recbole.commands.options import (
+    add_dataset_options,
+    add_encoder_options,
+    check_output,
+    chosen_dataset,
+    chosen_items,
+)
+from ur4rec_recbole.extract.profile import (
+    DEFAULT_LENGTHS,
+    Snapshot,
+    extract_profile,
+    plan,
+    training_histories,
+    write_snapshots,
+)
+from ur4rec_recbole.extract.prompts import PROFILE_TASK, profile_prompt, task_hash
+from ur4rec_recbole.extract.template import History, template_profile
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_dataset_options(parser)
+    add_encoder_options(parser, DEFAULT_ENCODER)
+    parser.add_argument(
+        "--lengths", nargs="+", type=int, default=list(DEFAULT_LENGTHS),
+        help="history lengths to write a snapshot at; default: %(default)s",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-last", dest="last", action="store_false",
+        help="leave out the snapshot at each user's last training interaction",
+    )  # fmt: skip
+    parser.add_argument("--writer", choices=("template", "llm"), default="template")
+    add_llm_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the table and say what it covers."""
+    check_output(options)
+    dataset = chosen_dataset(options)
+    items = chosen_items(options, dataset)
+    train = dataset.build()[0]
+    planned = plan(training_histories(train), options.lengths, options.last)
+    snapshots, writer = _written(options, planned, items)
+    if snapshots is None:
+        return 0
+    encoder = text_encoder(options.encoder, options.pretrained, options.batch_size)
+    table = extract_profile(snapshots, encoder, train, writer)
+    table.save(options.output)
+    users = len({snapshot.user for snapshot in snapshots})
+    print(
+        f"{options.output}: {len(table)} snapshots of {users} users, width {table.width}, "
+        f"{table.provenance['split']}."
+    )
+    return 0
+
+
+def _written(
+    options: argparse.Namespace, planned: Sequence[tuple[str, History]], items: Mapping[str, Item]
+) -> tuple[list[Snapshot] | None, str]:
+    """Write the texts; returns them (None after a dry run) and the writer's name."""
+    if options.writer == "template":
+        return write_snapshots(planned, lambda past: template_profile(past, items)), "template"
+    texts = write_texts(options, [profile_prompt(past, items) for _, past in planned])
+    if texts is None:
+        return None, ""
+    snapshots = [
+        Snapshot(user, len(past), text) for (user, past), text in zip(planned, texts, strict=True)
+    ]
+    return snapshots, f"llm {chosen_model(options)}, task {task_hash(PROFILE_TASK)}"

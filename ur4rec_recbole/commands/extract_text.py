@@ -1,0 +1,80 @@
+"""`ur4rec extract text`: from a data set or a file of texts to an item-text table.
+
+ur4rec extract text --dataset ml-100k --output item_text.npz
+ur4rec extract text --dataset ml-100k --texts item_descriptions.json --output item_text.npz
+"""
+
+import argparse
+
+from ur4rec_recbole.data.dataset import UR4RecDataset
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.extract.encoders import DEFAULT_ENCODER, text_encoder
+from ur4rec_recbole.data.items import item_tokens
+from ur4rec_recbole.commands.llm_options import add_llm_options, chosen_model, write_texts
+from ur4rec_recbole.commands.options import (
+    add_dataset_options,
+    add_encoder_options,
+    check_output,
+    chosen_dataset,
+    chosen_items,
+)
+from ur4rec_recbole.extract.prompts import ITEM_TASK, item_prompt, task_hash
+from ur4rec_recbole.extract.text import extract_text, read_texts
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_dataset_options(parser)
+    add_encoder_options(parser, DEFAULT_ENCODER)
+    parser.add_argument("--texts", help="JSON {item_id: text}, JSONL, CSV or TSV")
+    parser.add_argument("--id-column", help="column of the item id in --texts")
+    parser.add_argument("--text-column", nargs="+", default=[], help="columns to join in --texts")
+
+    parser.add_argument(
+        "--write", choices=("columns", "llm"), default="columns",
+        help="without --texts: sentences of the item's columns, or descriptions by a model",
+    )  # fmt: skip
+    add_llm_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the table and say what it covers."""
+    check_output(options)
+    dataset = chosen_dataset(options)
+    tokens = item_tokens(dataset)
+    written = _texts(options, dataset)
+    if written is None:
+        return 0
+    found, source = written
+    texts = {token: found[token] for token in tokens if found.get(token, "").strip()}
+    foreign = len(set(found) - set(tokens))
+    encoder = text_encoder(options.encoder, options.pretrained, options.batch_size)
+    table = extract_text(texts, encoder, source)
+    table.save(options.output)
+    print(
+        f"{options.output}: {len(table)} of {len(tokens)} items, width {table.width}; "
+        f"{len(tokens) - len(table)} items without a text, "
+        f"{foreign} texts of items outside the data set left out."
+    )
+    return 0
+
+
+def _texts(
+    options: argparse.Namespace, dataset: UR4RecDataset
+) -> tuple[dict[str, str], str] | None:
+    """Return texts by item and what they are; None after a dry run."""
+    if options.texts:
+        return read_texts(options.texts, options.id_column, options.text_column), "texts file"
+    items = chosen_items(options, dataset)
+    if not items:
+        raise InputError(
+            f"dataset {options.dataset!r}", "must have an .item file to write sentences from",
+            "none", "Give texts with --texts.",
+        )  # fmt: skip
+    if options.write == "columns":
+        return {token: item.sentence for token, item in items.items()}, "the items' own columns"
+    texts = write_texts(options, [item_prompt(item) for item in items.values()])
+    if texts is None:
+        return None
+    source = f"llm {chosen_model(options)}, task {task_hash(ITEM_TASK)}"
+    return dict(zip(items, texts, strict=True)), source

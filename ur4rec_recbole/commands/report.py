@@ -1,0 +1,35 @@
+"""`ur4rec report FOLDER`: one HTML page of one run, or of a folder of runs.
+
+ur4rec report runs/UR4Rec-ml-100k-...
+ur4rec report runs/benchmark-ml-100k --baseline "SASRec as shipped"
+"""
+
+import argparse
+import importlib
+from pathlib import Path
+
+from ur4rec_recbole.reports import run_page
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.runs.folder import RunFolder
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("folder", help="a run folder, or a folder of run folders")
+    parser.add_argument("--baseline", help="entry that all others are compared with [the plan's]")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the page and print where it is."""
+    folder = Path(options.folder)
+    runs = folder.is_dir() and any(folder.glob("*/run.json"))
+    if runs and not (folder / "run.json").exists():
+        many = importlib.import_module("ur4rec_recbole.reports.benchmark_page")
+        print(many.write(folder, options.baseline))
+        return 0
+    if options.baseline:
+        raise InputError(
+            "--baseline", "is for a folder of several runs", folder, "Leave it out, or name one."
+        )
+    print(run_page.write(RunFolder.open(folder)))
+    return 0

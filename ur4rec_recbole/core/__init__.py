@@ -1,0 +1,1 @@
+"""Errors, files, configuration, memory, processes: imports nothing else of the package."""

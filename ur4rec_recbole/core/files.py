@@ -1,0 +1,102 @@
+"""Writing files so that a crash never leaves a broken one in place of a good one.
+
+What would fail later is found out before: `require_room` tries a folder. What two processes must
+not do at a time is done `alone`.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import psutil
+from filelock import FileLock, Timeout
+
+from ur4rec_recbole.core.errors import InputError
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path` and rename it onto `path` once all is written.
+
+    The parent folder is made where needed. If the block raises, `path` keeps its old content.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; None where there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file as `replacing` does."""
+    with replacing(path) as file:
+        file.write((json.dumps(value, indent=1) + "\n").encode())
+
+
+@contextmanager
+def alone(path: str | os.PathLike[str], refusal: InputError | None = None) -> Iterator[None]:
+    """Hold a lock that one process has at a time; it ends with its process, however that ends.
+
+    Parameters
+    ----------
+    path
+        The lock's own file, in a folder that exists.
+    refusal
+        Raised where another process holds the lock. None is to wait for it.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=refusal is None)
+    except Timeout as error:
+        raise refusal or error from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def require_room(key: str, folder: str | os.PathLike[str], size: int = 0) -> None:
+    """Raise `InputError` where a folder cannot be written to or has less than `size` bytes free.
+
+    The folder is made where needed; `key` is what names it in the configuration.
+    """
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path) as file:
+            file.write(b"0")
+    except OSError as error:
+        raise InputError(
+            f"{key} {path}", "must be a folder that can be written to", error,
+            "Name another folder or make room.",
+        ) from error  # fmt: skip
+    free = psutil.disk_usage(str(path)).free
+    if free < size:
+        raise InputError(
+            f"{key} {path}", f"needs {size / 1e6:.0f} MB for checkpoints",
+            f"{free / 1e6:.0f} MB free", "Make room or name a folder on another disk.",
+        )  # fmt: skip
+
+
+def _umask() -> int:
+    """Read the process's umask (mkstemp ignores it and makes files private)."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

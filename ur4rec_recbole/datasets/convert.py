@@ -1,0 +1,277 @@
+"""`ur4rec convert`: MovieLens and Amazon reviews to RecBole's atomic files, plus item texts.
+
+ur4rec convert movielens ml-1m/ --output dataset/ml-1m
+ur4rec convert amazon --reviews Beauty_5.json.gz --meta meta_Beauty.json.gz --output dataset/beauty
+
+Writes NAME.inter, NAME.item, NAME.yaml (for --config) and NAME.texts.json (for extract text).
+Interactions are sorted by user and time, which keeps their order exact through RecBole's float32.
+"""
+
+import argparse
+import ast
+import gzip
+import html
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.items import Item
+from ur4rec_recbole.core.files import replacing
+
+YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
+TEXT_LENGTH = 1000  # characters; sentence encoders read fewer
+CONFIG = """# Made by `ur4rec convert`.
+load_col:                       # (dict) Fields to be loaded by atomic file.
+    inter: [user_id, item_id, rating, timestamp]
+USER_ID_FIELD: user_id          # (str) Field name of user ids.
+ITEM_ID_FIELD: item_id          # (str) Field name of item ids.
+RATING_FIELD: rating            # (str) Field name of ratings.
+TIME_FIELD: timestamp           # (str) Field name of timestamps, in seconds.
+"""
+
+
+class Converted(NamedTuple):
+    """A data set on its way.
+
+    Attributes
+    ----------
+    interactions
+        Columns user_id, item_id, rating, timestamp (seconds).
+    items
+        Columns item_id, title, year, genres (parted by spaces).
+    texts
+        By item id.
+    """
+
+    interactions: pd.DataFrame
+    items: pd.DataFrame
+    texts: dict[str, str]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add one sub-command a family of data sets."""
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    movielens = kinds.add_parser("movielens", help="1M (.dat); 20M, 25M, 32M, latest (.csv)")
+    movielens.add_argument("source", help="the unpacked folder")
+    amazon = kinds.add_parser("amazon", help="reviews of 2014, 2018 or 2023 with their metadata")
+    amazon.add_argument("--reviews", required=True, help=".json, .jsonl or .gz of it")
+    amazon.add_argument("--meta", help="item metadata; without it there are no texts")
+    for kind in (movielens, amazon):
+        kind.add_argument("--output", required=True, help="folder; its name names the data set")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Convert and say what came out."""
+    if options.kind == "movielens":
+        converted = movielens(Path(options.source))
+    else:
+        converted = amazon(Path(options.reviews), Path(options.meta) if options.meta else None)
+    folder = Path(options.output)
+    write(converted, folder)
+    rows = converted.interactions
+    print(
+        f"{folder}: {len(rows)} interactions of {rows.user_id.nunique()} users and "
+        f"{rows.item_id.nunique()} items, {len(converted.texts)} texts.\n"
+        f"Next: ur4rec extract text --dataset {folder.name} --data-path {folder.parent} "
+        f"--config {folder / folder.name}.yaml --texts {folder / folder.name}.texts.json "
+        "--output item_text.npz"
+    )
+    return 0
+
+
+def movielens(folder: Path) -> Converted:
+    """Read an unpacked MovieLens folder, whichever of its two layouts."""
+    old = (folder / "ratings.dat").is_file()
+    suffix = "dat" if old else "csv"
+    ratings, movies = folder / f"ratings.{suffix}", folder / f"movies.{suffix}"
+    for file in (ratings, movies):
+        if not file.is_file():
+            raise InputError(
+                f"MovieLens folder {folder.name!r}",
+                "must hold ratings.dat and movies.dat (1M), or ratings.csv and movies.csv",
+                f"no {file.name}", "Unpack the archive and name its folder.",
+            )  # fmt: skip
+    columns = ["user_id", "item_id", "rating", "timestamp"]
+    interactions = _table(ratings, columns, old)
+    films = _table(movies, ["item_id", "title", "genres"], old)
+    for column, dtype in (("rating", float), ("timestamp", int)):
+        interactions[column] = _numbers(interactions[column], dtype, ratings.name)
+    items = pd.DataFrame(
+        {
+            "item_id": films.item_id,
+            "title": films.title.str.replace(YEAR, "", regex=True).map(_clean),
+            "year": films.title.str.extract(YEAR, expand=False).fillna(""),
+            "genres": films.genres.map(_movielens_genres),
+        }
+    )
+    texts = {}
+    for row in items.itertuples():
+        film = Item(row.title, int(row.year) if row.year else None, _names(row.genres))
+        texts[row.item_id] = film.sentence
+    return Converted(interactions, items, texts)
+
+
+def amazon(reviews: Path, meta: Path | None) -> Converted:
+    """Read reviews and metadata of the 2014, 2018 or 2023 release."""
+    rows = [_review(record, reviews.name, line) for line, record in _records(reviews)]
+    if not rows:
+        raise InputError(
+            f"reviews {reviews.name!r}", "must hold at least one", "none", "Check the file."
+        )
+    interactions = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"])
+    known = set(interactions.item_id)
+    found: dict[str, tuple[str, str, str]] = {}
+    texts: dict[str, str] = {}
+    for _, record in _records(meta) if meta else ():
+        token = str(record.get("parent_asin") or record.get("asin") or "")
+        if token in known and token not in found:
+            title = _clean(_words(record.get("title")))
+            found[token] = (title, "", _amazon_categories(record))
+            texts[token] = _amazon_text(title, record)
+    items = pd.DataFrame(
+        [(token, *found.get(token, ("", "", ""))) for token in sorted(known)],
+        columns=["item_id", "title", "year", "genres"],
+    )
+    return Converted(interactions, items, {token: text for token, text in texts.items() if text})
+
+
+def write(converted: Converted, folder: Path) -> None:
+    """Write the atomic files, the configuration and the texts, each atomically."""
+    name = folder.name
+    rows = converted.interactions.sort_values(["user_id", "timestamp"], kind="stable")
+    used = set(rows.item_id)
+    items = converted.items[converted.items.item_id.isin(used)]
+    _write_table(rows, folder / f"{name}.inter", ("token", "token", "float", "float"))
+    kinds = ("token", "token_seq", "token", "token_seq")
+    _write_table(items, folder / f"{name}.item", kinds)
+    texts = {token: text for token, text in converted.texts.items() if token in used}
+    with replacing(folder / f"{name}.texts.json") as file:
+        file.write(json.dumps(texts, ensure_ascii=False, indent=0).encode())
+    with replacing(folder / f"{name}.yaml") as file:
+        file.write(CONFIG.encode())
+
+
+def _write_table(frame: pd.DataFrame, path: Path, kinds: tuple[str, ...]) -> None:
+    header = "\t".join(
+        f"{column}:{kind}" for column, kind in zip(frame.columns, kinds, strict=True)
+    )
+    with replacing(path) as file:
+        file.write(f"{header}\n".encode())
+        # No quoting: RecBole reads these files without; `_clean` took tabs and line ends out.
+        body = frame.to_csv(sep="\t", header=False, index=False, quoting=3, lineterminator="\n")
+        file.write(body.encode())
+
+
+def _table(file: Path, columns: list[str], old: bool) -> pd.DataFrame:
+    """Read one MovieLens table as text."""
+    try:
+        if old:  # Latin-1, "::" between columns, no header
+            lines = file.read_text(encoding="latin-1").splitlines()
+            rows = [line.split("::") for line in lines if line]
+            wrong = [place for place, row in enumerate(rows, 1) if len(row) != len(columns)]
+            if wrong:
+                raise ValueError(f"line {wrong[0]} has {len(rows[wrong[0] - 1])} columns")
+            return pd.DataFrame(rows, columns=columns)
+        frame = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
+        frame = frame.rename(columns={"userId": "user_id", "movieId": "item_id"})
+        return frame[columns]
+    except (ValueError, KeyError) as error:  # UnicodeDecodeError and ParserError included
+        raise InputError(
+            f"MovieLens file {file.name!r}", f"must have the columns {columns}", error,
+            "Use the file as GroupLens publishes it.",
+        ) from error  # fmt: skip
+
+
+def _numbers(values: pd.Series, dtype: type, file: str) -> pd.Series:
+    try:
+        return values.astype(float).astype(dtype)
+    except ValueError as error:
+        raise InputError(
+            f"MovieLens file {file!r}: {values.name}", "must be a number in every row", error,
+            "Mend the row.",
+        ) from error  # fmt: skip
+
+
+def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number, record) of a file with one record a line, gzipped or not.
+
+    Metadata of 2014 are Python literals, not JSON; they are read without evaluating anything.
+    """
+    if not file.is_file():
+        raise InputError(f"file {file.name!r}", "must exist", "no such file", "Check the path.")
+    opener = gzip.open if file.suffix == ".gz" else open
+    line = 0
+    try:
+        with opener(file, "rt", encoding="utf-8") as lines:
+            for line, words in enumerate(lines, 1):
+                if words.strip():
+                    record = json.loads(words) if words[:2] != "{'" else ast.literal_eval(words)
+                    yield line, dict(record)
+    except (ValueError, SyntaxError, TypeError, OSError, EOFError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"file {file.name!r}, near line {line + 1}", "must be one JSON object a line", error,
+            "Download the file again if it is cut.",
+        ) from error  # fmt: skip
+
+
+def _review(record: Mapping[str, Any], file: str, line: int) -> tuple[str, str, float, int]:
+    try:
+        if "reviewerID" in record:  # 2014 and 2018
+            time = int(record["unixReviewTime"])
+            return str(record["reviewerID"]), str(record["asin"]), float(record["overall"]), time
+        item = record.get("parent_asin") or record["asin"]
+        milliseconds = int(record.get("timestamp", record.get("sort_timestamp")))
+        return str(record["user_id"]), str(item), float(record["rating"]), milliseconds // 1000
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"reviews {file!r}, line {line}",
+            "must have reviewerID, asin, overall, unixReviewTime (2014, 2018) or user_id, "
+            "parent_asin, rating, timestamp (2023)",
+            f"{type(error).__name__} {error} in columns {list(record)}",
+            "Use the file as it is published.",
+        ) from error
+
+
+def _amazon_categories(record: Mapping[str, Any]) -> str:
+    found = record.get("categories") or record.get("category") or []
+    if found and isinstance(found[0], list):  # 2014: a list of paths
+        found = [name for path in found for name in path]
+    if isinstance(found, str):
+        found = [found]
+    names = [_clean(html.unescape(str(name))).replace(" ", "_") for name in found]
+    return " ".join(dict.fromkeys(name for name in names if name and "<" not in name))
+
+
+def _amazon_text(title: str, record: Mapping[str, Any]) -> str:
+    parts = [title, _words(record.get("features", record.get("feature")))]
+    parts.append(_words(record.get("description")))
+    text = _clean(re.sub(r"<[^>]*>", " ", " ".join(part for part in parts if part)))
+    return text[:TEXT_LENGTH].strip()
+
+
+def _words(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(str(part) for part in value)
+    return str(value or "")
+
+
+def _movielens_genres(genres: str) -> str:
+    return " ".join(
+        name.replace(" ", "_") for name in genres.split("|") if name != "(no genres listed)"
+    )
+
+
+def _names(genres: str) -> tuple[str, ...]:
+    return tuple(name.replace("_", " ") for name in genres.split())
+
+
+def _clean(text: str) -> str:
+    """Make one line without tabs, HTML entities resolved."""
+    return " ".join(html.unescape(text).split())

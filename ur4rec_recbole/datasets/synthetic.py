@@ -1,0 +1,104 @@
+"""A made-up data set of MovieLens-1M's size, to measure speed where no such data are at hand.
+
+ur4rec benchmark --synthetic        (writes dataset/synthetic/ where it is not there yet)
+
+It is synthetic: quality measured on it says nothing about recommending. Items belong to topics,
+have long-tailed popularity and vectors that show their topic; a user likes some topics and goes
+from one topic to its neighbour, so that there is an order to learn.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ur4rec_recbole.data.features import FeatureTable
+from ur4rec_recbole.core.files import replacing
+from ur4rec_recbole.experiments.plan import Plan
+
+NAME = "synthetic"
+COLUMNS = {"inter": ["user_id", "item_id", "rating", "timestamp"], "item": ["item_id", "class"]}
+WIDTH = 64  # of the text vectors
+SHORTEST = 20  # interactions of a user, as in MovieLens-1M
+
+
+@dataclass(frozen=True)
+class Size:
+    """Users, items, interactions, topics and the seed of everything random."""
+
+    n_users: int = 6000
+    n_items: int = 4000
+    n_interactions: int = 1_000_000
+    n_topics: int = 40
+    seed: int = 0
+
+
+def instead(plan: Plan, folder: Path, size: Size | None = None) -> dict[str, Any]:
+    """Write the data set if it is missing; return what changes in a plan that runs on it."""
+    own = {**location(folder, size), "item_image_table": None, "user_profile_table": None}
+    entries = tuple(replace(each, settings={**each.settings, **own}) for each in plan.entries)
+    return {"dataset": NAME, "entries": entries}
+
+
+def location(folder: Path, size: Size | None = None) -> dict[str, Any]:
+    """Write the data set if it is missing; return the settings by which RecBole reads all of it."""
+    if not (folder / NAME / f"{NAME}.inter").exists():
+        write(folder, size or Size())
+    return {"data_path": str(folder), "load_col": COLUMNS}
+
+
+def write(folder: Path, size: Size) -> Path:
+    """Write synthetic.inter, synthetic.item and item_text.npz below `folder`/synthetic."""
+    target = folder / NAME
+    generator = np.random.default_rng(size.seed)
+    topics = generator.permutation(np.arange(size.n_items) % size.n_topics)
+    used = np.zeros(size.n_items, dtype=bool)
+    with replacing(target / f"{NAME}.inter") as file:
+        file.write(b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n")
+        for user, items in enumerate(histories(size, topics, generator)):
+            used[items] = True
+            lines = (f"u{user}\ti{item}\t5\t{time}\n" for time, item in enumerate(items))
+            file.write("".join(lines).encode())
+    kept = np.flatnonzero(used)
+    with replacing(target / f"{NAME}.item") as file:
+        lines = (f"i{item}\ttopic{topics[item]}\n" for item in kept)
+        file.write(("item_id:token\tclass:token_seq\n" + "".join(lines)).encode())
+    vectors = generator.normal(size=(size.n_topics, WIDTH))[topics[kept]]
+    vectors = (vectors + 0.5 * generator.normal(size=vectors.shape)).astype(np.float32)
+    provenance = {"kind": "item_text", "encoder": "synthetic", "encoder_version": "1",
+                  "source_sha256": "none", "split": "none"}  # fmt: skip
+    tokens = np.array([f"i{item}" for item in kept])
+    FeatureTable(tokens, vectors, provenance).save(target / "item_text.npz")
+    return target
+
+
+def histories(
+    size: Size, topics: np.ndarray, generator: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Yield each user's distinct items in time order."""
+    weight = -0.8 * np.log(1 + generator.permutation(size.n_items))  # log popularity, long-tailed
+    for length in lengths(size, generator):
+        taste = generator.normal(scale=1.5, size=size.n_topics)
+        noise = generator.gumbel(size=size.n_items)
+        # The largest sums are a draw without replacement in proportion to exp(weight + taste).
+        chosen = np.argpartition(-(weight + taste[topics] + noise), length - 1)[:length]
+        start = generator.integers(size.n_topics)
+        place = (topics[chosen] - start) % size.n_topics
+        yield chosen[np.argsort(place + generator.normal(scale=1.0, size=length))]
+
+
+def lengths(size: Size, generator: np.random.Generator) -> np.ndarray:
+    """Draw the users' numbers of interactions, which add up to what `size` says."""
+    raw = generator.lognormal(sigma=1.0, size=size.n_users)
+    longest = size.n_items // 2
+    low, high = 0.0, float(size.n_interactions)
+    for _ in range(100):  # the factor that gives the wanted sum
+        factor = (low + high) / 2
+        found = np.clip(factor * raw, SHORTEST, longest).astype(np.int64)
+        low, high = (factor, high) if found.sum() < size.n_interactions else (low, factor)
+    found = np.clip(low * raw, SHORTEST, longest).astype(np.int64)
+    growing = np.flatnonzero(found < longest)
+    found[growing[: size.n_interactions - found.sum()]] += 1
+    return found

@@ -1,0 +1,1 @@
+"""Protocols, candidates, subsets of targets and paired statistics."""

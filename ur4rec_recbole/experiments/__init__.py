@@ -1,0 +1,1 @@
+"""Many runs: plans, benchmarks, searches, ablations, measurements of speed."""

@@ -1,0 +1,208 @@
+"""Cold start: how items that never occur in training are recommended from their content alone.
+
+python -m ur4rec_recbole.experiments.cold_start      (or: make cold-start)
+
+A tenth of the items is drawn, every interaction with them is taken out, and UR4Rec trains on the
+rest without item ids. Then each interaction taken out is predicted from what its user had had of
+the other items by then. Popularity knows nothing of such items: all tie, so it is given the benefit
+of random order among them.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from recbole.config import Config
+from recbole.data import create_dataset
+from recbole.data.interaction import Interaction
+from scipy import stats
+
+from ur4rec_recbole.evaluation.protocols import protocols as evaluation
+from ur4rec_recbole.runs.assembly import build_trainer, load_data
+from ur4rec_recbole.data.dataset import sort_exactly
+from ur4rec_recbole.data.modalities import table_path
+from ur4rec_recbole.model.objective import item_counts
+
+SETTINGS = {
+    "use_item_id": False,
+    "encoder_content": True,
+    "user_profile_table": None,  # its snapshots would name the items taken out
+    "state": "ERROR",
+}
+TOP = 10
+# Of the data set that is written: RecBole reads ml-100k from its own package, not from data_path.
+NAME = "cold_start"
+
+
+class Split(NamedTuple):
+    """Interactions as tokens: `warm` to learn from, `cold` with the items taken out."""
+
+    warm: pd.DataFrame
+    cold: pd.DataFrame
+
+
+class Outcome(NamedTuple):
+    """Hit rates at 10 on the cold interactions, each a mean over users [U].
+
+    Attributes
+    ----------
+    among_cold, among_cold_random
+        The candidates are the cold items.
+    among_all, among_all_random, among_all_popular
+        The candidates are all items but those of the history that the model sees.
+    """
+
+    among_cold: np.ndarray
+    among_cold_random: np.ndarray
+    among_all: np.ndarray
+    among_all_random: np.ndarray
+    among_all_popular: np.ndarray
+
+
+def split(interactions: pd.DataFrame, share: float, seed: int) -> Split:
+    """Take a share of the items out of interactions (user_id, item_id, timestamp).
+
+    Times are returned as RecBole will hold them: the span of what is learned from is 1.
+    """
+    items = np.sort(interactions["item_id"].unique())
+    generator = np.random.default_rng(seed)
+    chosen = generator.choice(items, max(1, round(share * len(items))), replace=False)
+    cold = interactions["item_id"].isin(chosen)
+    times = interactions["timestamp"]
+    first, last = times[~cold].min(), times[~cold].max()
+    interactions = interactions.assign(timestamp=(times - first) / (last - first))
+    return Split(interactions[~cold], interactions[cold])
+
+
+def write_data(found: Split, folder: Path, name: str) -> None:
+    """Write the warm interactions, and all items, as RecBole's atomic files."""
+    target = folder / name
+    target.mkdir(parents=True)
+    types = {"user_id": "token", "item_id": "token", "timestamp": "float"}
+    warm = found.warm[list(types)].rename(columns={key: f"{key}:{t}" for key, t in types.items()})
+    warm.to_csv(target / f"{name}.inter", sep="\t", index=False)
+    items = pd.concat([found.warm["item_id"], found.cold["item_id"]]).drop_duplicates()
+    items.rename("item_id:token").to_csv(target / f"{name}.item", sep="\t", index=False)
+
+
+def batch(config: Any, train: Any, found: Split) -> tuple[Interaction, torch.Tensor]:
+    """Return a row [R] for each cold interaction with a history, and its target [R]."""
+    length = config["MAX_ITEM_LIST_LENGTH"]
+    histories = {
+        user: (part["timestamp"].to_numpy(), train.token2id("item_id", list(part["item_id"])))
+        for user, part in found.warm.sort_values("timestamp", kind="stable").groupby("user_id")
+    }
+    users, lists, when, lengths, targets = [], [], [], [], []
+    for user, item, time in found.cold[["user_id", "item_id", "timestamp"]].itertuples(index=False):
+        if user not in histories:
+            continue
+        times, items = histories[user]
+        until = np.searchsorted(times, time)
+        known = slice(max(0, until - length), until)
+        if not until:
+            continue
+        users.append(train.token2id("user_id", user))
+        lengths.append(known.stop - known.start)
+        lists.append(np.pad(items[known], (0, length - lengths[-1])))
+        when.append(np.pad(times[known], (0, length - lengths[-1])))
+        targets.append(train.token2id("item_id", item))
+    rows = {
+        "user_id": torch.tensor(users),
+        "item_id_list": torch.from_numpy(np.stack(lists)),
+        "timestamp_list": torch.from_numpy(np.stack(when)).float(),
+        "item_length": torch.tensor(lengths),
+    }
+    return Interaction(rows), torch.tensor(targets)
+
+
+@torch.no_grad()
+def measure(
+    model: Any, rows: Interaction, targets: torch.Tensor, cold: torch.Tensor, counts: torch.Tensor
+) -> Outcome:
+    """Rank the target of each row among the cold items [C], and among all items.
+
+    `counts` [N] are the training interactions of each item, by which popularity ranks.
+    """
+    model.eval()
+    hits: dict[str, list[np.ndarray]] = {name: [] for name in Outcome._fields}
+    for start in range(0, len(targets), 512):
+        here = slice(start, start + 512)
+        scores = evaluation.score_all(model, rows[here].to(model.device)).cpu()
+        among = torch.zeros_like(scores, dtype=torch.bool)
+        among[:, cold] = True
+        everything = torch.ones_like(among).scatter_(1, rows[here]["item_id_list"], False)
+        everything[:, 0] = False
+        for name, candidates in (("among_cold", among), ("among_all", everything)):
+            hits[name].append(evaluation.rank(scores, targets[here], candidates) <= TOP)
+            count = candidates.sum(1).numpy()
+            hits[f"{name}_random"].append(np.minimum(1.0, TOP / count))
+        popular = counts.float().expand(len(scores), -1)
+        hits["among_all_popular"].append(evaluation.rank(popular, targets[here], everything) <= TOP)
+    users = rows["user_id"].numpy()
+    means = {name: _by_user(np.concatenate(values), users) for name, values in hits.items()}
+    return Outcome(**means)
+
+
+def _by_user(values: np.ndarray, users: np.ndarray) -> np.ndarray:
+    _, where = np.unique(users, return_inverse=True)
+    return np.bincount(where, weights=values) / np.bincount(where)
+
+
+def run(files: Sequence[str], share: float, seed: int, dataset: str) -> Outcome:
+    """Take items out, train without ids, and measure."""
+    whole = Config("UR4Rec", dataset, list(files), {"state": "ERROR"})
+    frame = create_dataset(whole)
+    rows = sort_exactly(frame).inter_feat
+    tokens = {key: frame.id2token(key, rows[key].to_numpy()) for key in ("user_id", "item_id")}
+    found = split(pd.DataFrame(tokens | {"timestamp": rows["timestamp"].to_numpy()}), share, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        write_data(found, Path(folder), NAME)
+        columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}
+        settings = SETTINGS | {"data_path": folder, "load_col": columns, "seed": seed}
+        for key in ("item_text_table", "item_image_table"):
+            table = table_path(whole, key)
+            settings[key] = table and str(table)
+        config = Config("UR4Rec", NAME, list(files), settings)
+        train_data, valid_data, _ = load_data(config)
+        trainer = build_trainer(config, train_data)
+        trainer.fit(train_data, valid_data, verbose=False, saved=False)
+    train = train_data._dataset
+    cold = torch.as_tensor(train.token2id("item_id", list(found.cold["item_id"].unique())))
+    counts = item_counts(train)
+    if counts[cold].any():
+        raise RuntimeError("items that were taken out occur in training")
+    return measure(trainer.model, *batch(config, train, found), cold, counts)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print hit rates by seed, and a one-sided Wilcoxon test over users against random order."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--config_files", nargs="+", default=["properties/small.yaml"])
+    parser.add_argument("--dataset", default="ml-100k")
+    parser.add_argument("--share", type=float, default=0.1, help="of the items is taken out")
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args(arguments)
+    sys.argv = sys.argv[:1]  # RecBole reads configuration from the command line
+    print(f"{options.dataset}, {options.share:.0%} of items unseen in training, HR@{TOP} on them")
+    print("seed  users  among cold items: UR4Rec  popularity/random  p        among all items: "
+          "UR4Rec  random  popularity")  # fmt: skip
+    for seed in range(2020, 2020 + options.seeds):
+        found = run(options.config_files, options.share, seed, options.dataset)
+        p = stats.wilcoxon(found.among_cold, found.among_cold_random, alternative="greater").pvalue
+        print(
+            f"{seed}  {len(found.among_cold):5d}  {found.among_cold.mean():25.4f}  "
+            f"{found.among_cold_random.mean():17.4f}  {p:.1e}  {found.among_all.mean():23.4f}  "
+            f"{found.among_all_random.mean():.4f}  {found.among_all_popular.mean():.4f}",
+            flush=True,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

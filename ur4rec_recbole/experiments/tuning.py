@@ -1,0 +1,107 @@
+"""The search of a benchmark's baseline for its best setting, on validation.
+
+`ur4rec benchmark --tune` reads the plan's `tune:`
+
+tune:
+  name: SASRec                # of the trials
+  model: SASRec
+  settings: {...}             # of the first trial: the model's defaults, what is searched included
+  search:                     # one setting a step, and what else to try for it
+    - {learning_rate: [0.002]}
+    - {hidden_dropout_prob: [0.3, 0.2]}
+  output: properties/sasrec_tuned.yaml
+
+A step tries its values while all other settings stay as in the best trial so far. That costs the
+sum of the lists' lengths, not their product, and ends no worse than it began. A setting may come
+again.
+
+A trial is a run like any other, so a search that was killed goes on. The best by validation NDCG@10
+(full_masked) is written to `output`; test metrics are not looked at.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.files import replacing
+from ur4rec_recbole.experiments.plan import Entry, Plan
+from ur4rec_recbole.runs.folder import RunFolder
+
+KEYS = {"name", "model", "settings", "search", "output"}
+
+
+def search(plan: Plan, folder: Path, run: Callable[[Plan], int]) -> tuple[Plan, int]:
+    """Try one setting after the other; `run` runs in `folder` what is not done of a plan.
+
+    Returns the plan of all trials and how many of them failed.
+    """
+    tune = plan.tune
+    if set(tune) != KEYS or not _is_steps(tune["search"]):
+        raise InputError(
+            "tune", f"must hold {sorted(KEYS)}, search a list of {{setting: [values]}}",
+            dict(tune), "Correct the plan; see tuning.py.",
+        )  # fmt: skip
+    best = dict(tune["settings"])
+    tried = [best]
+    for step in tune["search"]:
+        [(setting, values)] = step.items()
+        tried += [{**best, setting: value} for value in values]
+        trials = _as_plan(plan, tried)
+        failed = run(trials)
+        scores = _scores(trials, folder)
+        best = tried[max(scores, key=lambda n: scores[n])]
+    return trials, failed
+
+
+def choose(plan: Plan, trials: Plan, folder: Path, source: Path) -> str:
+    """Write the best trial's settings to the plan's file and say which that was."""
+    scores = _scores(trials, folder)
+    best = trials.entries[max(scores, key=lambda n: scores[n])]
+    score = max(scores.values())
+    head = (
+        f"# {plan.tune['model']} on {plan.dataset}: the best of {len(scores)} trials by validation "
+        f"NDCG@10 (full_masked), {score:.4f}.\n"
+        f"# Made by: ur4rec benchmark {source} --tune\n"
+    )
+    with replacing(plan.tune["output"]) as file:
+        file.write((head + yaml.safe_dump(dict(best.settings), sort_keys=False)).encode())
+    return f"{plan.tune['output']}: {best.name}, validation NDCG@10 {score:.4f}"
+
+
+def _is_steps(search: Any) -> bool:
+    return isinstance(search, list) and len(search) > 0 and all(_is_step(each) for each in search)
+
+
+def _is_step(step: Any) -> bool:
+    if not isinstance(step, Mapping) or len(step) != 1:
+        return False
+    [values] = step.values()
+    return isinstance(values, list) and len(values) > 0
+
+
+def _as_plan(plan: Plan, tried: Sequence[Mapping[str, Any]]) -> Plan:
+    entries = tuple(
+        Entry(f"{plan.tune['name']} {n}", plan.tune["model"], settings=settings)
+        for n, settings in enumerate(tried, start=1)
+    )
+    return replace(plan, entries=entries, baseline=None)
+
+
+def _scores(trials: Plan, folder: Path) -> dict[int, float]:
+    """Return the validation NDCG@10 of the trials that ended, by their place in the plan."""
+    scores: dict[int, float] = {}
+    for n, job in enumerate(trials.jobs()):
+        if not (folder / job.id / "run.json").exists():
+            continue
+        run = RunFolder.open(folder / job.id)
+        if run.about["status"] == "done":
+            scores[n] = run.read("metrics.json")["valid"]["full_masked"]["ndcg@10"]
+    if not scores:
+        raise InputError(
+            f"Search in {folder}", "must have a trial that ended", "none", "See its logs."
+        )
+    return scores

@@ -1,0 +1,1 @@
+"""Whether a feature table is sound and useful."""

@@ -1,0 +1,1 @@
+"""Watches a training: observers, rules, findings."""

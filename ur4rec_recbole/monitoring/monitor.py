@@ -1,0 +1,185 @@
+"""Monitor: watches a training once a step, once an epoch and once a stage, and says what is wrong.
+
+UR4RecTrainer feeds it; rules.py, slowness.py, stage_rules.py and alignment.py hold the rules;
+observers are told everything (see observers.py). docs/monitoring.md explains every finding.
+"""
+
+import math
+import statistics
+from dataclasses import replace
+from logging import Logger
+from typing import Any
+
+from torch import Tensor
+
+from ur4rec_recbole.monitoring import probe
+from ur4rec_recbole.monitoring.table_checks import low_result
+from ur4rec_recbole.monitoring.findings import Finding, NotFinite
+from ur4rec_recbole.monitoring.observers import Observer
+from ur4rec_recbole.monitoring.epoch_rules import RULES, StageHistory
+from ur4rec_recbole.monitoring.slow_steps import SlowSteps
+from ur4rec_recbole.monitoring.stage_rules import milestone_finding, stage_findings
+from ur4rec_recbole.model.stages import Stage
+
+
+class Monitor:
+    """Collects what happens in a training and applies the rules.
+
+    Parameters
+    ----------
+    config
+        `slow_step_factor`, `milestones`, `lowest_hit` and `hard_negative_*` are read.
+    model
+        Whose numbers are looked at where steps are slow.
+    logger
+        Findings are logged as warnings.
+
+    Attributes
+    ----------
+    observers
+        Told of everything.
+    findings
+        All so far; a stage reports each rule once.
+    """
+
+    def __init__(self, config: Any, model: Any, logger: Logger) -> None:
+        self.config = config
+        self.model = model
+        self.logger = logger
+        self.observers: list[Observer] = []
+        self.findings: list[Finding] = []
+        self.seen = StageHistory("", {}, fresh=False)
+        self.epoch = 0  # counted over all stages
+        self._new_stage()
+
+    def begin(self, stages: list[Stage], index: int, steps: int) -> None:
+        """Begin a stage of `steps` steps an epoch, or go on with it."""
+        stage, config = stages[index], self.config
+        trained = {part for earlier in stages[:index] for part in earlier.rates}
+        hard = config["hard_negative_share"] > 0
+        self.seen = StageHistory(
+            name=stage.name,
+            rates=dict(stage.rates),
+            fresh=not set(stage.rates) <= trained | {"fusion"},
+            bigger=bool(config["valid_metric_bigger"]),
+            warmup=config["hard_negative_warmup"] if hard else 0,
+        )
+        self._new_stage()
+        self._tell("stage_begins", stage.name, stage.epochs, steps, self.model.stage_epoch)
+
+    def _new_stage(self) -> None:
+        self.reported: set[tuple[str, str]] = set()
+        self.slow = SlowSteps(self.config["slow_step_factor"])
+        self.parts: dict[str, float] = {}
+        self.norms: list[float] = []
+
+    def epoch_begins(self, epoch: int) -> None:
+        """Begin an epoch, counted over all stages."""
+        self.epoch = epoch
+        self.norms = []
+        self.slow.new_epoch()
+
+    def step(self, loss: float, parts: dict[str, Tensor]) -> None:
+        """Take note of a step's loss before its gradient is taken; `NotFinite` stops the stage."""
+        finite = math.isfinite(loss)
+        heard = self.observers or not finite  # reading a loss off a graphics card waits for it
+        values = {name: part.item() for name, part in parts.items()} if heard else {}
+        if not finite:
+            self._stop("the loss is " + ", ".join(f"{n} {v:g}" for n, v in values.items()))
+        if not self.seen.rows:
+            self.seen.first_losses.append(loss)
+        finding = self.slow.step(self.model)
+        if finding:
+            self.add(finding)
+        if self.observers:
+            seconds = self.slow.seconds[-1] if self.slow.seconds else 0.0
+            self._tell("step", values, seconds)
+
+    def gradient(self, norm: float) -> None:
+        """Take note of a step's gradient before weights change; `NotFinite` stops the stage."""
+        self.norms.append(norm)
+        if not math.isfinite(norm):
+            self._stop(f"the norm of the gradient is {norm:g}")
+
+    def _stop(self, what: str) -> None:
+        rates = ", ".join(f"{part} {rate:g}" for part, rate in self.seen.rates.items())
+        self.add(
+            Finding(
+                "not_finite",
+                f"{what} in epoch {len(self.seen.rows) + 1} of {self.seen.name}",
+                f"Numbers overflow: learning rates ({rates}) too high, a division by zero, or "
+                "values in a feature table that are far too large.",
+                "The stage is stopped and the last good weights are kept. Lower the rates, set "
+                "clip_grad_norm, and look at the tables with `ur4rec inspect`.",
+            )
+        )
+        raise NotFinite(what)
+
+    def epoch_ends(self, row: dict[str, Any], weights: dict[str, Tensor]) -> None:
+        """Take note of an epoch: its numbers, and the routes of its validation rows."""
+        if self.norms:
+            row["gradient_norm"] = statistics.median(self.norms)
+        self.seen.rows.append(row)
+        self._tell("epoch_ends", row)
+        if weights:
+            means = probe.mean_routes(weights)
+            routes = {"epoch": row["epoch"], "stage": row["stage"], **means}
+            self._tell("routed", routes, weights)
+        for rule in RULES:
+            finding = rule(self.seen)
+            if finding:
+                self.add(finding)
+
+    def stage_measured(self, measured: dict[str, Any]) -> None:
+        """Apply the rules on the measurements of a stage's best weights."""
+        for finding in stage_findings(measured, tuple(self.seen.rates)):
+            self.add(finding, subject=finding.evidence)
+
+    def stage_ends(self, summary: dict[str, Any], hit_of_100: float | None) -> None:
+        """Take note of what a stage handed on, and compare it with its milestone."""
+        milestones = (self.config["milestones"] or {}).get(self.config["dataset"], {})
+        milestone = milestones.get(self.seen.name)
+        if milestone is not None and hit_of_100 is not None:
+            finding = milestone_finding(self.seen.name, hit_of_100, milestone)
+            if finding:
+                self.add(finding)
+        self._tell("stage_ends", {**summary, "hit_of_100": hit_of_100, "milestone": milestone})
+
+    def training_ends(self, hit_of_100: float | None, train: Any) -> None:
+        """Check the result as a whole."""
+        if hit_of_100 is not None:
+            finding = low_result(hit_of_100, self.config["lowest_hit"], self.config, train)
+            if finding:
+                self.add(finding)
+
+    def close(self) -> None:
+        """Tell the observers that training is over, whether it ended well or not."""
+        self._tell("close")
+
+    def add(self, finding: Finding, subject: str = "") -> None:
+        """Report a finding, once a stage and subject."""
+        if (finding.name, subject) in self.reported:
+            return
+        self.reported.add((finding.name, subject))
+        placed = replace(finding, stage=self.seen.name, epoch=self.epoch)
+        self.findings.append(placed)
+        self.logger.warning(f"finding {placed}")
+        self._tell("found", placed)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run needs to know, in plain types."""
+        return {
+            "rows": self.seen.rows,
+            "first_losses": self.seen.first_losses,
+            "reported": sorted(map(list, self.reported)),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`, in the stage that has been begun."""
+        self.seen.rows = state["rows"]
+        self.seen.first_losses = state["first_losses"]
+        self.reported = {(name, subject) for name, subject in state["reported"]}
+
+    def _tell(self, event: str, *arguments: Any) -> None:
+        for observer in self.observers:
+            getattr(observer, event)(*arguments)

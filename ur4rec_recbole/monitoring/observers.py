@@ -1,0 +1,122 @@
+"""Observers: whoever wants to know how a training goes. The monitor tells each of them everything.
+
+Observer         the interface, all of it optional
+ToRunFolder      writes epochs, findings, stages and routing into the run folder
+ToScalars        RecBole's TensorBoard and W&B writers get the same numbers
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ur4rec_recbole.runs.folder import RunFolder
+from ur4rec_recbole.monitoring.findings import Finding
+
+
+class Observer:
+    """Told of every event of a training; each method does nothing unless overridden."""
+
+    def stage_begins(self, name: str, epochs: int, steps: int, done: int) -> None:
+        """Take note of a stage of at most `epochs` epochs of `steps` steps, `done` of them done."""
+
+    def step(self, losses: dict[str, float], seconds: float) -> None:
+        """Take note of a step's loss parts and of the time since the last one."""
+
+    def epoch_ends(self, row: dict[str, Any]) -> None:
+        """Take note of an epoch: its line in epochs.csv."""
+
+    def routed(self, row: dict[str, Any], weights: dict[str, Any]) -> None:
+        """Take note of mean routes over an epoch's validation rows, and of all [R, ...] weights."""
+
+    def found(self, finding: Finding) -> None:
+        """Take note of a finding."""
+
+    def stage_ends(self, summary: dict[str, Any]) -> None:
+        """Take note of a stage's result and measurements."""
+
+    def close(self) -> None:
+        """Take note that training is over."""
+
+
+class ToRunFolder(Observer):
+    """Writes everything into a run folder.
+
+    Parameters
+    ----------
+    folder
+        The run's.
+    stages, epoch, findings
+        Of a resumed run: how many stages had ended, the epoch that comes next, and what had been
+        found; whatever else is in the folder will be made again.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        stages: int = 0,
+        epoch: int = 0,
+        findings: Sequence[Finding] = (),
+    ) -> None:
+        self.folder = folder
+        folder.rewind(epoch, findings)
+        self.stages: list[dict[str, Any]] = (folder.read("stages.json") or [])[:stages]
+        self.routing = folder.read("routing.json") or {"epochs": [], "groups": {}}
+        kept = [row for row in self.routing["epochs"] if row["epoch"] < epoch]
+        self.routing["epochs"] = kept
+        self._began = time.perf_counter() - folder.elapsed()
+
+    def epoch_ends(self, row: dict[str, Any]) -> None:
+        """Add a line to epochs.csv, with the wall-clock time since the training began."""
+        self.folder.add_epoch({**row, "elapsed": time.perf_counter() - self._began})
+
+    def routed(self, row: dict[str, Any], weights: dict[str, Any]) -> None:
+        """Add an epoch to routing.json."""
+        self.routing["epochs"].append(row)
+        self.folder.write_routing(self.routing)
+
+    def found(self, finding: Finding) -> None:
+        """Add a line to findings.jsonl."""
+        self.folder.add_finding(finding)
+
+    def stage_ends(self, summary: dict[str, Any]) -> None:
+        """Add a stage to stages.json, and its routes by group to routing.json."""
+        groups = summary.pop("groups", None)
+        self.stages.append(summary)
+        self.folder.write_stages(self.stages)
+        if groups:
+            self.routing["groups"] = groups
+            self.folder.write_routing(self.routing)
+
+
+class ToScalars(Observer):
+    """Gives RecBole's TensorBoard and W&B writers the scalars of epochs and routes.
+
+    Parameters
+    ----------
+    tensorboard, wandb
+        The trainer's own; W&B does nothing unless `log_wandb` is set.
+    """
+
+    def __init__(self, tensorboard: Any, wandb: Any) -> None:
+        self.tensorboard = tensorboard
+        self.wandb = wandb
+
+    def epoch_ends(self, row: dict[str, Any]) -> None:
+        """Write loss parts and metrics, one series a stage."""
+        skipped = ("epoch", "stage", "stage_epoch")
+        values = {key: value for key, value in row.items() if key not in skipped}
+        self._write({f"{row['stage']}/{key}": value for key, value in values.items()}, row["epoch"])
+
+    def routed(self, row: dict[str, Any], weights: dict[str, Any]) -> None:
+        """Write mean router weights, and the distribution of each router's weights."""
+        values = {f"router/{name}": value for name, value in row["modal"].items()}
+        for name, shares in row["sub"].items():
+            values |= {f"sub_router/{name}/{index}": share for index, share in enumerate(shares)}
+        self._write(values, row["epoch"])
+        for name, each in weights.items():
+            self.tensorboard.add_histogram(f"routes/{name}", each, row["epoch"])
+
+    def _write(self, values: dict[str, float], epoch: int) -> None:
+        for name, value in values.items():
+            self.tensorboard.add_scalar(name, value, epoch)
+        self.wandb.log_metrics({**values, "train_step": epoch}, head="train")

@@ -1,0 +1,194 @@
+"""Measurements on validation rows at the end of a stage: what experts, modalities and scores do.
+
+Nothing here draws from a global random stream, so that a resumed run stays bit-identical.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ur4rec_recbole.evaluation.protocols import protocols as evaluation
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.items import Item, read_items
+from ur4rec_recbole.model.stages import SCORES
+
+TOP = 10
+
+
+class RouteRecorder:
+    """While open, keeps the routes of every row that the model scores: modal, sub."""
+
+    def __init__(self, model: Any) -> None:
+        self.experts = model.experts
+        self.modal: list[Tensor] = []
+        self.sub: list[Tensor] = []
+
+    def __enter__(self) -> "RouteRecorder":
+        self.handle = self.experts.register_forward_hook(self._keep)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.handle.remove()
+
+    def _keep(self, module: Any, inputs: Any, output: Any) -> None:
+        self.modal.append(output[1].modal.detach().float().cpu())
+        self.sub.append(output[1].sub.detach().float().cpu())
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return weights by router, `modal` [R, M] and the modality's name [R, E]; or nothing."""
+        if not self.modal or not self.modal[0].shape[1]:  # never asked, or no experts
+            return {}
+        sub = torch.cat(self.sub)  # [R, M, E]
+        names = list(self.experts.modalities)
+        return {"modal": torch.cat(self.modal)} | {n: sub[:, m] for m, n in enumerate(names)}
+
+
+def mean_routes(weights: dict[str, Tensor]) -> dict[str, Any]:
+    """Average the weights of `RouteRecorder.weights` over the rows where a modality is present."""
+    modal = weights["modal"]
+    names = [name for name in weights if name != "modal"]
+    shares, sub = {}, {}
+    for m, name in enumerate(names):
+        present = weights[name].sum(-1) > 0
+        heard = present & (modal[:, m] > 0) if present.any() else present
+        shares[name] = float(modal[present, m].mean()) if present.any() else 0.0
+        if heard.any():
+            sub[name] = weights[name][heard].mean(0).tolist()
+    return {"modal": shares, "sub": sub}
+
+
+@torch.no_grad()
+def full_ranks(model: Any, part: Any, config: Any) -> np.ndarray:
+    """Return the rank of each row's target among all items, [R]."""
+    model.eval()
+    placed = []
+    for _, interaction in evaluation.batches(part, config["eval_batch_size"]):
+        scores = evaluation.score_all(model, interaction.to(config["device"])).cpu()
+        placed.append(evaluation.rank(scores, interaction[part.iid_field]))
+    return np.concatenate(placed)
+
+
+def hit(ranks: np.ndarray) -> float:
+    """Return HR@10."""
+    return float((ranks <= TOP).mean())
+
+
+def hit_of_100(model: Any, part: Any, config: Any) -> float | None:
+    """Return HR@10 against 99 unseen items (protocol uniform_99); None in too small a data set."""
+    try:
+        found = evaluation.ranks(model, part, config["device"], config["eval_batch_size"])
+    except InputError:
+        return None
+    return hit(found["uniform_99"])
+
+
+def hits_by_score(model: Any, part: Any, config: Any, ranks: np.ndarray) -> dict[str, float]:
+    """Return HR@10 of each score by itself; `ranks` are those of the score in use."""
+    before, found = int(model.score), {}
+    for index, name in enumerate(SCORES):
+        model.score.fill_(index)
+        found[name] = hit(ranks if index == before else full_ranks(model, part, config))
+    model.score.fill_(before)
+    return found
+
+
+@contextmanager
+def shuffled(model: Any, modality: str) -> Iterator[None]:
+    """Give every item (or profile snapshot) another one's vector of a modality for a while."""
+    features = model.features
+    vectors = features.profile_vectors if modality == "profile" else features.vectors(modality)
+    present = torch.zeros(len(vectors), dtype=torch.bool, device=vectors.device)
+    present[1:] = True if modality == "profile" else features.present(modality)[1:]
+    rows = present.nonzero().squeeze(1)
+    generator = torch.Generator().manual_seed(0)
+    other = rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
+    original = vectors.clone()
+    vectors[rows] = original[other]
+    try:
+        yield
+    finally:
+        vectors.copy_(original)
+
+
+def modality_use(
+    model: Any, part: Any, config: Any, ranks: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Measure what shuffling each modality's table does to the ranks [R] without that.
+
+    Returns
+    -------
+    use
+        By modality with a table: `hit` and `hit_shuffled` (HR@10), and `movement`, the mean of
+        |log(rank with the table shuffled / rank)|.
+    """
+    names = [*model.features.item_modalities]
+    if len(model.features.profile_keys):
+        names.append("profile")
+    use = {}
+    for name in names:
+        with shuffled(model, name):
+            other = full_ranks(model, part, config)
+        movement = float(np.abs(np.log(other / ranks)).mean())
+        use[name] = {"hit": hit(ranks), "hit_shuffled": hit(other), "movement": movement}
+    return use
+
+
+def routes_by_group(weights: dict[str, Tensor], part: Any) -> dict[str, Any]:
+    """Average the routes of a part's rows over the genres of their targets."""
+    if not weights:
+        return {}
+    items = read_items(part)
+    targets = part.id2token(part.iid_field, part.inter_feat[part.iid_field].numpy())
+    rows: dict[str, list[int]] = {}
+    for row, token in enumerate(np.atleast_1d(targets)):
+        for genre in items.get(str(token), Item()).genres:
+            rows.setdefault(genre, []).append(row)
+    return {
+        genre: {"rows": len(chosen)} | mean_routes({k: v[chosen] for k, v in weights.items()})
+        for genre, chosen in sorted(rows.items())
+    }
+
+
+def idle_experts(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:
+    """Return the sub-experts, as modality/index, of which no weight differs in any bit."""
+    moved: dict[str, bool] = {}
+    for key, value in after.items():
+        parts = key.split(".")
+        if parts[:2] == ["experts", "modalities"] and parts[3] == "experts":
+            name = f"{parts[2]}/{parts[4]}"
+            moved[name] = moved.get(name, False) or not torch.equal(value, before[key])
+    return [name for name, any_moved in moved.items() if not any_moved]
+
+
+def measure(
+    model: Any, part: Any, config: Any, before: dict[str, Tensor], trains_experts: bool
+) -> dict[str, Any]:
+    """Take all measurements of a stage's best weights; few where its score is the sequence's.
+
+    Parameters
+    ----------
+    model, part, config
+        The model, validation rows and configuration.
+    before
+        The weights that the stage began with.
+    trains_experts
+        Whether the stage trained them.
+    """
+    found: dict[str, Any] = {"rows": len(part)}
+    if SCORES[int(model.score)] == "sequence":
+        return found
+    with RouteRecorder(model) as recorder:
+        ranks = full_ranks(model, part, config)
+    weights = recorder.weights()
+    if weights:
+        found["routes"] = mean_routes(weights)
+        found["groups"] = routes_by_group(weights, part)
+    found["scores"] = hits_by_score(model, part, config, ranks)
+    found["modalities"] = modality_use(model, part, config, ranks)
+    if trains_experts:
+        found["idle_experts"] = idle_experts(before, model.state_dict())
+    return found

@@ -1,0 +1,62 @@
+"""What a poor result may come from: item tables whose ids or vectors are wrong.
+
+The monitor runs this by itself when a training ends far too low; `ur4rec inspect` is the full test.
+"""
+
+from typing import Any
+
+from ur4rec_recbole.inspection.checks import checks as inspection
+from ur4rec_recbole.data.features import FeatureTable, token_rows
+from ur4rec_recbole.data.modalities import ITEM_TABLES, table_path
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.items import read_items
+from ur4rec_recbole.monitoring.findings import Finding
+
+NEIGHBOURS = 10
+
+
+def low_result(reached: float, least: float, config: Any, train: Any) -> Finding | None:
+    """Return a finding where HR@10 against 99 unseen items is below `least`, tables checked."""
+    if reached >= least:
+        return None
+    checked = check_tables(config, train)
+    wrong = [line for line, sound in checked if not sound]
+    return Finding(
+        "low_hit_rate",
+        f"HR@10 against 99 unseen items is {reached:.4f}, below {least:.2f}; "
+        + ("; ".join(line for line, _ in checked) or "no item table is set"),
+        "A table's ids or vectors are wrong."
+        if wrong
+        else "The tables are sound, so it is the training or the data set.",
+        "Make the table again and run `ur4rec inspect` on it."
+        if wrong
+        else "See the findings of the stages before; compare with SASRec on the same data.",
+    )
+
+
+def check_tables(config: Any, train: Any) -> list[tuple[str, bool]]:
+    """Test every item table: a line that says the result, and whether it is sound."""
+    found = []
+    for name, key in ITEM_TABLES.items():
+        path = table_path(config, key)
+        if path is None:
+            continue
+        table = FeatureTable.load(path)
+        rows = token_rows(table, train.field2id_token[train.iid_field], allow_unknown=True)
+        subject = inspection.Subject(table, rows, train, train, read_items(train))
+        try:
+            numbers = inspection.inspect(subject, NEIGHBOURS)
+        except InputError as error:
+            found.append((f"{name} table: {error}", False))
+            continue
+        sound = numbers["ids_right"] and numbers["useful"]
+        found.append(
+            (
+                f"{name} table: neighbours share {numbers['basis']} {numbers['agreement']:.3f}, "
+                f"shuffled {numbers['agreement_shuffled']:.3f} (z {numbers['z']:.1f}), ids "
+                f"{'right' if numbers['ids_right'] else 'NOT right'}, "
+                f"{numbers['coverage_interactions']:.0%} of interactions covered",
+                sound,
+            )
+        )
+    return found

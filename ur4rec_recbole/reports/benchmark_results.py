@@ -1,0 +1,174 @@
+"""The runs of a benchmark, gathered: by entry, with quality, cost and what they differ by.
+
+run folders -> read -> the numbers that benchmark_tables.py and benchmark_plots.py show.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ur4rec_recbole.evaluation.protocols import paired
+from ur4rec_recbole.experiments.benchmark_job import pretraining
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.files import read_json
+from ur4rec_recbole.runs.keeping import MASKED
+from ur4rec_recbole.evaluation.paired import Comparison
+from ur4rec_recbole.runs.folder import RunFolder
+from ur4rec_recbole.model.stages import read_stages
+
+SHARE = 0.95  # of a best validation quality, which the time axis asks for
+
+
+@dataclass
+class Benchmark:
+    """What a folder of runs holds.
+
+    Attributes
+    ----------
+    folder
+        The benchmark's.
+    baseline
+        Entry that the others are compared with, or None.
+    runs
+        Ended runs by entry, in the plan's order.
+    failures
+        Traceback by run.
+    missing
+        Runs that have not ended.
+    """
+
+    folder: Path
+    baseline: str | None
+    runs: dict[str, list[RunFolder]]
+    failures: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+    def values(self, entry: str, part: str, protocol: str, metric: str) -> np.ndarray:
+        """Return a metric's values over the seeds of an entry; nan where a run has it not."""
+        found = [run.read("metrics.json") for run in self.runs[entry]]
+        read = [each.get(part, {}).get(protocol, {}).get(metric) for each in found]
+        return np.array([np.nan if each is None else each for each in read], dtype=float)
+
+    def ranks(self, entry: str, part: str, protocol: str) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return users and ranks of each run, as `paired` takes them."""
+        found = [run.ranks() for run in self.runs[entry]]
+        return [(each[f"{part}/users"], each[f"{part}/{protocol}"]) for each in found]
+
+    def compared(self, protocol: str, metric: str) -> Iterator[tuple[str, Comparison, float]]:
+        """Compare every other entry with the baseline on test: entry, comparison, Holm's p."""
+        if self.baseline is None:
+            return
+        base = self.ranks(self.baseline, "test", protocol)
+        others = [entry for entry in self.runs if entry != self.baseline]
+        found = [
+            paired.compare(self.ranks(entry, "test", protocol), base, metric) for entry in others
+        ]
+        corrected = paired.holm([each.p for each in found])
+        yield from zip(others, found, corrected, strict=True)
+
+    def seconds(self, entry: str) -> np.ndarray:
+        """Return each run's wall-clock seconds, preparation and evaluation included."""
+        found = [run.read("metrics.json") for run in self.runs[entry]]
+        return np.array([each.get("wall_seconds", each["seconds"]) for each in found])
+
+    def thresholds(self) -> dict[str, float]:
+        """Return `SHARE` of the best validation NDCG@10, averaged over the seeds.
+
+        Of the baseline and of every other entry of the baseline's model (as shipped, tuned).
+        """
+        if self.baseline is None:
+            return {}
+        model = self.runs[self.baseline][0].about["model"]
+        found: dict[str, float] = {}
+        for entry, runs in self.runs.items():
+            best = [max(quality(row) for row in rows) for rows in self._curves(entry)]
+            if runs[0].about["model"] == model and best:
+                found[entry] = SHARE * float(np.mean(best))
+        return found
+
+    def time_to(self, entry: str, threshold: float) -> list[float | None]:
+        """Return each run's seconds until an epoch validated at the threshold; None if none did."""
+        return [seconds_to(rows, threshold) for rows in self._curves(entry)]
+
+    def at_limit(self, entry: str) -> int:
+        """Count the runs whose training, or a stage of it, the epoch limit ended."""
+        return sum(map(_at_limit, self.runs[entry]))
+
+    def _curves(self, entry: str) -> list[list[dict[str, Any]]]:
+        """Return the validated epochs of each run that has several.
+
+        A single one is no training: an ensemble chose its weights, a training-free model was made.
+        """
+        rows = [epochs(run) for run in self.runs[entry]]
+        return [[row for row in each if quality(row) is not None] for each in rows if len(each) > 1]
+
+
+def _at_limit(run: RunFolder) -> bool:
+    settings = {key: each["value"] for key, each in run.about["config"].items()}
+    stages = run.read("stages.json")
+    if stages:
+        limits = [stage.epochs for stage in read_stages(settings)]
+        pairs = zip(stages, limits, strict=False)  # a run of others may not have ended
+        return any(made["epochs"] >= limit > 0 for made, limit in pairs)
+    return 1 < settings["epochs"] <= len(run.epochs())
+
+
+def epochs(run: RunFolder) -> list[dict[str, Any]]:
+    """Return a run's epochs; the seconds of a pretraining before it count as elapsed."""
+    before = read_json(pretraining(run.path) / "metrics.json")
+    spent = before["seconds"] if before else 0.0
+    return [row | {"elapsed": spent + row["elapsed"]} for row in run.epochs()]
+
+
+def quality(row: dict[str, Any]) -> Any:
+    """Return an epoch's validation NDCG@10.
+
+    With the history masked where that was measured, which is always for RecBole's models; UR4Rec
+    validates that way itself with `exclude_history`, and without it against the harder candidates.
+    """
+    return row.get(MASKED, row.get("ndcg@10"))
+
+
+def seconds_to(rows: list[dict[str, Any]], threshold: float) -> float | None:
+    """Return the wall-clock seconds of the first epoch that reached a validation quality."""
+    reached = (row["elapsed"] for row in rows if quality(row) >= threshold)
+    return next(reached, None)
+
+
+def read(folder: Path, baseline: str | None = None) -> Benchmark:
+    """Read a benchmark's folder, or any folder of run folders (each model is an entry then).
+
+    `baseline` is an entry to compare with, instead of the plan's.
+    """
+    index = read_json(folder / "benchmark.json")
+    paths = sorted(path.parent for path in folder.glob("*/run.json"))
+    opened = {path.name: RunFolder.open(path) for path in paths}
+    owners = index["runs"] if index else {name: run.about["model"] for name, run in opened.items()}
+    found = Benchmark(folder, index and index["baseline"], {})
+    for name, entry in owners.items():
+        failed = folder / "jobs" / f"{name}.failed.json"
+        if failed.exists():
+            found.failures[name] = read_json(failed)["traceback"]
+        elif name in opened and "test" in (opened[name].read("metrics.json") or {}):
+            found.runs.setdefault(entry, []).append(opened[name])
+        else:
+            found.missing.append(name)
+    if not found.runs and not found.failures:
+        raise InputError(
+            f"Folder {folder}", "must hold runs that have ended", "none",
+            "Run `ur4rec benchmark` first.",
+        )  # fmt: skip
+    order = [entry for entry in (index["entries"] if index else found.runs) if entry in found.runs]
+    found.runs = {entry: found.runs[entry] for entry in order}
+    if baseline is not None and baseline not in found.runs:
+        raise InputError(
+            f"Baseline of {folder}", "must be an entry whose runs have ended", repr(baseline),
+            f"Name one of {list(found.runs)}.",
+        )  # fmt: skip
+    found.baseline = baseline or found.baseline
+    if found.baseline not in found.runs:
+        found.baseline = None
+    return found

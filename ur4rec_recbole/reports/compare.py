@@ -1,0 +1,104 @@
+"""`ur4rec compare RUN RUN ...`: runs side by side, in what was set and in what came out.
+
+ur4rec compare runs/a runs/b
+ur4rec compare --all runs/a runs/b      with the metrics of subsets and lists
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.runs.folder import RunFolder
+
+# Where a run is kept is no setting of it.
+PLACES = frozenset({"run_folder", "checkpoint_dir"})
+ABOUT = ("status", "commit", "data_fingerprint")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, two or more")
+    parser.add_argument("--all", action="store_true", help="metrics of subsets and lists too")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print both tables."""
+    if len(options.runs) < 2:
+        raise InputError("RUN", "must be given at least twice", options.runs, "Name another run.")
+    runs = [RunFolder.open(path) for path in options.runs]
+    console = Console(highlight=False)
+    names = [str(each.path) for each in runs]
+    console.print(_table("What differs in what was run", names, differences(runs)))
+    found = results(runs, options.all)
+    console.print(_table("What came out, and the change from the first run", names, found))
+    return 0
+
+
+def differences(runs: Sequence[RunFolder]) -> dict[str, list[str]]:
+    """Return by key the values of all runs, where they differ."""
+    found = {}
+    for key in ABOUT:
+        found[key] = [str(each.about.get(key)) for each in runs]
+    for key in sorted({key for each in runs for key in each.about["versions"]}):
+        found[f"version of {key}"] = [str(each.about["versions"].get(key)) for each in runs]
+    for key in sorted({key for each in runs for key in each.about["config"]} - PLACES):
+        found[key] = [_value(each.about["config"].get(key)) for each in runs]
+    return {key: values for key, values in found.items() if len(set(values)) > 1}
+
+
+def results(runs: Sequence[RunFolder], details: bool = True) -> dict[str, list[str]]:
+    """Return by name the results of all runs, those after the first with their difference to it.
+
+    Without `details` those of subsets and lists (`full_masked/tail`) are left out.
+    """
+    flat = [_flat(each, details) for each in runs]
+    found = {}
+    for key in dict.fromkeys(key for each in flat for key in each):
+        first = flat[0].get(key)
+        cells = ["-" if first is None else _number(first)]
+        for each in flat[1:]:
+            value = each.get(key)
+            change = "" if value is None or first is None else f" ({_number(value - first, '+')})"
+            cells.append("-" if value is None else _number(value) + change)
+        found[key] = cells
+    return found
+
+
+def _number(value: float, sign: str = "") -> str:
+    return format(value, f"{sign}d" if isinstance(value, int) else f"{sign}.4f")
+
+
+def _flat(folder: RunFolder, details: bool) -> dict[str, float]:
+    """Return a run's metrics and the scores of its stages by name."""
+    metrics: Mapping[str, Any] = folder.read("metrics.json") or {}
+    found = {
+        f"{part} {protocol} {name}": value
+        for part in ("valid", "test")
+        for protocol, values in metrics.get(part, {}).items()
+        if details or "/" not in protocol
+        for name, value in values.items()
+    }
+    for stage in folder.read("stages.json") or []:
+        found[f"score of {stage['stage']}"] = stage["score"]
+    if "seconds" in metrics:
+        found["seconds"] = metrics["seconds"]
+    if "peak_memory" in metrics:
+        found["peak memory, GB"] = metrics["peak_memory"] / 1e9
+    return found | {"findings": len(folder.findings())}
+
+
+def _value(entry: Mapping[str, Any] | None) -> str:
+    return "-" if entry is None else str(entry["value"])
+
+
+def _table(title: str, names: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for head in ("", *names):
+        table.add_column(head, overflow="fold")
+    for key, cells in rows.items():
+        table.add_row(key, *cells)
+    return table

@@ -1,0 +1,1 @@
+"""One run from configuration to final table, kept in its folder."""

@@ -1,0 +1,246 @@
+"""`ur4rec doctor`: what a training would do, before it is started.
+
+ur4rec doctor --config_files properties/small.yaml
+
+Loads data and tables as a run does (and fails as a run does where they do not fit), counts
+parameters and multiplications, times a few steps of every stage on this machine and warns of
+settings that are known to fail.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, repeat
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from recbole.config import Config
+from torch.utils.flop_counter import FlopCounterMode
+
+from ur4rec_recbole.runs.assembly import build_trainer, load_data
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.runs.provenance import peak_memory
+from ur4rec_recbole.training import resume
+from ur4rec_recbole.monitoring.table_checks import check_tables
+from ur4rec_recbole.model.stages import read_stages
+
+WARM_UP, TIMED = 2, 5  # steps of each stage, at least
+SECONDS = 4.0  # of timed steps: beside other jobs, single steps differ much
+BATCHES = 4  # of validation that are timed
+HEAP_GROWTH = 1.4  # of memory in the first steps; docs/monitoring.md has what was measured
+MANY_PARAMETERS = 400  # a training interaction
+MANY_NEGATIVES = 0.25  # of all items
+LARGE_BATCH = 0.5  # of all windows
+HIGH_RATE = 0.05
+MEMORY_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """What an epoch of a stage costs: steps, seconds, multiply-adds counted as two."""
+
+    name: str
+    epochs: int
+    steps: int
+    seconds_per_step: float
+    validation: float
+    flops: float
+
+    @property
+    def epoch(self) -> float:
+        """Return the seconds of an epoch with its validation."""
+        return self.steps * self.seconds_per_step + self.validation
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--config_files", nargs="+", default=[], metavar="YAML", help="as of a run")
+    parser.add_argument("--model", help="default: what the files name, else UR4Rec")
+    parser.add_argument("--dataset", help="default: what the files name")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the findings; exit code 1 if there is a warning."""
+    config = _configuration(options)
+    data = load_data(config)
+    trainer = build_trainer(config, data[0])
+    model = trainer.model
+    print("\n".join(describe(model, data)))
+    warnings = []
+    for line, sound in check_tables(config, data[0]._dataset):
+        print(line)
+        warnings += [] if sound else [f"the {line}"]
+    costs = [stage_cost(trainer, index, data) for index in range(len(trainer.stages))]
+    print("\n".join(estimate(costs, model)))
+    warnings += doubtful(config, model, data[0])
+    print("\n".join(f"WARNING: {each}" for each in warnings) or "No warning.")
+    return 1 if warnings else 0
+
+
+def _configuration(options: argparse.Namespace) -> Any:
+    files = [name for each in options.config_files for name in each.split()]
+    settings = {"state": "ERROR", "show_progress": False}
+    try:
+        config = Config("UR4Rec", options.dataset, files or None, settings)
+    except (OSError, KeyError) as error:
+        raise InputError(
+            "--config_files and --dataset", "must name readable files and a data set", error,
+            "Check the paths; add --dataset.",
+        ) from error  # fmt: skip
+    model = options.model or config.file_config_dict.get("model", "UR4Rec")
+    if model != "UR4Rec":
+        raise InputError("--model", "must be UR4Rec", model, "Name that one.")
+    return config
+
+
+def describe(model: Any, data: Sequence[Any]) -> list[str]:
+    """Return lines on data, modalities and sizes."""
+    train, valid, test = (each._dataset for each in data)
+    lines = [
+        f"data: {train.user_num - 1} users, {train.item_num - 1} items, {targets(train)} training "
+        f"targets in {len(train)} windows, {len(valid)} validation and {len(test)} test rows"
+    ]
+    for name in model.features.item_modalities:
+        share = float(model.features.present(name)[1:].float().mean())
+        lines.append(
+            f"modality {name}: width {model.features.widths()[name]}, {share:.1%} of items"
+        )
+    if len(model.features.profile_keys):
+        snapshots = len(model.features.profile_vectors) - 1
+        width = model.features.widths()["profile"]
+        lines.append(f"modality profile: width {width}, {snapshots} snapshots")
+    for part, modules in model.parts().items():
+        count = sum(p.numel() for module in modules for p in module.parameters())
+        lines.append(f"parameters of {part}: {count:,}")
+    lines.append(f"parameters: {parameters(model):,}")
+    return lines
+
+
+def stage_cost(trainer: Any, index: int, data: Sequence[Any]) -> StageCost:
+    """Time a few real steps of a stage, optimizer included, and a few validation batches."""
+    stage, train = trainer.stages[index], data[0]
+    trainer._begin(stage)
+    model = trainer.model.train()
+    counter = FlopCounterMode(display=False)
+    with counter:  # counted apart from the timing, which it would slow
+        _step(trainer, next(iter(train)))
+    typical = statistics.median(_step_seconds(trainer, train)[WARM_UP:])
+    validation = _validation_seconds(model, data[1], trainer.device)
+    flops = float(counter.get_total_flops()) * len(train)
+    return StageCost(stage.name, stage.epochs, len(train), typical, validation, flops)
+
+
+def _step_seconds(trainer: Any, train: Any) -> list[float]:
+    """Time steps with the loading of their batches: `SECONDS` of them, or an epoch's."""
+    spent: list[float] = []
+    began = time.perf_counter()
+    for batch in chain.from_iterable(repeat(train)):
+        _step(trainer, batch)
+        now = time.perf_counter()
+        spent.append(now - began)
+        began = now
+        enough = sum(spent) >= SECONDS or len(spent) >= len(train)
+        if enough and len(spent) >= WARM_UP + TIMED:
+            break
+    return spent
+
+
+def _step(trainer: Any, batch: Any) -> None:
+    trainer.optimizer.zero_grad()
+    batch = batch.to(trainer.device)
+    with torch.autocast(trainer.device.type, enabled=trainer.enable_amp):
+        loss = sum(trainer.model.calculate_loss(batch))
+    loss.backward()
+    trainer.optimizer.step()
+
+
+@torch.no_grad()
+def _validation_seconds(model: Any, data: Any, device: Any) -> float:
+    """Estimate the seconds of a validation from its first batches."""
+    model.eval()
+    spent = []
+    began = time.perf_counter()
+    for _, (interaction, *_) in zip(range(BATCHES), data, strict=False):
+        model.full_sort_predict(interaction.to(device))
+        now = time.perf_counter()
+        spent.append(now - began)
+        began = now
+    return statistics.median(spent) * len(data)
+
+
+def estimate(costs: Sequence[StageCost], model: Any) -> list[str]:
+    """Return lines on time and memory."""
+    lines = [
+        f"stage {each.name}: {each.steps} steps of {each.seconds_per_step:.3f} s, validation "
+        f"{each.validation:.1f} s, {each.epoch:.1f} s and {each.flops / 1e9:.1f} GFLOP an epoch, "
+        f"at most {each.epochs} epochs = {each.epochs * each.epoch / 60:.1f} min"
+        for each in costs
+    ]
+    total = sum(each.epochs * each.epoch for each in costs)
+    disk = resume.size(model, len(costs))
+    lines.append(f"all stages: at most {total / 60:.1f} min; stages that stop early take less")
+    lines.append(
+        f"memory: {peak_memory() / 1e6:.0f} MB in the first steps of every stage; about "
+        f"{expected_memory() / 1e6:.0f} MB in a run, whose heap grows"
+    )
+    lines.append(f"disk: at most {disk / 1e6:.0f} MB for checkpoints")
+    return lines
+
+
+def doubtful(config: Any, model: Any, train: Any) -> list[str]:
+    """Return warnings of settings that are known to fail."""
+    found = []
+    count, n_items = targets(train._dataset), train._dataset.item_num - 1
+    size = parameters(model)
+    if size > MANY_PARAMETERS * count:
+        found.append(
+            f"{size / 1e6:.1f}M parameters for {count} training interactions of "
+            f"{train._dataset.user_num - 1} users: expect overfitting; lower hidden_size, n_layers "
+            "or expert_inner_size"
+        )
+    sampled = any(
+        config[f"{kind}_loss"] != "softmax" for kind in ("sequence", "retrieval", "fused")
+    )
+    negatives = config["num_negatives"]
+    if sampled and negatives and negatives > MANY_NEGATIVES * n_items:
+        found.append(
+            f"{negatives} negatives of {n_items} items: most items are negatives of every step; "
+            "use softmax, which costs no more, or fewer negatives"
+        )
+    if config["train_batch_size"] > LARGE_BATCH * len(train._dataset):
+        found.append(
+            f"{config['train_batch_size']} windows a step of {len(train._dataset)}: an epoch has "
+            "too few steps to learn; lower train_batch_size"
+        )
+    for key in ("learning_rate", "retriever_learning_rate"):
+        if config[key] > HIGH_RATE:
+            found.append(f"{key} {config[key]:g} is too high for Adam; try 0.001")
+    memory = expected_memory()
+    total = psutil.virtual_memory().total
+    if memory > MEMORY_SHARE * total:
+        found.append(f"{memory / 1e9:.1f} GB of {total / 1e9:.1f} GB are needed: it will swap")
+    free = psutil.disk_usage(".").free
+    if free < resume.size(model, len(read_stages(config))):
+        found.append(f"{free / 1e6:.0f} MB free on disk: checkpoints will not fit")
+    if not (model.features.item_modalities or len(model.features.profile_keys)):
+        found.append("no feature table is set: every modality is masked, experts learn nothing")
+    return found
+
+
+def expected_memory() -> float:
+    """Estimate what a run will hold at most, in bytes, after steps of all stages were made."""
+    return HEAP_GROWTH * peak_memory()
+
+
+def targets(train: Any) -> int:
+    """Return how many interactions training predicts an epoch."""
+    return len(train.target_rows())
+
+
+def parameters(model: Any) -> int:
+    """Return the number of trainable values."""
+    return int(np.sum([p.numel() for p in model.parameters()]))

@@ -1,0 +1,1 @@
+"""Trainers, and going on after a kill."""

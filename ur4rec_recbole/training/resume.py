@@ -1,0 +1,142 @@
+"""Resume: everything that a training needs to go on, bit for bit, after being killed.
+
+resume.pth is written at the end of every epoch, atomically, and is read without unpickling
+(`weights_only`). It holds the stage and its counters, weights, optimizer, the best weights of the
+stage and the state of every random stream. The weights that the stage began with never change and
+lie in a file of their own, written before the stage begins: `0-initial.pth`, and then the weights
+that the stage before handed on. A stage's file has a name of its own, so whichever resume.pth a
+kill leaves, what it refers to is there.
+"""
+
+import os
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.files import replacing
+
+FILE = "resume.pth"
+COUNTERS = (
+    "cur_step", "best_valid_score", "best_valid_result", "_best_epoch", "_best_state", "_handed_on",
+    "_metrics", "_next_epoch", "_spent", "saved_model_file",
+)  # fmt: skip
+
+
+def save(trainer: Any, folder: str | os.PathLike[str]) -> None:
+    """Write the trainer's state into a run folder."""
+    more = {
+        "stage_index": trainer.model.stage_index,
+        "stage_epoch": trainer.model.stage_epoch,
+        "results": [_plain(result._asdict()) for result in trainer.results],
+        "monitor": _plain(trainer.monitor.state()),
+        "findings": [asdict(finding) for finding in trainer.monitor.findings],
+    }
+    write(trainer, trainer.train_data, COUNTERS, more, folder)
+
+
+def write(
+    trainer: Any,
+    train_data: Any,
+    counters: Sequence[str],
+    more: Mapping[str, Any],
+    folder: str | os.PathLike[str],
+) -> None:
+    """Write what any trainer has, its attributes named `counters`, and `more` into a run folder."""
+    state = {name: _plain(getattr(trainer, name)) for name in counters}
+    state |= {
+        "model": trainer.model.state_dict(),
+        "optimizer": trainer.optimizer.state_dict(),
+        "random": random_state(train_data),
+        **more,
+    }
+    with replacing(Path(folder) / FILE) as file:
+        torch.save(state, file)
+
+
+def load(folder: str | os.PathLike[str], device: Any) -> dict[str, Any] | None:
+    """Read the state; None where the run was killed before its first epoch had ended."""
+    path = Path(folder) / FILE
+    return _read(path, device) if path.exists() else None
+
+
+def save_weights(trainer: Any, index: int) -> None:
+    """Write the weights as they are after `index` stages into the trainer's run folder."""
+    with replacing(_weights_file(trainer, index)) as file:
+        torch.save(trainer.model.state_dict(), file)
+
+
+def load_weights(trainer: Any, index: int) -> dict[str, Any]:
+    """Read the weights as they were after `index` stages."""
+    return _read(_weights_file(trainer, index), trainer.device)
+
+
+def _weights_file(trainer: Any, index: int) -> Path:
+    name = trainer.stages[index - 1].name if index else "initial"
+    return Path(trainer.folder.path) / f"{index}-{name}.pth"
+
+
+def _read(path: Path, device: Any) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises half a dozen types for a damaged file
+        raise InputError(
+            str(path), "must be a checkpoint of this package", type(error).__name__,
+            "Start the run again in a new folder.",
+        ) from error  # fmt: skip
+
+
+def random_state(train_data: Any) -> dict[str, Any]:
+    """Return the state of every random stream that training draws from."""
+    name, keys, *rest = np.random.get_state()
+    version, words, gauss = random.getstate()
+    state = {
+        "torch": torch.get_rng_state(),
+        "numpy": [name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest],
+        "python": [version, list(words), gauss],
+        "loader": train_data.generator.get_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def set_random_state(state: dict[str, Any], train_data: Any) -> None:
+    """Set every random stream to where it was."""
+    torch.set_rng_state(state["torch"].cpu())
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    train_data.generator.set_state(state["loader"].cpu())
+    if "cuda" in state:
+        torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
+
+
+def size(model: Any, stages: int) -> int:
+    """Return the bytes that a run of so many stages may need on disk at once.
+
+    resume.pth has the weights as they are, at their best and twice in Adam, RecBole's checkpoint
+    three of these; a new file of either lies beside the old one while it is written. The weights
+    that training and each stage came to stay.
+    """
+    return (2 * (4 + 3) + 1 + stages) * bytes_of(model)
+
+
+def bytes_of(model: Any) -> int:
+    """Return the bytes of a model's weights."""
+    return sum(value.numel() * value.element_size() for value in model.state_dict().values())
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy scalars and mappings of other kinds into what is loaded without unpickling."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,284 @@
+"""UR4RecTrainer: RecBole's Trainer, run once a stage.
+
+Each stage has its own optimizer, rates, patience and best weights, starts from the weights of the
+one before, and hands on nothing that validates worse than what it received. A monitor watches; in a
+run folder, every epoch leaves all that a killed run needs to go on (resume.py).
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ur4rec_recbole.runs.folder import RunFolder
+from ur4rec_recbole.monitoring import probe
+from ur4rec_recbole.training import resume
+from ur4rec_recbole.monitoring.findings import Finding, NotFinite
+from ur4rec_recbole.monitoring.observers import ToRunFolder
+from ur4rec_recbole.model.stages import Stage, read_stages
+from ur4rec_recbole.training.watched import WatchedTrainer
+
+
+class StageResult(NamedTuple):
+    """What a stage came to.
+
+    Attributes
+    ----------
+    stage
+        Its name.
+    epochs
+        Epochs run.
+    best_epoch
+        The epoch, from 1, whose weights were handed on; 0 for those it began with.
+    seconds
+        Wall-clock time.
+    score
+        Validation score of what is handed on.
+    metrics
+        Validation metrics of what is handed on.
+    hit_of_100
+        Its HR@10 against 99 unseen items, or None.
+    """
+
+    stage: str
+    epochs: int
+    best_epoch: int
+    seconds: float
+    score: float
+    metrics: dict[str, float]
+    hit_of_100: float | None = None
+
+
+class UR4RecTrainer(WatchedTrainer):
+    """Trains a UR4Rec model stage by stage; everything else is RecBole's.
+
+    Attributes
+    ----------
+    stages
+        The stages to run.
+    results
+        A `StageResult` for each that has run.
+    folder
+        Where the run is kept, or None.
+    """
+
+    def __init__(self, config: Any, model: Any) -> None:
+        super().__init__(config, model)
+        self.stages = read_stages(config)
+        self.results: list[StageResult] = []
+        self.folder: RunFolder | None = None
+        self.model.stage_index = self.model.stage_epoch = 0
+        self._first = 0  # index of the stage that fit begins with
+        self._resumed = False
+        self._best_epoch = 0
+        self._best_state: dict[str, Tensor] = {}
+        self._handed_on = self._worst()
+        self._metrics: dict[str, float] = {}  # of what was handed on
+        self._received: dict[str, Tensor] = {}
+        self._state: dict[str, Any] | None = None  # of a resumed run, until fit goes on
+
+    def fit(
+        self,
+        train_data: Any,
+        valid_data: Any = None,
+        verbose: bool = True,
+        saved: bool = True,
+        show_progress: bool = False,
+        callback_fn: Callable[[int, float], None] | None = None,
+    ) -> tuple[float, dict[str, float] | None]:
+        """Run all stages. Arguments and return value are those of RecBole's `Trainer.fit`."""
+        self.train_data, self.valid_data = train_data, valid_data
+        if valid_data and not self._metrics:
+            self._handed_on, self._metrics = super()._valid_epoch(valid_data)
+        for index in range(self._first, len(self.stages)):
+            if not self._resumed:
+                self._received, self._spent = self._snapshot(), 0.0
+                self._begin(self.stages[index])
+            self._resumed = False
+            self.model.stage_index = index
+            self.monitor.begin(self.stages, index, len(train_data))
+            if self._state:
+                self.monitor.restore(self._state["monitor"])
+                resume.set_random_state(self._state["random"], train_data)
+                self._state = None
+            try:
+                at_end = self._epoch_hook(callback_fn)
+                super().fit(train_data, valid_data, verbose, saved, show_progress, at_end)
+            except NotFinite:
+                self._fall_back()
+            self._end(self.stages[index])
+            if saved:
+                self._save_checkpoint(self._next_epoch - 1, verbose=False)
+        reached = self.results[-1].hit_of_100 if self.results else None
+        self.monitor.training_ends(reached, train_data._dataset)
+        if not valid_data:
+            return -1, None
+        return self._handed_on, self.best_valid_result
+
+    def keep(self, folder: RunFolder, resumed: bool = False) -> None:
+        """Keep the run in a folder; with `resumed`, go on from what is there."""
+        state = resume.load(folder.path, self.device) if resumed else None
+        self.folder = folder
+        if state:
+            self._restore(state)
+        else:
+            resume.save_weights(self, 0)
+        place = (self._first, self._next_epoch, self.monitor.findings)
+        self.monitor.observers.insert(0, ToRunFolder(folder, *place))
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `resume.save` wrote."""
+        self._first = state["stage_index"]
+        self._next_epoch = state["_next_epoch"]
+        self._begin(self.stages[self._first])
+        self.model.stage_epoch = state["stage_epoch"]
+        for name in resume.COUNTERS:
+            setattr(self, name, state[name])
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._received = resume.load_weights(self, self._first)
+        self.results = [StageResult(**result) for result in state["results"]]
+        self.monitor.findings = [Finding(**each) for each in state["findings"]]
+        self._state = state
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Set RecBole's counters to the next epoch of a stage that was begun before."""
+        left = self.stages[self._first].epochs - self.model.stage_epoch
+        over = self.cur_step > self.stages[self._first].patience
+        self.start_epoch = self._next_epoch
+        self.epochs = self.start_epoch + (0 if over else max(left, 0))
+        self._resumed = True
+
+    def resume_checkpoint(self, resume_file: str | os.PathLike[str]) -> None:
+        """Load a checkpoint, so that `fit` goes on in the stage and epoch that it was saved in."""
+        # RecBole's checkpoints hold its Config and cannot be read without unpickling.
+        saved = torch.load(resume_file, map_location=self.device, weights_only=False)
+        self._first = saved["other_parameter"]["stage_index"]
+        self._begin(self.stages[self._first])  # the optimizer needs the groups of that stage
+        super().resume_checkpoint(resume_file)
+        self._next_epoch = self.start_epoch
+        self._received = self._snapshot()
+        self._go_on()
+
+    def _begin(self, stage: Stage) -> None:
+        """Set model, optimizer and RecBole's counters up for a stage."""
+        self.start_epoch = self._next_epoch
+        self.epochs = self.start_epoch + stage.epochs
+        self.eval_step = min(self.config["eval_step"], max(stage.epochs, 1))
+        self.stopping_step = stage.patience
+        self.cur_step = self._best_epoch = 0
+        self.model.stage_epoch = 0
+        # Inside a stage its own best counts: a retriever that does not yet help is still worth
+        # handing to the stage that follows.
+        self.best_valid_score = self._worst()
+        self._best_state = {}
+        self.model.enter(stage)
+        parts = self.model.parts()
+        groups = [
+            {"params": [p for module in parts[part] for p in module.parameters()], "lr": rate}
+            for part, rate in stage.rates.items()
+        ]
+        self.optimizer = self._build_optimizer(params=groups)
+        if self.learner.lower() in ("adam", "adamw"):
+            for group in self.optimizer.param_groups:
+                group["fused"] = True  # RecBole passes no such option on
+        self.optimizer.register_step_pre_hook(self._check_gradient)
+
+    def _epoch_ends(self) -> None:
+        """Report the epoch, and keep what a killed run needs to go on from here."""
+        super()._epoch_ends()
+        if self.folder:
+            resume.save(self, self.folder.path)
+
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> Any:
+        """Validate, and keep a copy of the weights where they are the stage's best."""
+        score, result = super()._valid_epoch(valid_data, show_progress)
+        if not self._worse(score, self.best_valid_score):
+            self._best_state = self._snapshot()
+            self._best_epoch = self.model.stage_epoch
+        return score, result
+
+    def _fall_back(self) -> None:
+        """Use the stage's best weights, or those it began with, after a step went wrong."""
+        self.optimizer.zero_grad()
+        if not self._best_state:
+            self._best_state = self._received
+            self.best_valid_score, self.best_valid_result = self._handed_on, self._metrics
+
+    def _end(self, stage: Stage) -> None:
+        """Measure what a stage has learned, hand its weights on and report it."""
+        measured: dict[str, Any] = {}
+        hit = None
+        if self.valid_data:
+            part = self.valid_data._dataset
+            if self._best_state:
+                self.model.load_state_dict(self._best_state)
+            measured = probe.measure(
+                self.model, part, self.config, self._received, "retriever" in stage.rates
+            )
+            self.monitor.stage_measured(measured)
+            self._hand_on(stage, self._received, self.valid_data)
+            hit = probe.hit_of_100(self.model, part, self.config)
+        self._report(stage, hit)
+        if self.folder:
+            resume.save_weights(self, self.model.stage_index + 1)
+        self.monitor.stage_ends({**self.results[-1]._asdict(), **measured}, hit)
+
+    def _hand_on(self, stage: Stage, received: dict[str, Tensor], valid_data: Any) -> None:
+        """Load the stage's best weights, or what it received where that validates better."""
+        if self._best_state:
+            self.model.load_state_dict(self._best_state)
+        else:
+            self.best_valid_score, self.best_valid_result = super()._valid_epoch(valid_data)
+        if not self._worse(self.best_valid_score, self._handed_on):
+            self._handed_on, self._metrics = self.best_valid_score, self.best_valid_result
+            return
+        self._best_epoch = 0
+        self.best_valid_score, self.best_valid_result = self._handed_on, self._metrics
+        frozen = "encoder" not in stage.rates and int(received["score"]) == 0
+        if frozen:
+            # The sequence score has not changed: predict by it, and keep what the stage learned.
+            self.model.score.copy_(received["score"])
+        else:
+            self.model.load_state_dict(received)
+
+    def _report(self, stage: Stage, hit_of_100: float | None) -> None:
+        """Log one line for a stage that has ended."""
+        metrics = {key: float(value) for key, value in (self.best_valid_result or {}).items()}
+        epochs, best, seconds = self.model.stage_epoch, self._best_epoch, self._spent
+        score = float(self._handed_on)
+        result = StageResult(stage.name, epochs, best, seconds, score, metrics, hit_of_100)
+        self.results.append(result)
+        shown = ("hit@5", "hit@10", "hit@20", "ndcg@10")
+        values = "  ".join(f"{key} {metrics[key]:.4f}" for key in shown if key in metrics)
+        kept = f"best epoch {result.best_epoch} of {result.epochs}"
+        if not result.best_epoch:
+            kept = f"no better in {result.epochs} epochs: predictions stay as they were"
+        self.logger.info(
+            f"stage {stage.name}: {values or 'no validation'}  {seconds:.0f} s  {kept}"
+        )
+
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
+        """Save as RecBole does, atomically, and never over a file that validates better."""
+        if self._worse(self.best_valid_score, self._handed_on):
+            return
+        target = kwargs.pop("saved_model_file", self.saved_model_file)
+        partial = f"{target}.tmp"
+        super()._save_checkpoint(epoch, verbose=False, saved_model_file=partial, **kwargs)
+        if Path(partial).exists():  # under DDP only the first rank writes
+            os.replace(partial, target)
+            if verbose:
+                self.logger.info(f"Saving current: {target}")
+
+    def _snapshot(self) -> dict[str, Tensor]:
+        return {key: value.clone() for key, value in self.model.state_dict().items()}
+
+    def _worst(self) -> float:
+        return -float("inf") if self.valid_metric_bigger else float("inf")
+
+    def _worse(self, score: float, other: float) -> bool:
+        return score < other if self.valid_metric_bigger else score > other

@@ -1,0 +1,131 @@
+"""WatchedTrainer: RecBole's Trainer, with a monitor that sees every step and every epoch.
+
+Base of UR4RecTrainer, which adds the stages. Hooks only: RecBole's loops are its own.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from recbole.trainer import Trainer
+from torch import Tensor
+
+from ur4rec_recbole.runs.provenance import peak_memory
+from ur4rec_recbole.monitoring import probe
+from ur4rec_recbole.monitoring.monitor import Monitor
+from ur4rec_recbole.monitoring.observers import ToScalars
+
+
+class WatchedTrainer(Trainer):
+    """Shows every step and epoch to a monitor, by the names of the model's losses.
+
+    Attributes
+    ----------
+    monitor
+        Watches; its `findings` say what went wrong.
+    parts
+        The last step's losses by name.
+    """
+
+    cur_step: int
+
+    def __init__(self, config: Any, model: Any) -> None:
+        super().__init__(config, model)
+        self.monitor = Monitor(config, model, self.logger)
+        self.monitor.observers.append(ToScalars(self.tensorboard, self.wandblogger))
+        self.train_data: Any = None
+        self.valid_data: Any = None
+        self.parts: dict[str, Tensor] = {}
+        self._next_epoch = 0  # counted over all stages
+        self._spent = 0.0  # seconds of the running stage
+        self._row: dict[str, Any] = {}  # of the running epoch
+        self._weights: dict[str, Tensor] = {}  # of the routers in the last validation
+
+    def _train_epoch(
+        self,
+        train_data: Any,
+        epoch_idx: int,
+        loss_func: Any = None,
+        show_progress: bool = False,
+    ) -> Any:
+        """Train one epoch on the stage's losses, watched."""
+
+        def losses(interaction: Any) -> tuple[Tensor, ...]:
+            self.parts = self.model.named_losses(interaction)
+            return tuple(self.parts.values())
+
+        began = time.perf_counter()
+        self.model.stage_epoch += 1
+        self._next_epoch = epoch_idx + 1
+        self._row, self._weights = {}, {}
+        self.monitor.epoch_begins(epoch_idx)
+        sums = super()._train_epoch(train_data, epoch_idx, loss_func or losses, show_progress)
+        seconds = time.perf_counter() - began
+        self._spent += seconds
+        steps = max(len(train_data), 1)
+        each = dict(zip(self.parts, sums, strict=False)) if isinstance(sums, tuple) else {}
+        total = sum(sums) if isinstance(sums, tuple) else sums
+        self._row = {
+            "epoch": epoch_idx,
+            "stage": self.monitor.seen.name,
+            "stage_epoch": self.model.stage_epoch,
+            "seconds": seconds,
+            "seconds_per_step": seconds / steps,
+            "loss": total / steps,
+            **{name: value / steps for name, value in each.items()},
+            "peak_memory": peak_memory(),
+        }
+        if not self.valid_data or self.eval_step <= 0 or (epoch_idx + 1) % self.eval_step:
+            self._epoch_ends()
+        return sums
+
+    def _check_nan(self, loss: Tensor) -> None:
+        """Show each step's loss to the monitor: this is where RecBole looks at it."""
+        self.monitor.step(loss.item(), self.parts)
+
+    def _check_gradient(self, optimizer: Any, *_: Any) -> None:
+        """Show each step's gradient to the monitor, before the optimizer uses it."""
+        if self.enable_scaler:  # scaled, and infinite now and then by design
+            return
+        norms = [
+            torch.linalg.vector_norm(parameter.grad)
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+        ]
+        if norms:
+            self.monitor.gradient(torch.linalg.vector_norm(torch.stack(norms)).item())
+
+    def _epoch_hook(self, callback: Callable[[int, float], None] | None) -> Any:
+        """Wrap the caller's callback, which RecBole calls where a validated epoch has ended."""
+
+        def at_end(epoch: int, score: float) -> None:
+            self._epoch_ends()
+            if callback:
+                callback(epoch, score)
+
+        return at_end
+
+    def _epoch_ends(self) -> None:
+        """Show the epoch to the monitor."""
+        self.monitor.epoch_ends(self._row, self._weights)
+
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> Any:
+        """Validate, keeping the metrics and the routes of the rows."""
+        began = time.perf_counter()
+        with probe.RouteRecorder(self.model) as recorder:
+            score, result = super()._valid_epoch(valid_data, show_progress)
+        self._weights = recorder.weights()
+        self._row |= {"valid_score": score, **result}
+        self._spent += time.perf_counter() - began
+        return score, result
+
+    def _generate_train_loss_output(
+        self, epoch_idx: int, s_time: float, e_time: float, losses: Any
+    ) -> str:
+        """Name the loss parts in RecBole's line of the epoch."""
+        line = super()._generate_train_loss_output(epoch_idx, s_time, e_time, losses)
+        for index, name in enumerate(self.parts):
+            line = line.replace(f"train_loss{index + 1}", name)
+        return line
