@@ -32,17 +32,17 @@ lint: setup
 	$(BIN)/mypy ur4rec_recbole
 
 bench: setup
-	$(BIN)/python -m ur4rec_recbole.commands.main benchmark properties/benchmark.yaml --tune
-	$(BIN)/python -m ur4rec_recbole.commands.main benchmark properties/benchmark.yaml
+	$(BIN)/python -m ur4rec_recbole benchmark properties/benchmark.yaml --tune
+	$(BIN)/python -m ur4rec_recbole benchmark properties/benchmark.yaml
 
 report: setup
-	$(BIN)/python -m ur4rec_recbole.commands.main report runs/benchmark-ml-100k
+	$(BIN)/python -m ur4rec_recbole report runs/benchmark-ml-100k
 
 bench-epoch: setup
 	$(BIN)/python -m ur4rec_recbole.experiments.epoch_speed
 
 ablation: setup
-	$(BIN)/python -m ur4rec_recbole.experiments.ablation properties/ablation.yaml --out docs/ablation.md
+	$(BIN)/ur4rec ablation properties/ablation.yaml --out docs/ablation.md
 
 cold-start: setup
-	$(BIN)/python -m ur4rec_recbole.experiments.cold_start
+	$(BIN)/ur4rec cold-start

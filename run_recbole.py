@@ -1,4 +1,4 @@
-"""Train and evaluate UR4Rec, or any model of RecBole.
+"""Train and evaluate UR4Rec, or any model of RecBole: `ur4rec train` under RecBole's usual name.
 
 python run_recbole.py --model=UR4Rec --config_files=properties/balanced.yaml
 python run_recbole.py --model=SASRec --dataset=ml-100k --train_neg_sample_args=None
@@ -6,7 +6,7 @@ python run_recbole.py --model=SASRec --dataset=ml-100k --train_neg_sample_args=N
 
 import sys
 
-from ur4rec_recbole.runs.quick_start import main
+from ur4rec_recbole.commands.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["train", *sys.argv[1:]]))

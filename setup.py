@@ -21,8 +21,18 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
-    packages=find_packages(include=["ur4rec_recbole", "ur4rec_recbole.*"]),
-    package_data={"ur4rec_recbole": ["properties/*.yaml"]},
+    packages=[
+        *find_packages(include=["ur4rec_recbole", "ur4rec_recbole.*"]),
+        "ur4rec_recbole.presets",
+        "ur4rec_recbole.dataset",
+    ],
+    # The presets and ML-100K's tables lie at the top of the repository and are part of the wheel.
+    package_dir={"ur4rec_recbole.presets": "properties", "ur4rec_recbole.dataset": "dataset"},
+    package_data={
+        "ur4rec_recbole": ["py.typed", "defaults/*.yaml"],
+        "ur4rec_recbole.presets": ["*.yaml"],
+        "ur4rec_recbole.dataset": ["ml-100k/*"],
+    },
     # RecBole 1.2.1 requires ray <= 2.6.3, which has no wheel for Python 3.12 and later.
     python_requires=">=3.10,<3.12",
     install_requires=[

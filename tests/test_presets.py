@@ -10,8 +10,8 @@ from recbole.config import Config
 from tests.conftest import make_table
 from ur4rec_recbole.data.dataset import UR4RecDataset, training_fingerprint
 from ur4rec_recbole.data.modalities import load_modalities
-from ur4rec_recbole.model.ur4rec import UR4Rec
 from ur4rec_recbole.model.stages import read_stages
+from ur4rec_recbole.model.ur4rec import UR4Rec
 
 ALL = sorted((Path(__file__).parents[1] / "properties").glob("*.yaml"))
 FILES = [file for file in ALL if "\nmodel: UR4Rec\n" in file.read_text(encoding="utf-8")]

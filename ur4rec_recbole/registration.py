@@ -5,18 +5,24 @@ own modules and defaults in its own folder, and has no plug-in interface. The cl
 module in this package, so that unpickling a checkpoint imports, and thereby registers, it.
 """
 
+import inspect
+import pkgutil
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import recbole.data.dataset
+import recbole.model
 import recbole.trainer
 from recbole.config import Config
 from recbole.trainer import TraditionalTrainer
 
 from ur4rec_recbole.core import config
-from ur4rec_recbole.patches import compat
+from ur4rec_recbole.core.errors import InputError, nearest
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.model import ensemble, item_to_item, ur4rec
+from ur4rec_recbole.patches import compat, config_reading
 from ur4rec_recbole.training.ensemble import UR4RecEnsembleTrainer
 from ur4rec_recbole.training.trainer import UR4RecTrainer
 
@@ -32,12 +38,77 @@ CLASSES = {
 def register() -> None:
     """Register models, data sets, trainers and defaults; a second call changes nothing."""
     compat.apply()
+    config_reading.apply()
     for name, (module, dataset, trainer) in CLASSES.items():
         sys.modules[f"recbole.model.sequential_recommender.{name.lower()}"] = module
         setattr(recbole.data.dataset, f"{name}Dataset", dataset)
         setattr(recbole.trainer, f"{name}Trainer", trainer)
     if not hasattr(Config._load_internal_config_dict, "with_ur4rec"):
         Config._load_internal_config_dict = _with_defaults(Config._load_internal_config_dict)
+        Config._get_model_and_dataset = _with_checked_names(Config._get_model_and_dataset)
+
+
+def check_keys(found: Config) -> None:
+    """Raise `InputError` for a key that no one reads, and for metrics that do not fit."""
+    known = {*found.internal_config_dict, *config.schema("every_model")}
+    if found["model"] not in CLASSES:
+        known |= set(config.schema("any_model"))
+        config.check_rules(found.external_config_dict, config.schema("any_model"))
+        # Defaults of RecBole's models leave out keys that their code reads.
+        source = inspect.getsource(sys.modules[found.model_class.__module__])
+        known |= set(re.findall(r"config\[[\"'](\w+)[\"']\]", source))
+        config.check_metrics(found)
+        config.check_split(found["eval_args"])
+    config.check_known(found.external_config_dict, known, found["model"])
+
+
+def model_names() -> list[str]:
+    """Return the modules of RecBole's models, and the models of this package."""
+    folders = [Path(each) for each in recbole.model.__path__]
+    kinds = [str(folder / kind.name) for folder in folders for kind in pkgutil.iter_modules(folders)
+             if kind.ispkg]  # fmt: skip
+    return [*CLASSES, *(module.name for module in pkgutil.iter_modules(kinds))]
+
+
+def _with_checked_names(find: Any) -> Any:
+    """Wrap RecBole's look-up of model and data set: a name that there is not is an `InputError`."""
+
+    def find_checked(self: Config, model: Any, dataset: Any) -> Any:
+        given = self.external_config_dict
+        for key, named in (("model", model), ("dataset", dataset)):
+            value = given.get(key) if named is None else named
+            if value is None:
+                raise InputError(
+                    f"Configuration key {key!r}", "must be set", "nothing",
+                    f"Add --{key}=NAME, or `{key}: NAME` to a configuration file.",
+                )  # fmt: skip
+            path = isinstance(value, str) and (not value or Path(value).name != value)
+            if key == "dataset" and (not isinstance(value, str) or path or value in (".", "..")):
+                raise InputError(
+                    "Configuration key 'dataset'", "must be the name of a folder below data_path",
+                    repr(value), "Name the folder alone; data_path says where it lies.",
+                )  # fmt: skip
+            if key == "model" and not isinstance(value, str | type):
+                raise InputError(
+                    "Configuration key 'model'", "must be the name of a model", repr(value),
+                    "Write for example UR4Rec.",
+                )  # fmt: skip
+        return _found(find, self, model, dataset)
+
+    return find_checked
+
+
+def _found(find: Any, found_config: Config, model: Any, dataset: Any) -> Any:
+    name = found_config.external_config_dict.get("model") if model is None else model
+    try:
+        return find(found_config, model, dataset)
+    except (ValueError, ImportError, AttributeError) as error:
+        missing = "" if isinstance(error, ValueError) else f" ({error})"
+        raise InputError(
+            "Configuration key 'model'", "must name a model of this package or of RecBole",
+            f"{name!r}{missing}",
+            nearest(name, model_names()) or "See RecBole's list of models.",
+        ) from error  # fmt: skip
 
 
 def _with_defaults(load: Any) -> Any:
@@ -50,8 +121,17 @@ def _with_defaults(load: Any) -> Any:
         given = {**self.file_config_dict, **self.variable_config_dict}
         config.check_known(given, self.internal_config_dict, model)
         self.internal_config_dict.update(config.defaults(model))
+        _complete_split(self)
         config.check_values({**self.internal_config_dict, **self.external_config_dict}, model)
         self.parameters["UR4Rec"] = list(config.schema(model))
 
     load_with_ur4rec.with_ur4rec = True  # type: ignore[attr-defined]
     return load_with_ur4rec
+
+
+def _complete_split(given: Config) -> None:
+    """Let what `eval_args` leaves out be a sequential model's, not RecBole's random order."""
+    split = given.external_config_dict.get("eval_args")
+    if isinstance(split, dict):
+        own = given.internal_config_dict["eval_args"]
+        given.external_config_dict["eval_args"] = {**own, **split}

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ur4rec_recbole.model.attention import MultiHeadAttention
 from ur4rec_recbole.core.dropout import Dropout
+from ur4rec_recbole.model.attention import MultiHeadAttention
 
 
 @pytest.mark.parametrize("p", [0.1, 0.25, 0.5, 0.9])

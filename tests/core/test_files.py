@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import alone, replacing, require_room
+from ur4rec_recbole.core.files import atomic_write, exclusive_lock, require_writable
 
 
 def test_a_finished_block_replaces_the_file(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("old")
-    with replacing(tmp_path / "f") as file:
+    with atomic_write(tmp_path / "f") as file:
         file.write(b"new")
         assert (tmp_path / "f").read_text() == "old"
     assert (tmp_path / "f").read_text() == "new"
@@ -25,7 +25,7 @@ def test_an_interrupted_block_leaves_the_old_file_alone(
     tmp_path: Path, error: type[BaseException]
 ) -> None:
     (tmp_path / "f").write_text("old")
-    with pytest.raises(error), replacing(tmp_path / "f") as file:
+    with pytest.raises(error), atomic_write(tmp_path / "f") as file:
         file.write(b"half")
         raise error
     assert (tmp_path / "f").read_text() == "old"
@@ -33,13 +33,13 @@ def test_an_interrupted_block_leaves_the_old_file_alone(
 
 
 def test_missing_folders_are_made(tmp_path: Path) -> None:
-    with replacing(str(tmp_path / "a" / "b" / "f")) as file:
+    with atomic_write(str(tmp_path / "a" / "b" / "f")) as file:
         file.write(b"new")
     assert (tmp_path / "a" / "b" / "f").read_bytes() == b"new"
 
 
 def test_a_new_file_has_the_permissions_of_any_other(tmp_path: Path) -> None:
-    with replacing(tmp_path / "f"):
+    with atomic_write(tmp_path / "f"):
         pass
     (tmp_path / "other").touch()
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("f", "other")]
@@ -47,13 +47,13 @@ def test_a_new_file_has_the_permissions_of_any_other(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_room_or_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
-    require_room("run_folder", tmp_path / "new", 1)
+    require_writable("run_folder", tmp_path / "new", 1)
     assert os.listdir(tmp_path / "new") == []
     with pytest.raises(InputError, match="run_folder .* needs .* Make room"):
-        require_room("run_folder", tmp_path, 10**18)
+        require_writable("run_folder", tmp_path, 10**18)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="checkpoint_dir .* can be written to"):
-        require_room("checkpoint_dir", tmp_path / "file" / "saved")
+        require_writable("checkpoint_dir", tmp_path / "file" / "saved")
 
 
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
@@ -62,13 +62,13 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
-        with alone(lock):
+        with exclusive_lock(lock):
             os.write(writing, b"held")
             signal.pause()
     assert os.read(reading, 4) == b"held"
-    with pytest.raises(InputError, match="must be free"), alone(lock, refusal):
+    with pytest.raises(InputError, match="must be free"), exclusive_lock(lock, refusal):
         pass
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    with alone(lock, refusal):
+    with exclusive_lock(lock, refusal):
         pass

@@ -12,6 +12,7 @@ from recbole.data.dataset import SequentialDataset
 
 from tests import reference
 from tests.conftest import LENGTHS, sequences, write_atomic_files
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import (
     HISTORY_END,
     HISTORY_START,
@@ -19,7 +20,6 @@ from ur4rec_recbole.data.dataset import (
     sort_exactly,
     training_fingerprint,
 )
-from ur4rec_recbole.core.errors import InputError
 
 SPLITS = {
     "leave_one_out": {"split": {"LS": "valid_and_test"}, "order": "TO"},

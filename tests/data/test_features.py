@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import make_table
-from ur4rec_recbole.data.features import PROVENANCE_KEYS, FeatureTable, token_rows
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.features import PROVENANCE_KEYS, FeatureTable, token_rows
 
 TOKENS = ["a", "b", "c"]
 

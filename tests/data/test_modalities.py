@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.conftest import make_table
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.data.modalities import REPOSITORY, load_modalities, scale, table_path
-from ur4rec_recbole.core.errors import InputError
 
 SOME = [f"i{n}" for n in range(1, 16)]
 

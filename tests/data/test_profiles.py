@@ -8,10 +8,10 @@ import torch
 
 from tests import reference
 from tests.conftest import make_profiles, make_table
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import training_fingerprint
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.data.profiles import newest_snapshot, profile_index
-from ur4rec_recbole.core.errors import InputError
 
 
 def test_newest_snapshot_equals_the_naive_lookup() -> None:

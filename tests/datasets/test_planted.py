@@ -10,9 +10,9 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
 
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.datasets.planted import SIGNALS, Planted, draw, write
-from ur4rec_recbole.core.errors import InputError
 
 KEYS = {"text": "item_text", "image": "item_image", "profile": "user_profile"}
 SETTINGS: dict[str, Any] = {

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from recbole.config import Config
 
-from ur4rec_recbole.datasets import synthetic
-from ur4rec_recbole.runs.assembly import load_data
 from ur4rec_recbole.data.features import FeatureTable
-from ur4rec_recbole.experiments.plan import make_plan
+from ur4rec_recbole.datasets import synthetic
 from ur4rec_recbole.datasets.synthetic import Size
+from ur4rec_recbole.experiments.plan import make_plan
+from ur4rec_recbole.runs.assembly import load_data
 
 SIZE = Size(n_users=120, n_items=300, n_interactions=4800, n_topics=10)
 

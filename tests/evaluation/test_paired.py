@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ur4rec_recbole.evaluation.protocols import paired
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.evaluation import paired
 
 USERS = np.array([f"u{n}" for n in range(400)])
 

@@ -15,9 +15,9 @@ from recbole.utils import get_model, init_seed
 
 from tests import reference
 from tests.conftest import sequences
-from ur4rec_recbole.evaluation.protocols import candidates, protocols as evaluation, subsets
-from ur4rec_recbole.data.dataset import UR4RecDataset, sort_exactly
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.dataset import UR4RecDataset, sort_exactly
+from ur4rec_recbole.evaluation import candidates, protocols, subsets
 
 ITEMS = [f"i{n}" for n in range(1, 131)]
 
@@ -59,7 +59,7 @@ def naive(part: UR4RecDataset, table: torch.Tensor, seed: int) -> dict[str, list
         "popularity_99": candidates.popular_candidates(part, seed),
     }
     histories = sequences()
-    found: dict[str, list[int]] = {name: [] for name in evaluation.PROTOCOLS}
+    found: dict[str, list[int]] = {name: [] for name in protocols.PROTOCOLS}
     for n, (user, target) in enumerate(
         zip(part.inter_feat["user_id"].tolist(), part.inter_feat["item_id"].tolist(), strict=True)
     ):
@@ -80,15 +80,15 @@ def naive(part: UR4RecDataset, table: torch.Tensor, seed: int) -> dict[str, list
 @pytest.mark.parametrize("batch_size", [2, 100])
 def test_ranks_equal_counting_by_hand(part: UR4RecDataset, values: int, batch_size: int) -> None:
     table = random_scores(part, values)
-    found = evaluation.ranks(Scorer(table), part, "cpu", batch_size, seed=4)
+    found = protocols.ranks(Scorer(table), part, "cpu", batch_size, seed=4)
     expected = naive(part, table, 4)
     assert {name: rank.tolist() for name, rank in found.items()} == expected
 
 
 def test_a_model_that_scores_pairs_alone_is_ranked_alike(part: UR4RecDataset) -> None:
     table = random_scores(part)
-    expected = evaluation.ranks(Scorer(table), part, "cpu")
-    for name, rank in evaluation.ranks(PairScorer(table), part, "cpu").items():
+    expected = protocols.ranks(Scorer(table), part, "cpu")
+    for name, rank in protocols.ranks(PairScorer(table), part, "cpu").items():
         assert np.array_equal(rank, expected[name])
 
 
@@ -96,7 +96,7 @@ def test_a_model_that_scores_pairs_alone_is_ranked_alike(part: UR4RecDataset) ->
 def test_a_constant_scorer_gets_nothing(toy: Any, value: float) -> None:
     made = toy(items=ITEMS)
     table = torch.full((made.test.user_num, made.test.item_num), value)
-    found = evaluation.evaluate(Scorer(table), made.test, made.config)
+    found = protocols.evaluate(Scorer(table), made.test, made.config)
     for values in found.values():
         assert set(values.values()) == {0.0}
 
@@ -105,23 +105,23 @@ def test_a_model_that_knows_the_answer_gets_everything(toy: Any) -> None:
     made = toy(items=ITEMS)
     table = random_scores(made.test)
     table[made.test.inter_feat["user_id"], made.test.inter_feat["item_id"]] = 1e9
-    for values in evaluation.evaluate(Scorer(table), made.test, made.config).values():
+    for values in protocols.evaluate(Scorer(table), made.test, made.config).values():
         assert set(values.values()) == {1.0}
 
 
 def test_a_target_that_scores_nan_ranks_last(part: UR4RecDataset) -> None:
     table = random_scores(part)
     table[part.inter_feat["user_id"], part.inter_feat["item_id"]] = torch.nan
-    found = evaluation.ranks(Scorer(table), part, "cpu")
+    found = protocols.ranks(Scorer(table), part, "cpu")
     assert (found["full"] == part.item_num - 1).all()
     assert (found["uniform_99"] == 100).all()
 
 
 def test_padding_is_never_ranked(part: UR4RecDataset) -> None:
     table = random_scores(part)
-    expected = evaluation.ranks(Scorer(table), part, "cpu")
+    expected = protocols.ranks(Scorer(table), part, "cpu")
     table[:, 0] = 1e9
-    for name, rank in evaluation.ranks(Scorer(table), part, "cpu").items():
+    for name, rank in protocols.ranks(Scorer(table), part, "cpu").items():
         assert np.array_equal(rank, expected[name])
 
 
@@ -135,7 +135,7 @@ def test_history_counts_in_full_ranking_and_not_in_the_masked_one(part: UR4RecDa
         table[user, items] = 2.0
         table[user, target] = 1.0
         lengths.append(items.index(target))
-    found = evaluation.ranks(Scorer(table), part, "cpu")
+    found = protocols.ranks(Scorer(table), part, "cpu")
     assert found["full"].tolist() == [1 + n for n in lengths]
     assert max(lengths) > 5  # histories longer than the window are masked whole
     assert (found["full_masked"] == 1).all()
@@ -144,7 +144,7 @@ def test_history_counts_in_full_ranking_and_not_in_the_masked_one(part: UR4RecDa
 def test_ranking_leaves_the_scores_of_the_model_alone(part: UR4RecDataset) -> None:
     table = random_scores(part)
     kept = table.clone()
-    evaluation.ranks(Scorer(table), part, "cpu")
+    protocols.ranks(Scorer(table), part, "cpu")
     assert torch.equal(table, kept)
 
 
@@ -207,7 +207,7 @@ def test_too_few_unseen_items_are_an_error(toy: Any) -> None:
 
 def test_metrics_of_known_ranks() -> None:
     config = Config("UR4Rec", "ml-100k", config_dict={"state": "ERROR", "topk": [1, 5]})
-    found = evaluation.metrics(np.array([1, 2, 6, 1000]), config)
+    found = protocols.metrics(np.array([1, 2, 6, 1000]), config)
     assert found["hit@1"] == 0.25
     assert found["hit@5"] == 0.5
     assert found["mrr@5"] == pytest.approx((1 + 1 / 2) / 4, abs=1e-4)
@@ -228,7 +228,7 @@ def test_metrics_equal_recboles_on_scores_without_ties(ml100k: tuple[Any, ...]) 
     trainer = Trainer(config, model)
     ours = UR4RecDataset(config).build()
     for loader, part in ((valid, ours[1]), (test, ours[2])):
-        found = evaluation.evaluate(model, part, config)
+        found = protocols.evaluate(model, part, config)
         expected = trainer.evaluate(loader, load_best_model=False)
         assert found["full"] == pytest.approx(dict(expected), abs=1e-9)
         assert expected["hit@50"] > 0
@@ -239,8 +239,8 @@ def test_a_general_model_is_evaluated_under_the_same_protocols(toy: Any) -> None
     split = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"}
     made = toy(model="BPR", eval_args=split, items=ITEMS, topk=[5])
     part = UR4RecDataset(made.config).build()[2]
-    found = evaluation.evaluate(made.model, part, made.config)
-    assert set(found) == set(evaluation.PROTOCOLS)
+    found = protocols.evaluate(made.model, part, made.config)
+    assert set(found) == set(protocols.PROTOCOLS)
 
 
 def test_metrics_go_through_recboles_own_evaluator(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,20 +250,20 @@ def test_metrics_go_through_recboles_own_evaluator(monkeypatch: pytest.MonkeyPat
         Evaluator, "evaluate", lambda self, struct: {"rows": len(struct.get("rec.topk"))}
     )
     config = {"topk": [3]}
-    assert evaluation.metrics(np.array([1, 9]), config) == {"rows": 2.0}
+    assert protocols.metrics(np.array([1, 9]), config) == {"rows": 2.0}
 
 
 def test_a_measurement_names_users_subsets_and_lists(toy: Any) -> None:
     made = toy(items=ITEMS)
     part = made.test
     table = torch.arange(part.item_num).expand(part.user_num, -1).float()
-    found = evaluation.measure(Scorer(table), part, made.config)
-    assert found.metrics.keys() == set(evaluation.PROTOCOLS)
-    expected = evaluation.evaluate(Scorer(table), part, made.config)
+    found = protocols.measure(Scorer(table), part, made.config)
+    assert found.metrics.keys() == set(protocols.PROTOCOLS)
+    expected = protocols.evaluate(Scorer(table), part, made.config)
     for name, values in found.metrics.items():
         assert values == expected[name] | {"mrr": pytest.approx(np.mean(1 / found.ranks[name]))}
     assert found.users.tolist() == [f"u{n}" for n in range(3, 11)]
-    assert set(found.arrays("test")) == {f"test/{p}" for p in (*evaluation.PROTOCOLS, "users")}
+    assert set(found.arrays("test")) == {f"test/{p}" for p in (*protocols.PROTOCOLS, "users")}
     # Items 121..130 are nobody's, so everyone is recommended the same ten.
     lists = found.details["full_masked/lists"]
     assert lists["coverage@10"] == pytest.approx(10 / 130)
@@ -311,6 +311,6 @@ def test_gini_of_even_and_of_one_sided_lists() -> None:
 def test_per_row_measures_average_to_recboles_metrics() -> None:
     config = Config("UR4Rec", "ml-100k", config_dict={"state": "ERROR", "topk": [10]})
     placed = np.array([1, 2, 6, 10, 11, 1000])
-    found = evaluation.metrics(placed, config)
+    found = protocols.metrics(placed, config)
     assert subsets.per_target(placed, "ndcg@10").mean() == pytest.approx(found["ndcg@10"], abs=1e-4)
     assert subsets.per_target(placed, "hit@10").mean() == pytest.approx(found["hit@10"], abs=1e-4)

@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from tests.conftest import SMALL
-from ur4rec_recbole.experiments import ablation
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.experiments import ablation
 
-PLAN = Path(__file__).parents[1] / "properties" / "ablation.yaml"
+PLAN = Path(__file__).parents[2] / "properties" / "ablation.yaml"
 
 
 @pytest.fixture

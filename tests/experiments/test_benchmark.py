@@ -17,14 +17,19 @@ import yaml
 
 from tests.conftest import SMALL, sequences, write_atomic_files
 from ur4rec_recbole.commands import main as cli
-from ur4rec_recbole.experiments import benchmark
-from ur4rec_recbole.reports import benchmark_page as benchmark_report, benchmark_plots, benchmark_results, benchmark_tables
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import alone
+from ur4rec_recbole.core.files import exclusive_lock
+from ur4rec_recbole.experiments import benchmark
 from ur4rec_recbole.experiments.plan import make_plan
+from ur4rec_recbole.reports import (
+    benchmark_page,
+    benchmark_plots,
+    benchmark_results,
+    benchmark_tables,
+)
 from ur4rec_recbole.runs.folder import RunFolder
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 JOBS = ("--jobs", str(min(2, os.cpu_count() or 1)))  # one thread each on two cores
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TINY = {key: value for key, value in SMALL.items() if key not in ("topk", "eval_batch_size")}
@@ -243,7 +248,7 @@ def wait_for(condition: Any) -> None:
 
 
 def test_two_benchmarks_in_one_folder_are_refused(tmp_path: Path) -> None:
-    with alone(tmp_path / ".lock"), pytest.raises(InputError, match="another benchmark"):
+    with exclusive_lock(tmp_path / ".lock"), pytest.raises(InputError, match="another benchmark"):
         benchmark.execute(make_plan(plan_values(tmp_path)), tmp_path)
 
 
@@ -322,7 +327,7 @@ def test_masked_quality_goes_before_the_models_own() -> None:
 
 
 def test_the_report_shows_every_protocol_model_and_failure(made: Path) -> None:
-    benchmark_report.write(made)
+    benchmark_page.write(made)
     text = (made / "report.md").read_text()
     for protocol in ("full", "full_masked", "uniform_99", "popularity_99"):
         assert f"## Test, {protocol}\n" in text
@@ -339,7 +344,7 @@ def test_the_page_loads_nothing_and_draws_plots(made: Path, tmp_path: Path) -> N
     for name, value in (("full", 0.2), ("no text", 0.1)):
         content = {"variant": name, "valid": {"ndcg@10": value}}
         (results / f"{name}-1.json").write_text(json.dumps(content))
-    page = benchmark_report.write(made).read_text()
+    page = benchmark_page.write(made).read_text()
     for head in ("Quality against time", "Validation over time", "Ablation", "Router weights"):
         assert f"<h2>{head}" in page
     assert page.count("<svg") == 4
@@ -381,14 +386,14 @@ def test_a_baseline_that_is_no_entry_is_refused(
 
 def test_a_folder_without_runs_has_no_report(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must hold runs"):
-        benchmark_report.write(tmp_path)
+        benchmark_page.write(tmp_path)
 
 
 def test_a_browser_renders_the_page_without_console_messages(made: Path, tmp_path: Path) -> None:
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
         pytest.skip("no Chromium or Chrome on this machine")
-    page = benchmark_report.write(made)
+    page = benchmark_page.write(made)
     text = page.read_text()
     broken = tmp_path / "broken.html"
     broken.write_text(text.replace("</html>", "<script>nothing.here()</script></html>"))

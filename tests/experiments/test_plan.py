@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from ur4rec_recbole.experiments import benchmark, tuning
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.experiments import benchmark, tuning
 from ur4rec_recbole.experiments.plan import load_yaml, make_plan, read_plan
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 ENTRIES = [{"name": "A one", "model": "SASRec"}, {"name": "B", "model": "Pop", "seeds": [7]}]
 
 

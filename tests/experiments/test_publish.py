@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from tests.test_benchmark import command, made, plan_values  # noqa: F401
-from ur4rec_recbole.reports import benchmark_page as benchmark_report
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.experiments.publish import publish
+from ur4rec_recbole.reports import benchmark_page
 
 
 def test_the_copy_of_a_benchmark_gives_the_same_report(made: Path, tmp_path: Path) -> None:  # noqa: F811
     assert publish(made, tmp_path / "copy") == 4
-    benchmark_report.write(made)
-    benchmark_report.write(tmp_path / "copy")
+    benchmark_page.write(made)
+    benchmark_page.write(tmp_path / "copy")
     ours = (tmp_path / "copy" / "report.md").read_text()
     theirs = (made / "report.md").read_text()
     failed = "Runs without a result"  # the copy knows no traceback of it

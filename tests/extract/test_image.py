@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from ur4rec_recbole.commands.main import main
-from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.extract.decoding import DecodeRules, ImageFiles, decode
 from ur4rec_recbole.extract.image import ImageRun, extract_images, find_images
 from ur4rec_recbole.extract.image_models import image_model

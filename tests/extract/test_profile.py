@@ -3,12 +3,12 @@ import pytest
 import torch
 
 from tests.extract.conftest import write_toy
-from ur4rec_recbole.commands.main import main
-from ur4rec_recbole.data.features import FeatureTable
-from ur4rec_recbole.data.profiles import newest_snapshot, profile_index
-from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.commands import extract_profile as profile_command
+from ur4rec_recbole.commands.main import main
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.data.items import Item, load_dataset, read_items
+from ur4rec_recbole.data.profiles import newest_snapshot, profile_index
 from ur4rec_recbole.extract.profile import (
     extract_profile,
     plan,

@@ -3,12 +3,12 @@ import json
 import numpy as np
 import pytest
 
-from ur4rec_recbole.commands.main import main
-from ur4rec_recbole.data.features import FeatureTable
-from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.commands import extract_text as text_command
-from ur4rec_recbole.extract.encoders import DEFAULT_ENCODER, text_encoder
+from ur4rec_recbole.commands.main import main
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.data.items import Item, item_tokens, read_items
+from ur4rec_recbole.extract.encoders import DEFAULT_ENCODER, text_encoder
 from ur4rec_recbole.extract.text import extract_text, read_texts
 
 

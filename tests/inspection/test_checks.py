@@ -11,7 +11,7 @@ from ur4rec_recbole.commands.main import main
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.inspection import measures
 
-SHIPPED = Path(__file__).parents[1] / "dataset" / "ml-100k"
+SHIPPED = Path(__file__).parents[2] / "dataset" / "ml-100k"
 
 
 def inspected(table, tmp_path, *words):

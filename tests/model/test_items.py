@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tests.conftest import make_table
-from ur4rec_recbole.data.modalities import ItemFeatures, Modalities
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.modalities import ItemFeatures, Modalities
 from ur4rec_recbole.model.features import FeatureBank
 from ur4rec_recbole.model.items import ItemEmbedding, ItemTower
 

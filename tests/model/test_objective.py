@@ -50,7 +50,9 @@ def test_a_position_keeps_its_target_and_its_known_items_out_of_the_negatives(ba
     scores, targets = batch
     known = torch.zeros(4, 6, dtype=torch.bool)
     known[0, 4] = True
-    drawn = negatives.harden(torch.tensor([1, 4]), NO_CHANCE, scores, targets, known, share=0.0)
+    drawn = negatives.add_hard_negatives(
+        torch.tensor([1, 4]), NO_CHANCE, scores, targets, known, share=0.0
+    )
     assert drawn.items.tolist() == [[1, 4]] * 4
     assert drawn.false.tolist() == [[True, True], [False, False], [False, False], [False, False]]
 
@@ -60,7 +62,7 @@ def test_hard_negatives_are_the_best_items_that_are_wrong() -> None:
     known = torch.zeros(1, 6, dtype=torch.bool)
     known[0, 2] = True  # the best but the target (1) and padding (0), were it not known
     shared, targets = torch.tensor([5, 5, 5, 5]), torch.tensor([1])
-    drawn = negatives.harden(shared, NO_CHANCE, scores, targets, known, 0.5)
+    drawn = negatives.add_hard_negatives(shared, NO_CHANCE, scores, targets, known, 0.5)
     assert drawn.items.tolist() == [[3, 4, 5, 5]]
     assert not drawn.false.any()
 
@@ -129,14 +131,16 @@ def test_each_score_has_its_own_loss(batch) -> None:
 def test_a_drawn_item_that_is_mined_too_counts_once() -> None:
     scores, targets = torch.tensor([[9.0, 5.0, 4.0, 3.0, 2.0, 1.0]]), torch.tensor([5])
     shared = torch.tensor([3, 4, 1, 2])
-    drawn = negatives.harden(shared, NO_CHANCE, scores, targets, None, 0.5)
+    drawn = negatives.add_hard_negatives(shared, NO_CHANCE, scores, targets, None, 0.5)
     assert drawn.items.tolist() == [[1, 2, 1, 2]]
     assert drawn.false.tolist() == [[False, False, True, True]]
 
 
 def test_mining_asks_for_no_more_than_there_is(batch) -> None:
     scores, targets = batch
-    drawn = negatives.harden(torch.tensor([4] * 20), NO_CHANCE, scores, targets, None, 1.0)
+    drawn = negatives.add_hard_negatives(
+        torch.tensor([4] * 20), NO_CHANCE, scores, targets, None, 1.0
+    )
     assert (~drawn.false).sum(1).tolist() == [4] * 4  # all but padding and the target
 
 
@@ -146,7 +150,7 @@ def test_in_batch_hard_negatives_replace_drawn_items_at_random(batch) -> None:
     lost = torch.zeros(21)
     for _ in range(200):
         shared = negatives.draw(FixedSampler([]), "in_batch", 1, targets)
-        drawn = negatives.harden(shared, torch.zeros(21), scores, targets, None, 0.5)
+        drawn = negatives.add_hard_negatives(shared, torch.zeros(21), scores, targets, None, 0.5)
         lost += 1 - torch.bincount(drawn.items[0, 10:], minlength=21)
     # Each of 20 items is lost with a chance of a half: 100 times, standard deviation 7.
     assert 65 < lost[1:].min() and lost[1:].max() < 135
@@ -174,7 +178,7 @@ def test_expected_counts_make_the_drawn_items_stand_for_all(
     for _ in range(4000):
         shared = negatives.draw(Sampler(), distribution, 20, sample(20))
         log_count = negatives.log_expected_count(distribution, log_q, 20)
-        drawn = negatives.harden(shared, log_count, scores, targets, None, share)
+        drawn = negatives.add_hard_negatives(shared, log_count, scores, targets, None, share)
         terms = (scores.gather(1, drawn.items) - drawn.log_count).exp()
         estimates.append(terms.masked_fill(drawn.false, 0).sum())
     made = torch.stack(estimates)
@@ -187,7 +191,7 @@ def test_a_target_that_would_be_mined_is_as_certain_as_what_is() -> None:
     scores = torch.tensor([[0.0, 5.0, 4.0, 3.0, 2.0, 1.0]]).expand(2, -1)
     log_count = torch.full((6,), -1.0)
     shared = torch.tensor([3, 4])
-    drawn = negatives.harden(shared, log_count, scores, torch.tensor([1, 5]), None, 0.5)
+    drawn = negatives.add_hard_negatives(shared, log_count, scores, torch.tensor([1, 5]), None, 0.5)
     assert drawn.target_log_count[0] == 0
     assert drawn.target_log_count[1] == pytest.approx(-1 + math.log(0.5))
     assert drawn.log_count[1].tolist() == pytest.approx([0, -1 + math.log(0.5)])

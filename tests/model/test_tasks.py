@@ -9,8 +9,8 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 
 from tests.conftest import SMALL, Toy, sequences
-from ur4rec_recbole.data.dataset import sort_exactly
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.dataset import sort_exactly
 from ur4rec_recbole.model.tasks import TaskHeads, genre_matrix
 
 COLUMNS = {"inter": ["user_id", "item_id", "rating", "timestamp"], "item": ["item_id", "class"]}

@@ -12,8 +12,8 @@ from torch import Tensor
 from tests import reference
 from tests.conftest import Toy, make_profiles, sequences
 from tests.model.test_encoder import sasrec_for
-from ur4rec_recbole.data.dataset import HISTORY_END, sort_exactly
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.dataset import HISTORY_END, sort_exactly
 from ur4rec_recbole.model.stages import SCORES, read_stages
 
 STAGES = ["pretrain_sasrec", "pretrain_retriever", "joint_finetune", "end_to_end"]

@@ -9,10 +9,10 @@ import torch
 from recbole.config import Config
 
 from tests.conftest import sequences, write_atomic_files
-from ur4rec_recbole.evaluation.protocols import protocols as evaluation
-from ur4rec_recbole.runs.assembly import build_trainer, load_data
-from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.dataset import UR4RecDataset
+from ur4rec_recbole.evaluation import protocols
+from ur4rec_recbole.runs.assembly import build_trainer, load_data
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def ranks(folder: Path, **settings: Any) -> tuple[dict[str, np.ndarray], ...]:
     config = configured(folder, **settings)
     trainer = build_trainer(config, load_data(config)[0])
     _, *parts = UR4RecDataset(config).build()
-    return tuple(evaluation.ranks(trainer.model, part, config["device"]) for part in parts)
+    return tuple(protocols.ranks(trainer.model, part, config["device"]) for part in parts)
 
 
 def test_full_ranks_become_the_masked_ones_and_those_stay(folder: Path) -> None:
@@ -68,7 +68,7 @@ def test_recboles_own_validation_masks_too_and_training_is_the_same(folder: Path
         result = trainer.evaluate(test, load_best_model=False)
         scores.append(result["ndcg@10"])
         parts = UR4RecDataset(config).build()
-        expected = evaluation.evaluate(trainer.model, parts[2], config)["full"]["ndcg@10"]
+        expected = protocols.evaluate(trainer.model, parts[2], config)["full"]["ndcg@10"]
         assert result["ndcg@10"] == pytest.approx(expected, abs=1e-4)
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, rtol=0, atol=0)

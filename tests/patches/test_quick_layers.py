@@ -9,9 +9,14 @@ from recbole.config import Config
 from recbole.utils import get_model, init_seed
 from torch import nn
 
-from ur4rec_recbole.runs.assembly import build_trainer, load_data
 from ur4rec_recbole.core.dropout import Dropout
-from ur4rec_recbole.patches.quick_layers import LAST_STATE_READ, ROWS_AT_A_TIME, LastStateEncoder, quicken
+from ur4rec_recbole.patches.quick_layers import (
+    LAST_STATE_READ,
+    ROWS_AT_A_TIME,
+    LastStateEncoder,
+    speed_up,
+)
+from ur4rec_recbole.runs.assembly import build_trainer, load_data
 
 MODELS = ("SASRec", "SASRecF", "FDSA", "S3Rec", "BERT4Rec", "CORE", "FEARec", "GRU4Rec")
 NO_DROPOUT = {
@@ -63,7 +68,7 @@ def test_losses_and_gradients_equal_those_of_the_unchanged_model(name: str) -> N
     init_seed(5, True)
     slow = new_model(config, train._dataset)
     quick = deepcopy(slow)
-    quicken(quick, config)
+    speed_up(quick, config)
     assert quick.state_dict().keys() == slow.state_dict().keys()
     assert_same_outcome(slow, quick, next(iter(train)))
 
@@ -87,7 +92,7 @@ def test_predictions_equal_those_of_the_unchanged_model(name: str) -> None:
     train, valid, _ = load_data(config)
     slow = new_model(config, train._dataset).eval()
     quick = deepcopy(slow)
-    quicken(quick, config)
+    speed_up(quick, config)
     batch = next(iter(valid))[0]
     torch.testing.assert_close(
         quick.full_sort_predict(batch), slow.full_sort_predict(batch), rtol=1e-4, atol=1e-4
@@ -110,7 +115,7 @@ def test_a_pretraining_has_the_same_loss_and_gradients() -> None:
     train, _, _ = load_data(config)
     slow = get_model("S3Rec")(config, train._dataset)
     quick = deepcopy(slow)
-    quicken(quick, config)
+    speed_up(quick, config)
     batch = next(iter(train))  # sequences are padded on the left then
     assert_same_outcome(slow, quick, batch)
 
@@ -119,7 +124,7 @@ def test_a_pretraining_computes_all_states_of_one_sequence_in_four() -> None:
     config = configured("S3Rec", train_stage="pretrain")
     train, _, _ = load_data(config)
     model: Any = get_model("S3Rec")(config, train._dataset)
-    quicken(model, config)
+    speed_up(model, config)
     whole: list[int] = []
     last = model.trm_encoder.layer[-1]
     last.register_forward_hook(lambda layer, given, made: whole.append(len(made)))

@@ -9,8 +9,8 @@ import yaml
 
 from tests.conftest import SMALL, make_table, sequences, write_atomic_files
 from ur4rec_recbole.commands import main as cli
-from ur4rec_recbole.runs import doctor
 from ur4rec_recbole.data.features import FeatureTable
+from ur4rec_recbole.runs import doctor
 
 HISTORIES = sequences([14] * 12, n_items=400)
 ITEMS = sorted({item for history in HISTORIES.values() for item in history})

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from tests.conftest import make_table, sequences
-from ur4rec_recbole.runs.live import LiveView
 from ur4rec_recbole.monitoring.findings import Finding
 from ur4rec_recbole.monitoring.observers import ToScalars
+from ur4rec_recbole.runs.live import LiveView
 
 ROW = {"stage_epoch": 1, "seconds": 2.0, "seconds_per_step": 0.5, "loss": 3.25, "hit@10": 0.125}
 END = {"stage": "pretrain_sasrec", "seconds": 2.0, "best_epoch": 1}

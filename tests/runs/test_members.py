@@ -10,8 +10,8 @@ import torch
 from recbole.config import Config
 
 from tests.conftest import SMALL
-from ur4rec_recbole.runs import members
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.runs import members
 from ur4rec_recbole.training.trainer import UR4RecTrainer
 
 MODEL = {key: value for key, value in SMALL.items() if key not in ("topk", "state")}

@@ -13,13 +13,13 @@ import torch
 from recbole.config import Config
 
 from tests.conftest import SMALL, write_atomic_files
-from ur4rec_recbole.evaluation.protocols import protocols as evaluation
-from ur4rec_recbole.runs import quick_start
-from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.dataset import UR4RecDataset
+from ur4rec_recbole.evaluation import protocols
+from ur4rec_recbole.runs import quick_start
 from ur4rec_recbole.runs.folder import RunFolder
 
-SCRIPT = Path(__file__).parents[1] / "run_recbole.py"
+SCRIPT = Path(__file__).parents[2] / "run_recbole.py"
 TINY = """
 model: UR4Rec
 dataset: ml-100k
@@ -51,7 +51,7 @@ def table_rows(output: str) -> dict[tuple[str, str], list[float]]:
     found = {}
     for line in output.splitlines():
         words = line.split()
-        if len(words) > 2 and words[0] in ("valid", "test") and words[1] in evaluation.PROTOCOLS:
+        if len(words) > 2 and words[0] in ("valid", "test") and words[1] in protocols.PROTOCOLS:
             found[words[0], words[1]] = [float(word) for word in words[2:]]
     return found
 
@@ -70,7 +70,7 @@ def test_the_command_trains_ur4rec_on_ml100k_and_prints_all_protocols(tmp_path: 
     (tmp_path / "tiny.yaml").write_text(TINY)
     output = command("--model=UR4Rec", "--config_files=tiny.yaml", "--topk=[5,10]")
     rows = table_rows(output)
-    assert set(rows) == {(p, name) for p in ("valid", "test") for name in evaluation.PROTOCOLS}
+    assert set(rows) == {(p, name) for p in ("valid", "test") for name in protocols.PROTOCOLS}
     assert all(0 <= value <= 1 for values in rows.values() for value in values)
     for part in ("valid", "test"):
         hits = [rows[part, name][1] for name in ("full", "full_masked", "uniform_99")]
@@ -85,7 +85,7 @@ def test_the_command_trains_another_model_of_recbole(tmp_path: Path) -> None:
     output = command("--model=SASRec", *toy_files(tmp_path), "--train_neg_sample_args=None",
                      "--load_col={'inter':['user_id','item_id','timestamp']}")  # fmt: skip
     assert set(table_rows(output)) == {
-        (part, name) for part in ("valid", "test") for name in evaluation.PROTOCOLS
+        (part, name) for part in ("valid", "test") for name in protocols.PROTOCOLS
     }
     assert "SASRec on toy" in output
 
@@ -156,7 +156,7 @@ def run_toy(folder: Path, model: str = "UR4Rec", **settings: Any) -> dict[str, A
 
 def test_a_run_returns_metrics_by_protocol_and_the_file_that_gave_them(tmp_path: Path) -> None:
     result = run_toy(tmp_path)
-    assert set(result["valid"]) == set(result["test"]) == set(evaluation.PROTOCOLS)
+    assert set(result["valid"]) == set(result["test"]) == set(protocols.PROTOCOLS)
     assert Path(result["model_file"]).is_file()
     assert result["best_valid_score"] == pytest.approx(result["valid"]["full"]["ndcg@10"])
 
@@ -208,7 +208,7 @@ def test_of_several_processes_only_the_first_keeps_the_run(
 def test_a_general_model_runs(tmp_path: Path) -> None:
     split = {"split": {"LS": "valid_and_test"}, "order": "TO"}
     result = run_toy(tmp_path, "BPR", eval_args=split)
-    assert set(result["test"]) == set(evaluation.PROTOCOLS)
+    assert set(result["test"]) == set(protocols.PROTOCOLS)
 
 
 def test_an_unknown_key_of_run_is_refused(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def popularity(parts: tuple[UR4RecDataset, ...], config: Config) -> dict[str, di
         def full_sort_predict(self, interaction: Any) -> torch.Tensor:
             return scores.expand(len(interaction), -1)
 
-    return evaluation.evaluate(Popularity(), valid, config)
+    return protocols.evaluate(Popularity(), valid, config)
 
 
 def test_a_small_model_learns_clearly_more_than_popularity_from_ml100k(

@@ -11,12 +11,12 @@ import torch
 
 from tests.conftest import SMALL, make_table, sequences, write_atomic_files
 from tests.killing import die, dying_at
-from ur4rec_recbole.runs import keeping as kept_run, quick_start
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import alone
+from ur4rec_recbole.core.files import exclusive_lock
+from ur4rec_recbole.monitoring.monitor import Monitor
+from ur4rec_recbole.runs import keeping, quick_start
 from ur4rec_recbole.runs.folder import RunFolder
 from ur4rec_recbole.training import resume
-from ur4rec_recbole.monitoring.monitor import Monitor
 
 STEPS = 3  # of an epoch: twelve users' three windows each, in batches of 16
 HISTORIES = sequences([14] * 12, n_items=400)  # enough items for 99 unseen candidates
@@ -239,7 +239,10 @@ def test_a_run_that_still_runs_is_not_resumed(
     train_and_die(values, monkeypatch, at_step(STEPS + 1))
     folder = RunFolder.open(values["run_folder"])
     before = {file.name: file.read_bytes() for file in folder.path.iterdir()}
-    with alone(folder.path / ".lock"), pytest.raises(InputError, match="that another writes to"):
+    with (
+        exclusive_lock(folder.path / ".lock"),
+        pytest.raises(InputError, match="that another writes to"),
+    ):
         quick_start.run(resume=values["run_folder"])
     assert {file.name: file.read_bytes() for file in folder.path.iterdir()} == before
     quick_start.run(resume=values["run_folder"])
@@ -251,7 +254,7 @@ def test_a_run_of_another_model_that_kept_no_state_is_not_resumed(toy: Any, tmp_
         tmp_path / "run", toy(model="SASRec", train_neg_sample_args=None).config
     )
     with pytest.raises(InputError, match="a run of UR4Rec, or one of RecBole"):
-        kept_run.interrupted(str(folder.path))
+        keeping.interrupted(str(folder.path))
 
 
 def test_a_damaged_checkpoint_is_a_message(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from recbole.trainer import Trainer
 
 from tests.conftest import sequences, write_atomic_files
 from tests.killing import die, dying_at
-from ur4rec_recbole.experiments import benchmark_job as benchmark_run
-from ur4rec_recbole.runs import keeping as kept_run, quick_start
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.experiments import benchmark_job
+from ur4rec_recbole.runs import keeping, quick_start
 from ur4rec_recbole.runs.folder import RunFolder
 from ur4rec_recbole.training import resume
 
@@ -68,7 +68,7 @@ STEP, SAVE, VALIDATION = (Trainer, "_check_nan"), (torch, "save"), (Trainer, "_v
         ("SASRec", dying_at(*STEP, 2 * STEPS + 2)),
         ("SASRec", dying_at(*SAVE, 4)),  # RecBole's best model or resume.pth half written
         ("SASRec", dying_at(*VALIDATION, EPOCHS)),
-        ("SASRec", dying_at(kept_run, "final_table", 1)),  # nothing is left to train
+        ("SASRec", dying_at(keeping, "final_table", 1)),  # nothing is left to train
         ("BERT4Rec", dying_at(*VALIDATION, 3)),  # masks drawn by the loader
         ("FEARec", dying_at(*VALIDATION, 3)),  # another sequence of the same target drawn
     ],
@@ -94,7 +94,7 @@ def test_a_training_stopped_early_is_not_trained_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = settings(tmp_path, "killed") | {"stopping_step": 0, "epochs": 50}
-    train_and_die("SASRec", values, monkeypatch, dying_at(kept_run, "final_table", 1))
+    train_and_die("SASRec", values, monkeypatch, dying_at(keeping, "final_table", 1))
     stopped = curve(tmp_path / "killed")
     assert len(stopped) < 50
     best = best_weights(tmp_path / "killed")
@@ -153,14 +153,14 @@ def test_a_pretraining_that_ended_is_not_done_again(
     validations: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, whole, killed = pretrained_job(tmp_path), tmp_path / "whole", tmp_path / "killed"
-    benchmark_run.run(job, whole)
+    benchmark_job.run(job, whole)
     at = dying_at(*VALIDATION, validations)
-    die(lambda: benchmark_run.run(job, killed), monkeypatch, at)
-    first = benchmark_run.pretraining(killed)
+    die(lambda: benchmark_job.run(job, killed), monkeypatch, at)
+    first = benchmark_job.pretraining(killed)
     before = {file.name: file.read_bytes() for file in first.iterdir() if file.is_file()}
-    if not benchmark_run.interrupted(killed):
+    if not benchmark_job.interrupted(killed):
         shutil.rmtree(killed)  # as a benchmark does
-    benchmark_run.run(job, killed)
+    benchmark_job.run(job, killed)
     assert {file.name: file.read_bytes() for file in first.iterdir() if file.is_file()} == before
     assert curve(killed) == curve(whole)
     spent = [RunFolder.open(folder).read("metrics.json")["seconds"] for folder in (first, killed)]
@@ -172,12 +172,12 @@ def test_a_pretraining_that_was_killed_goes_on(
     steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, whole, killed = pretrained_job(tmp_path), tmp_path / "whole", tmp_path / "killed"
-    benchmark_run.run(job, whole)
-    die(lambda: benchmark_run.run(job, killed), monkeypatch, dying_at(*STEP, steps))
-    first = benchmark_run.pretraining(killed)
+    benchmark_job.run(job, whole)
+    die(lambda: benchmark_job.run(job, killed), monkeypatch, dying_at(*STEP, steps))
+    first = benchmark_job.pretraining(killed)
     before = RunFolder.open(first).epochs()
     assert len(before) == 2
-    benchmark_run.run(job, killed)
+    benchmark_job.run(job, killed)
     assert RunFolder.open(first).epochs() == before
     assert curve(killed) == curve(whole)
     left, right = best_weights(whole), best_weights(killed)

@@ -7,19 +7,19 @@ import argparse
 import json
 from collections import Counter
 
-from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.extract.decoding import UNUSUAL, DecodeRules
-from ur4rec_recbole.extract.image import ImageRun, extract_images, find_images
-from ur4rec_recbole.extract.image_models import DEFAULT_IMAGE_ENCODER, PRECISIONS, image_model
-from ur4rec_recbole.data.items import item_tokens
 from ur4rec_recbole.commands.options import (
     add_dataset_options,
     add_encoder_options,
     check_output,
     chosen_dataset,
 )
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.files import atomic_write
+from ur4rec_recbole.data.items import item_tokens
+from ur4rec_recbole.extract.decoding import UNUSUAL, DecodeRules
+from ur4rec_recbole.extract.image import ImageRun, extract_images, find_images
+from ur4rec_recbole.extract.image_models import DEFAULT_IMAGE_ENCODER, PRECISIONS, image_model
 from ur4rec_recbole.extract.progress import progress_bar
-from ur4rec_recbole.core.files import replacing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     with progress_bar(len(files), "images") as progress:
         table, masked = extract_images(files, model, rules, how, options.output, progress)
     report = f"{options.output}.masked.json"
-    with replacing(report) as file:
+    with atomic_write(report) as file:
         file.write(json.dumps({"masked": masked, "left_out": left_out}, indent=1).encode())
     print(f"{options.output}: {len(table)} of {len(files)} images, width {table.width}.")
     kinds = Counter(reason.partition(":")[0] for reason in masked.values())

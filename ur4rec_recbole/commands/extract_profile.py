@@ -6,8 +6,6 @@ ur4rec extract profile --dataset ml-100k --output user_profile.npz
 import argparse
 from collections.abc import Mapping, Sequence
 
-from ur4rec_recbole.extract.encoders import DEFAULT_ENCODER, text_encoder
-from ur4rec_recbole.data.items import Item
 from ur4rec_recbole.commands.llm_options import add_llm_options, chosen_model, write_texts
 from ur4rec_recbole.commands.options import (
     add_dataset_options,
@@ -16,6 +14,8 @@ from ur4rec_recbole.commands.options import (
     chosen_dataset,
     chosen_items,
 )
+from ur4rec_recbole.data.items import Item
+from ur4rec_recbole.extract.encoders import DEFAULT_ENCODER, text_encoder
 from ur4rec_recbole.extract.profile import (
     DEFAULT_LENGTHS,
     Snapshot,

@@ -6,10 +6,6 @@ ur4rec extract text --dataset ml-100k --texts item_descriptions.json --output it
 
 import argparse
 
-from ur4rec_recbole.data.dataset import UR4RecDataset
-from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.extract.encoders import DEFAULT_ENCODER, text_encoder
-from ur4rec_recbole.data.items import item_tokens
 from ur4rec_recbole.commands.llm_options import add_llm_options, chosen_model, write_texts
 from ur4rec_recbole.commands.options import (
     add_dataset_options,
@@ -18,6 +14,10 @@ from ur4rec_recbole.commands.options import (
     chosen_dataset,
     chosen_items,
 )
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.dataset import UR4RecDataset
+from ur4rec_recbole.data.items import item_tokens
+from ur4rec_recbole.extract.encoders import DEFAULT_ENCODER, text_encoder
 from ur4rec_recbole.extract.prompts import ITEM_TASK, item_prompt, task_hash
 from ur4rec_recbole.extract.text import extract_text, read_texts
 

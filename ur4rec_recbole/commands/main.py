@@ -7,40 +7,68 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
+from ur4rec_recbole.core.command_line import check_words, settings_from
 from ur4rec_recbole.core.errors import InputError
 
 COMMANDS = {
-    "extract": ("ur4rec_recbole.commands.extract", "make feature tables of texts, images, users"),
-    "inspect": ("ur4rec_recbole.inspection.checks", "tell whether a feature table is sound and useful"),
-    "benchmark": ("ur4rec_recbole.experiments.benchmark", "run many models and seeds, and compare them"),
-    "publish": ("ur4rec_recbole.experiments.publish", "copy what others need of a benchmark's runs"),
-    "report": ("ur4rec_recbole.commands.report", "make one page of a run: findings, plots, tables"),
-    "compare": ("ur4rec_recbole.reports.compare", "put runs side by side: settings and metrics"),
-    "doctor": ("ur4rec_recbole.runs.doctor", "check a configuration before it is trained"),
-    "convert": ("ur4rec_recbole.datasets.convert", "turn public data sets into RecBole's atomic files"),
+    "train": "train and evaluate a model, or go on with a run that was interrupted",
+    "extract": "make feature tables of texts, images, users",
+    "inspect": "tell whether a feature table is sound and useful",
+    "doctor": "check a configuration before it is trained",
+    "convert": "turn data sets into RecBole's atomic files",
+    "report": "make one page of a run: findings, plots, tables",
+    "compare": "put runs side by side: settings and metrics",
+    "benchmark": "run many models and seeds, and compare them",
+    "ablation": "measure what each part of the model brings",
+    "cold-start": "measure recommendations of items unseen in training",
+    "publish": "copy what others need of a benchmark's runs",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one sub-command; bad input gives its message and exit code 2."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    # RecBole's Config reads --key=value from sys.argv by itself; these words are not for it.
-    sys.argv = sys.argv[:1]
-    parser = argparse.ArgumentParser(prog="ur4rec", description="UR4Rec for RecBole")
-    commands = parser.add_subparsers(dest="command", required=True)
-    chosen = words[0] if words else None
-    for name, (module, summary) in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary)
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    parser = argparse.ArgumentParser(
+        prog="ur4rec", description="UR4Rec for RecBole", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
+    commands = parser.add_subparsers(dest="command")
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         if name == chosen:  # the others stay unimported: some load heavy libraries
-            importlib.import_module(module).add_arguments(command)
-    options = parser.parse_args(words)
+            _module(name).add_arguments(command)
+    options, others = parser.parse_known_args(words)
+    if options.version:
+        print(f"ur4rec {importlib.import_module('ur4rec_recbole').__version__}")
+        return 0
+    if options.command is None:
+        parser.print_help()
+        return 2
     try:
-        return int(importlib.import_module(COMMANDS[options.command][0]).run(options) or 0)
+        with settings_from():
+            return _run(options, others)
     except InputError as error:
         print(f"ur4rec {options.command}: {error}", file=sys.stderr)
         return 2
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
+    """Run the chosen command; words that are not its own are settings, where it takes any."""
+    importlib.import_module("ur4rec_recbole.registration").register()
+    module = _module(options.command)
+    if getattr(module, "TAKES_SETTINGS", False):
+        check_words(others)
+        options.settings = others
+    elif others:
+        raise InputError(
+            f"Command line: {others[0]}", "must be an option of this command", "an unknown word",
+            f"See ur4rec {options.command} --help.",
+        )  # fmt: skip
+    return int(module.run(options) or 0)
+
+
+def _module(command: str) -> Any:
+    return importlib.import_module(f"ur4rec_recbole.commands.{command.replace('-', '_')}")

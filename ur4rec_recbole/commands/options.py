@@ -1,10 +1,11 @@
-"""Options that `ur4rec extract`'s sub-commands and `ur4rec inspect` share."""
+"""Options that several sub-commands share."""
 
 import argparse
 from pathlib import Path
 
+from ur4rec_recbole.core.errors import InputError, nearest
+from ur4rec_recbole.core.yaml_files import find_file
 from ur4rec_recbole.data.dataset import UR4RecDataset
-from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.items import Item, load_dataset, read_items
 
 
@@ -17,6 +18,34 @@ def add_dataset_options(parser: argparse.ArgumentParser, required: bool = True) 
     )
     for role in ("title", "year", "genres"):
         parser.add_argument(f"--{role}-field", help=f".item column of the {role}, else guessed")
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add model, data set, preset and configuration files."""
+    parser.add_argument("--model", "-m", help="model name, such as UR4Rec or SASRec")
+    parser.add_argument("--dataset", "-d", help="data set name, such as ml-100k")
+    parser.add_argument("--preset", help="a shipped configuration, such as small or balanced")
+    parser.add_argument(
+        "--config-files", "--config_files", nargs="+", default=[], metavar="YAML",
+        help="configuration files; later ones come over earlier ones",
+    )  # fmt: skip
+
+
+def chosen_files(options: argparse.Namespace) -> list[str]:
+    """Return the preset's file and the configuration files, in order."""
+    files = [name for each in options.config_files for name in each.split()]
+    if options.preset is None:
+        return files
+    file = find_file(f"properties/{options.preset}.yaml")
+    if not file.is_file():
+        names = sorted(
+            path.stem for path in find_file("properties/small.yaml").parent.glob("*.yaml")
+        )
+        raise InputError(
+            "--preset", f"must be one of {names}", options.preset,
+            nearest(options.preset, names) or "Name one of these.",
+        )  # fmt: skip
+    return [str(file), *files]
 
 
 def add_encoder_options(parser: argparse.ArgumentParser, default: str) -> None:

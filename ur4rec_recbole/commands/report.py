@@ -8,8 +8,8 @@ import argparse
 import importlib
 from pathlib import Path
 
-from ur4rec_recbole.reports import run_page
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.reports import run_page
 from ur4rec_recbole.runs.folder import RunFolder
 
 

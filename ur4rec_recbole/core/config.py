@@ -1,10 +1,9 @@
 """Configuration: RecBole's Config, with unknown, missing and mistyped keys made errors.
 
-The schema of a model is its properties/<model>.yaml itself, and every_model.yaml: their keys, and
-the `# (type, rule)` behind each.
+The schema of a model is its defaults/<model>.yaml itself, and every_model.yaml: their keys, and the
+`# (type, rule)` behind each. defaults/recbole.yaml holds the rules of RecBole's own keys.
 """
 
-import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -12,10 +11,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
+from recbole.evaluator import metric_types
+from recbole.evaluator.register import metric_information
 from recbole.utils import argument_list
 
-from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.errors import InputError, nearest
+from ur4rec_recbole.core.yaml_files import parse
 
 TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
@@ -74,60 +75,143 @@ class Rule(NamedTuple):
 
 def defaults_file(model: str) -> Path:
     """Return the YAML file of a model of this package."""
-    return Path(__file__).parent / "properties" / f"{model}.yaml"
+    return Path(__file__).parents[1] / "defaults" / f"{model}.yaml"
 
 
 def _documented(model: str) -> str:
     """Return the text of the model's own keys and of those that every model has."""
-    files = (defaults_file(model), defaults_file("every_model"))
-    return "\n".join(file.read_text(encoding="utf-8") for file in files)
+    files = {defaults_file(model), defaults_file("every_model")}
+    return "\n".join(file.read_text(encoding="utf-8") for file in sorted(files))
 
 
 @lru_cache
 def schema(model: str = "UR4Rec") -> dict[str, Rule]:
     """Return the rules of a model's own keys, as their YAML files document them."""
+    return _rules(_documented(model))
+
+
+@lru_cache
+def recbole_rules() -> dict[str, Rule]:
+    """Return the rules of RecBole's own keys."""
+    return _rules(defaults_file("recbole").read_text(encoding="utf-8"))
+
+
+def _rules(text: str) -> dict[str, Rule]:
     line = re.compile(r"^(\w+):.*#\s*\(([^),]*)(?:, ([^)]*))?\)", re.MULTILINE)
-    found = line.findall(_documented(model))
+    found = line.findall(text)
     return {key: Rule(tuple(types.split(" or ")), bound) for key, types, bound in found}
 
 
 def check_known(keys: Iterable[str], known: Iterable[str], model: str = "UR4Rec") -> None:
     """Raise `InputError` for a key that neither the model nor RecBole knows."""
-    allowed = {*schema(model), *known, *UNLISTED}
+    own = schema(model) if defaults_file(model).exists() else {}
+    allowed = {*own, *known, *UNLISTED}
     for name in ("general", "training", "evaluation", "dataset"):
         allowed |= set(getattr(argument_list, f"{name}_arguments"))
     for key in keys:
         if key not in allowed:
-            near = difflib.get_close_matches(key, sorted(allowed), n=1)
             raise InputError(
                 f"Configuration key {key!r}",
                 f"must be known to {model} or RecBole",
                 "an unknown key",
-                f"Did you mean {near[0]!r}?" if near else f"See {model}.yaml.",
+                nearest(key, allowed) or f"See the keys of {model}.",
             )
 
 
 def check_values(values: Mapping[str, Any], model: str = "UR4Rec") -> None:
-    """Raise `InputError` for a key of the model that is missing or breaks its rule."""
+    """Raise `InputError` for a key that is missing or breaks its rule, the model's or RecBole's."""
     for key, rule in schema(model).items():
         if key not in values:
             raise InputError(
                 f"Configuration key {key!r}", "must be set", "nothing", f"See {model}.yaml."
             )
-        if not rule.admits(values[key]):
+    check_rules(values, schema(model))
+    check_rules(values, recbole_rules())
+    check_metrics(values)
+    check_split(values["eval_args"])
+
+
+def check_rules(values: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
+    """Raise `InputError` for a value that breaks its key's rule."""
+    for key, rule in rules.items():
+        if key in values and not rule.admits(values[key]):
             raise InputError(
                 f"Configuration key {key!r}",
                 f"must be {rule}",
                 f"{values[key]!r} ({type(values[key]).__name__})",
-                f"Correct it; {model}.yaml tells what it means.",
+                "Correct it; the documentation tells what it means.",
             )
+
+
+def check_metrics(values: Mapping[str, Any]) -> None:
+    """Raise `InputError` unless `metrics`, `topk` and `valid_metric` belong together."""
+    metrics, topk = values["metrics"], values["topk"]
+    metrics = [metrics] if isinstance(metrics, str) else metrics
+    topk = [topk] if isinstance(topk, int) else topk
+    names = [each for each in metrics or () if isinstance(each, str)]
+    unknown = [each for each in metrics or () if str(each).lower() not in metric_types]
+    if unknown or not names or len(names) < len(metrics):
+        raise InputError(
+            "Configuration key 'metrics'", f"must list some of {sorted(metric_types)}",
+            repr(metrics), "Write for example [Hit, NDCG].",
+        )  # fmt: skip
+    kinds = {metric_types[name.lower()] for name in names}
+    if len(kinds) > 1:
+        raise InputError(
+            "Configuration key 'metrics'", "must be of rankings, or of values", names,
+            "Remove those of one kind.",
+        )  # fmt: skip
+    if not topk or not all(type(k) is int and k > 0 for k in topk):
+        raise InputError(
+            "Configuration key 'topk'", "must list whole numbers above 0", repr(topk),
+            "Write for example [5, 10].",
+        )  # fmt: skip
+    measured = [each for name in names for each in _measured(name.lower(), topk)]
+    chosen = values["valid_metric"]
+    if not isinstance(chosen, str) or chosen.lower() not in measured:
+        raise InputError(
+            "Configuration key 'valid_metric'", f"must be one of {measured}", repr(chosen),
+            "Choose one of these, or add its metric to metrics and its cut-off to topk.",
+        )  # fmt: skip
+
+
+def _measured(metric: str, topk: Iterable[int]) -> list[str]:
+    """Return the names of what a metric measures, one a cut-off where it has cut-offs."""
+    cut_off = {"rec.topk", "rec.items"} & set(metric_information[metric])
+    return [f"{metric}@{k}" for k in topk] if cut_off else [metric]
+
+
+def check_split(how: Any) -> None:
+    """Raise `InputError` for `eval_args` that RecBole cannot read."""
+    known = {"split", "order", "group_by", "mode"}
+    if not isinstance(how, Mapping) or not set(how) <= known:
+        _refuse_split(f"must be a mapping of {sorted(known)}", how)
+    split = how.get("split")
+    if not isinstance(split, Mapping) or len(split) != 1 or not set(split) <= {"RS", "LS"}:
+        _refuse_split("must have a split {LS: ...} or {RS: [...]}", how)
+    [(kind, value)] = split.items()
+    if kind == "LS" and value not in ("valid_and_test", "valid_only", "test_only"):
+        _refuse_split("must have LS: valid_and_test, valid_only or test_only", how)
+    shares = value if isinstance(value, list | tuple) else [None]
+    sound = all(isinstance(each, int | float) and 0 <= each < math.inf for each in shares)
+    if kind == "RS" and (len(shares) != 3 or not sound or not sum(shares)):
+        _refuse_split("must have RS: [train, valid, test], three shares", how)
+    for key, choices in (("order", ("TO", "RO")), ("group_by", ("user", "none", None))):
+        if how.get(key, choices[0]) not in choices:
+            _refuse_split(f"must have {key} one of {choices}", how)
+    modes = how.get("mode", "full")
+    for mode in modes.values() if isinstance(modes, Mapping) else [modes]:
+        if not isinstance(mode, str) or not re.fullmatch("full|labeled|(uni|pop)[1-9][0-9]*", mode):
+            _refuse_split("must have the mode full, labeled, uniN or popN", how)
+
+
+def _refuse_split(rule: str, received: Any) -> None:
+    raise InputError(
+        "Configuration key 'eval_args'", rule, repr(received),
+        "Write for example {split: {LS: valid_and_test}, order: TO, mode: full}.",
+    )  # fmt: skip
 
 
 def defaults(model: str = "UR4Rec") -> dict[str, Any]:
     """Return a model's defaults."""
-    return yaml.safe_load(with_floats(_documented(model)))
-
-
-def with_floats(text: str) -> str:
-    """Write 1e-12 as 1.0e-12, which YAML's safe loader takes for a number."""
-    return re.sub(r"(:\s+)(\d+)(e-?\d+)", r"\1\2.0\3", text)
+    return parse(_documented(model))

@@ -1,5 +1,8 @@
 """The one error type that users see for bad input: what, rule, received, remedy."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """Raised for input that a user can mend: a table, a configuration key, a data set.
@@ -17,4 +20,15 @@ class InputError(ValueError):
     """
 
     def __init__(self, what: str, rule: str, received: object, remedy: str) -> None:
-        super().__init__(f"{what} {rule}. Received {received}. {remedy}")
+        super().__init__(what, rule, received, remedy)  # all of them, so that it can be unpickled
+
+    def __str__(self) -> str:
+        what, rule, received, remedy = self.args
+        return f"{what} {rule}. Received {received}. {remedy}"
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """Return "Did you mean 'x'?" for a known name that is much like `name`, or ""."""
+    names = {each.lower(): each for each in sorted(known)}
+    near = difflib.get_close_matches(str(name).lower(), names, n=1)
+    return f"Did you mean {names[near[0]]!r}?" if near else ""

@@ -1,7 +1,7 @@
 """Writing files so that a crash never leaves a broken one in place of a good one.
 
-What would fail later is found out before: `require_room` tries a folder. What two processes must
-not do at a time is done `alone`.
+What would fail later is found out before: `require_writable` tries a folder. What two processes must
+not do at a time is done under an `exclusive_lock`.
 """
 
 import json
@@ -19,7 +19,7 @@ from ur4rec_recbole.core.errors import InputError
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path` and rename it onto `path` once all is written.
 
     The parent folder is made where needed. If the block raises, `path` keeps its old content.
@@ -45,13 +45,15 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file as `replacing` does."""
-    with replacing(path) as file:
+    """Write a JSON file as `atomic_write` does."""
+    with atomic_write(path) as file:
         file.write((json.dumps(value, indent=1) + "\n").encode())
 
 
 @contextmanager
-def alone(path: str | os.PathLike[str], refusal: InputError | None = None) -> Iterator[None]:
+def exclusive_lock(
+    path: str | os.PathLike[str], refusal: InputError | None = None
+) -> Iterator[None]:
     """Hold a lock that one process has at a time; it ends with its process, however that ends.
 
     Parameters
@@ -72,7 +74,7 @@ def alone(path: str | os.PathLike[str], refusal: InputError | None = None) -> It
         lock.release()
 
 
-def require_room(key: str, folder: str | os.PathLike[str], size: int = 0) -> None:
+def require_writable(key: str, folder: str | os.PathLike[str], size: int = 0) -> None:
     """Raise `InputError` where a folder cannot be written to or has less than `size` bytes free.
 
     The folder is made where needed; `key` is what names it in the configuration.

@@ -1,4 +1,6 @@
-"""Keeps freed memory in the process: a step's largest tensors come and go at every step.
+"""Memory of the process: its peak, and keeping what is freed.
+
+A step's largest tensors come and go at every step.
 
 By default glibc gives large freed blocks back to the system, so that every [P, N] tensor of a step
 costs a page fault for each 4 kB. Kept, the same pages serve the next step: a training step of the
@@ -7,6 +9,8 @@ as its largest step made it.
 """
 
 import ctypes
+import resource
+import sys
 
 # From malloc.h; mallopt takes an int.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
@@ -19,3 +23,9 @@ def keep_freed_memory() -> None:
         mallopt(_MMAP_THRESHOLD, 2**30)
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(_TOP_PAD, 2**28)
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process has held, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024  # of what getrusage reports
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

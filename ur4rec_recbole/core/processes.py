@@ -5,7 +5,7 @@ from collections.abc import Callable
 from threading import Thread
 
 
-def exit_after(wait: Callable[[], object]) -> None:
+def exit_with_parent(wait: Callable[[], object]) -> None:
     """Exit at once when `wait`, called in a thread of its own, returns."""
 
     def end() -> None:

@@ -19,8 +19,8 @@ from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
 from scipy import sparse
 
-from ur4rec_recbole.data.moments import shuffled_moments
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.moments import shuffled_moments
 
 HISTORY_START = "history_start"  # row of the user's first interaction
 HISTORY_END = "history_end"  # row of the target: the history is all rows before it

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import replacing
+from ur4rec_recbole.core.files import atomic_write
 
 # What numpy, zipfile and json raise for a damaged, foreign or pickled file.
 UNREADABLE = (
@@ -76,7 +76,10 @@ class FeatureTable:
         }
         if self.lengths is not None:
             arrays["lengths"] = self.lengths
-        with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        with (
+            atomic_write(path) as file,
+            zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
+        ):
             for key, array in arrays.items():
                 # A fixed date keeps the file reproducible; np.savez would write today's.
                 entry = zipfile.ZipInfo(f"{key}.npy", date_time=(1980, 1, 1, 0, 0, 0))

@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 from recbole.config import Config
 
-from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.dataset import UR4RecDataset
 
 ROLES = {
     "title": ("title", "name"),

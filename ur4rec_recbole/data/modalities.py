@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.yaml_files import find_file
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.data.profiles import ProfileIndex, profile_index
-from ur4rec_recbole.core.errors import InputError
 
 ITEM_TABLES = {"text": "item_text_table", "image": "item_image_table"}
 PROFILE_TABLE = "user_profile_table"
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class ItemFeatures(NamedTuple):
@@ -89,11 +89,10 @@ def scale(vectors: np.ndarray, present: np.ndarray, method: str | None) -> np.nd
 
 
 def table_path(config: Any, key: str) -> Path | None:
-    """Return where the table of a key lies: as given, or else relative to the repository."""
+    """Return where the table of a key lies: as given, or else as the package ships it."""
     if config[key] is None:
         return None
-    path = Path(str(config[key]).format(dataset=config["dataset"]))
-    return path if path.exists() or path.is_absolute() else REPOSITORY / path
+    return find_file(config[key].replace("{dataset}", config["dataset"]))
 
 
 def _load(config: Any, key: str, kind: str) -> FeatureTable | None:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import UR4RecDataset, training_fingerprint
 from ur4rec_recbole.data.features import FeatureTable, token_rows
-from ur4rec_recbole.core.errors import InputError
 
 
 class ProfileIndex(NamedTuple):

@@ -7,7 +7,6 @@ Writes NAME.inter, NAME.item, NAME.yaml (for --config) and NAME.texts.json (for 
 Interactions are sorted by user and time, which keeps their order exact through RecBole's float32.
 """
 
-import argparse
 import ast
 import gzip
 import html
@@ -20,8 +19,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.files import atomic_write
 from ur4rec_recbole.data.items import Item
-from ur4rec_recbole.core.files import replacing
 
 YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
 TEXT_LENGTH = 1000  # characters; sentence encoders read fewer
@@ -51,37 +50,6 @@ class Converted(NamedTuple):
     interactions: pd.DataFrame
     items: pd.DataFrame
     texts: dict[str, str]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add one sub-command a family of data sets."""
-    kinds = parser.add_subparsers(dest="kind", required=True)
-    movielens = kinds.add_parser("movielens", help="1M (.dat); 20M, 25M, 32M, latest (.csv)")
-    movielens.add_argument("source", help="the unpacked folder")
-    amazon = kinds.add_parser("amazon", help="reviews of 2014, 2018 or 2023 with their metadata")
-    amazon.add_argument("--reviews", required=True, help=".json, .jsonl or .gz of it")
-    amazon.add_argument("--meta", help="item metadata; without it there are no texts")
-    for kind in (movielens, amazon):
-        kind.add_argument("--output", required=True, help="folder; its name names the data set")
-
-
-def run(options: argparse.Namespace) -> int:
-    """Convert and say what came out."""
-    if options.kind == "movielens":
-        converted = movielens(Path(options.source))
-    else:
-        converted = amazon(Path(options.reviews), Path(options.meta) if options.meta else None)
-    folder = Path(options.output)
-    write(converted, folder)
-    rows = converted.interactions
-    print(
-        f"{folder}: {len(rows)} interactions of {rows.user_id.nunique()} users and "
-        f"{rows.item_id.nunique()} items, {len(converted.texts)} texts.\n"
-        f"Next: ur4rec extract text --dataset {folder.name} --data-path {folder.parent} "
-        f"--config {folder / folder.name}.yaml --texts {folder / folder.name}.texts.json "
-        "--output item_text.npz"
-    )
-    return 0
 
 
 def movielens(folder: Path) -> Converted:
@@ -150,9 +118,9 @@ def write(converted: Converted, folder: Path) -> None:
     kinds = ("token", "token_seq", "token", "token_seq")
     _write_table(items, folder / f"{name}.item", kinds)
     texts = {token: text for token, text in converted.texts.items() if token in used}
-    with replacing(folder / f"{name}.texts.json") as file:
+    with atomic_write(folder / f"{name}.texts.json") as file:
         file.write(json.dumps(texts, ensure_ascii=False, indent=0).encode())
-    with replacing(folder / f"{name}.yaml") as file:
+    with atomic_write(folder / f"{name}.yaml") as file:
         file.write(CONFIG.encode())
 
 
@@ -160,7 +128,7 @@ def _write_table(frame: pd.DataFrame, path: Path, kinds: tuple[str, ...]) -> Non
     header = "\t".join(
         f"{column}:{kind}" for column, kind in zip(frame.columns, kinds, strict=True)
     )
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(f"{header}\n".encode())
         # No quoting: RecBole reads these files without; `_clean` took tabs and line ends out.
         body = frame.to_csv(sep="\t", header=False, index=False, quoting=3, lineterminator="\n")

@@ -23,10 +23,11 @@ from pathlib import Path
 import numpy as np
 from recbole.config import Config
 
+from ur4rec_recbole.core.command_line import settings_from
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.files import atomic_write
 from ur4rec_recbole.data.dataset import UR4RecDataset, training_fingerprint
 from ur4rec_recbole.data.features import FeatureTable
-from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import replacing
 
 SIGNALS = ("text", "image", "profile", "order")
 SIDE = 8  # images are SIDE x SIDE pixels
@@ -126,7 +127,7 @@ def write(planted: Planted, folder: Path, images: bool = False) -> Path:
     lines = ["user_id:token\titem_id:token\ttimestamp:float"]
     for user, history in enumerate(world.items):
         lines += [f"u{user}\ti{item}\t{step}" for step, item in enumerate(history)]
-    with replacing(target / "planted.inter") as file:
+    with atomic_write(target / "planted.inter") as file:
         file.write(("\n".join(lines) + "\n").encode())
     used = np.unique(world.items)  # an item that nobody has had is not in the data set
     tokens = np.array([f"i{item}" for item in used])
@@ -160,7 +161,7 @@ def _write_images(pixels: np.ndarray, tokens: np.ndarray, folder: Path) -> None:
     from PIL import Image
 
     for token, image in zip(tokens, pixels, strict=True):
-        with replacing(folder / f"{token}.png") as file:
+        with atomic_write(folder / f"{token}.png") as file:
             Image.fromarray(image).save(file, format="PNG")
 
 
@@ -198,9 +199,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--images", action="store_true", help="write PNG files too")
     options = parser.parse_args()
-    sys.argv = sys.argv[:1]  # RecBole reads configuration from the command line
     planted = Planted(options.signal, seed=options.seed)
-    print(write(planted, options.folder, options.images))
+    with settings_from():
+        print(write(planted, options.folder, options.images))
     return 0
 
 

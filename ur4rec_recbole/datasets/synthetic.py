@@ -8,15 +8,14 @@ from one topic to its neighbour, so that there is an order to learn.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ur4rec_recbole.core.files import atomic_write
 from ur4rec_recbole.data.features import FeatureTable
-from ur4rec_recbole.core.files import replacing
-from ur4rec_recbole.experiments.plan import Plan
 
 NAME = "synthetic"
 COLUMNS = {"inter": ["user_id", "item_id", "rating", "timestamp"], "item": ["item_id", "class"]}
@@ -35,13 +34,6 @@ class Size:
     seed: int = 0
 
 
-def instead(plan: Plan, folder: Path, size: Size | None = None) -> dict[str, Any]:
-    """Write the data set if it is missing; return what changes in a plan that runs on it."""
-    own = {**location(folder, size), "item_image_table": None, "user_profile_table": None}
-    entries = tuple(replace(each, settings={**each.settings, **own}) for each in plan.entries)
-    return {"dataset": NAME, "entries": entries}
-
-
 def location(folder: Path, size: Size | None = None) -> dict[str, Any]:
     """Write the data set if it is missing; return the settings by which RecBole reads all of it."""
     if not (folder / NAME / f"{NAME}.inter").exists():
@@ -55,14 +47,14 @@ def write(folder: Path, size: Size) -> Path:
     generator = np.random.default_rng(size.seed)
     topics = generator.permutation(np.arange(size.n_items) % size.n_topics)
     used = np.zeros(size.n_items, dtype=bool)
-    with replacing(target / f"{NAME}.inter") as file:
+    with atomic_write(target / f"{NAME}.inter") as file:
         file.write(b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n")
         for user, items in enumerate(histories(size, topics, generator)):
             used[items] = True
             lines = (f"u{user}\ti{item}\t5\t{time}\n" for time, item in enumerate(items))
             file.write("".join(lines).encode())
     kept = np.flatnonzero(used)
-    with replacing(target / f"{NAME}.item") as file:
+    with atomic_write(target / f"{NAME}.item") as file:
         lines = (f"i{item}\ttopic{topics[item]}\n" for item in kept)
         file.write(("item_id:token\tclass:token_seq\n" + "".join(lines)).encode())
     vectors = generator.normal(size=(size.n_topics, WIDTH))[topics[kept]]

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ur4rec_recbole.data.dataset import HISTORY_START, UR4RecDataset
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.dataset import HISTORY_START, UR4RecDataset
 
 N_SAMPLED = 99
 Draw = Callable[[np.random.Generator, np.ndarray, int], np.ndarray]

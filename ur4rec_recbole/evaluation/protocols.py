@@ -23,15 +23,15 @@ from recbole.evaluator import Evaluator
 from recbole.evaluator.collector import DataStruct
 from torch import Tensor
 
-from ur4rec_recbole.evaluation.protocols import subsets
-from ur4rec_recbole.evaluation.candidates import popular_candidates, sampled_candidates
 from ur4rec_recbole.data.dataset import HISTORY_END, HISTORY_START, UR4RecDataset, spans
+from ur4rec_recbole.evaluation import subsets
+from ur4rec_recbole.evaluation.candidates import popular_candidates, sampled_candidates
 
 PROTOCOLS = ("full", "full_masked", "uniform_99", "popularity_99")
 LIST_LENGTH = 10  # of the recommendations that coverage and Gini are taken of
 
 
-class Places(NamedTuple):
+class Rankings(NamedTuple):
     """Where a model places targets and items.
 
     Attributes
@@ -85,7 +85,7 @@ def evaluate(
 
 def measure(model: Any, part: UR4RecDataset, config: Any, seed: int = 2020) -> Evaluation:
     """Evaluate as `evaluate` does, with users, ranks, subsets and measures of the lists."""
-    found = place(model, part, config["device"], config["eval_batch_size"], seed)
+    found = rank_targets(model, part, config["device"], config["eval_batch_size"], seed)
     by_protocol = {
         name: metrics(placed, config) | {"mrr": float(np.mean(1 / placed))}
         for name, placed in found.ranks.items()
@@ -123,14 +123,14 @@ def metrics(placed: np.ndarray, config: Any) -> dict[str, float]:
 def ranks(
     model: Any, part: UR4RecDataset, device: Any, batch_size: int = 256, seed: int = 2020
 ) -> dict[str, np.ndarray]:
-    """Rank the target of every row under every protocol; `place` without the lists."""
-    return place(model, part, device, batch_size, seed).ranks
+    """Rank the target of every row under every protocol; `rank_targets` without the lists."""
+    return rank_targets(model, part, device, batch_size, seed).ranks
 
 
 @torch.no_grad()
-def place(
+def rank_targets(
     model: Any, part: UR4RecDataset, device: Any, batch_size: int = 256, seed: int = 2020
-) -> Places:
+) -> Rankings:
     """Rank the target of every row under every protocol and list the best items.
 
     Parameters
@@ -167,7 +167,7 @@ def place(
             chosen = torch.zeros_like(candidates).scatter_(1, items[rows], True)
             found[name].append(rank(scores, targets, chosen))
     placed = {name: np.concatenate(parts) for name, parts in found.items()}
-    return Places(placed, np.concatenate(lists))
+    return Rankings(placed, np.concatenate(lists))
 
 
 def score_all(model: Any, interaction: Interaction) -> Tensor:

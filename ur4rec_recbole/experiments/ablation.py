@@ -8,7 +8,6 @@ killed goes on with those that are missing. Where there is an image table, the v
 `with_images` are measured a second time with it.
 """
 
-import argparse
 import json
 import logging
 import sys
@@ -24,12 +23,12 @@ import numpy as np
 import torch
 from recbole.config import Config
 
-from ur4rec_recbole.runs.assembly import build_trainer, load_data
-from ur4rec_recbole.data.features import FeatureTable
-from ur4rec_recbole.core.processes import exit_after
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import replacing, write_json
-from ur4rec_recbole.experiments.plan import FIRST_SEED, file_values, load_yaml
+from ur4rec_recbole.core.files import atomic_write, write_json
+from ur4rec_recbole.core.processes import exit_with_parent
+from ur4rec_recbole.core.yaml_files import read_mapping
+from ur4rec_recbole.experiments.plan import FIRST_SEED, file_values
+from ur4rec_recbole.runs.assembly import build_trainer, load_data
 from ur4rec_recbole.runs.provenance import machine, versions
 
 METRICS = ("ndcg@10", "hit@10")
@@ -92,7 +91,7 @@ def read_plan(file: Path, seeds: int | None, images: Path | None, folder: Path) 
     """Read a plan; with `images`, an image table, the part of it that is measured with one."""
     if not file.is_file():
         raise InputError(f"plan: {file}", "must be a file", "none of that name", "Check the path.")
-    found = load_yaml(file)
+    found = read_mapping(file, "plan")
     base, variants = dict(found["base"]), [Variant(**entry) for entry in found["variants"]]
     chosen = tuple(range(FIRST_SEED, FIRST_SEED + (seeds or found["seeds"])))
     if images is None:
@@ -129,7 +128,7 @@ def train_shared(plan: Plan, seed: int) -> None:
     if target.exists():
         return
     trainer = _fit(_config(plan, {"stages": plan.stages[:1]}, seed))
-    with replacing(target) as file:
+    with atomic_write(target) as file:
         torch.save(trainer.model.state_dict(), file)
 
 
@@ -238,42 +237,13 @@ def _quietly(threads: int) -> None:
     """Set a worker process up; it ends with its parent, however that ends."""
     parent = parent_process()
     if parent is not None:
-        exit_after(parent.join)
+        exit_with_parent(parent.join)
     torch.set_num_threads(threads)
     logging.disable(logging.WARNING)
     sys.argv = sys.argv[:1]  # RecBole reads configuration from the command line
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run what is missing of a plan and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("plan", type=Path)
-    parser.add_argument("--seeds", type=int, help="as many as the plan says unless given")
-    parser.add_argument(
-        "--images", type=Path, default=IMAGES, help=f"an image table, if there is one [{IMAGES}]"
-    )
-    parser.add_argument("--folder", type=Path, default=Path("runs/ablation"))
-    parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
-    parser.add_argument("--out", type=Path, help="Markdown file that the table is written to")
-    options = parser.parse_args(arguments)
-    sys.argv = sys.argv[:1]
-    plans = {"Without images": read_plan(options.plan, options.seeds, None, options.folder)}
-    if options.images.is_file():
-        table = FeatureTable.load(options.images)
-        title = f"With images ({table.provenance['encoder']}, {len(table)} items)"
-        plans[title] = read_plan(options.plan, options.seeds, options.images, options.folder)
-    for plan in plans.values():
-        keep_base(plan)
-    _run([plan for plan in plans.values() if plan.variants], options.jobs)
-    found = page(options.plan, plans)
-    print(found)
-    if options.out:
-        with replacing(options.out) as file:
-            file.write(found.encode())
-    return 0
-
-
-def _run(plans: Sequence[Plan], jobs: int) -> None:
+def execute(plans: Sequence[Plan], jobs: int) -> None:
     """Run what is missing of plans that share their encoders, one seed of all before the next."""
     threads = max(1, torch.get_num_threads() // jobs)
     with ProcessPoolExecutor(jobs, get_context("spawn"), _quietly, (threads,)) as pool:
@@ -288,7 +258,3 @@ def _run(plans: Sequence[Plan], jobs: int) -> None:
             ]
         for each in runs:
             each.result()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,16 +1,15 @@
-"""`ur4rec benchmark`: runs a plan, one folder a run, and writes the report.
+"""Runs a plan, each run in a process and a folder of its own.
 
 ur4rec benchmark properties/benchmark.yaml --output runs/benchmark          (or: make bench)
 ur4rec benchmark --models UR4Rec,SASRec,Pop --dataset ml-100k --seeds 5
 ur4rec benchmark --tune                    searches the baseline's setting on validation first
 
-plan.py -> jobs -> a process each (benchmark_run.py) -> run folders -> benchmark_report.py. A run
+plan.py -> jobs -> a process each (benchmark_run.py) -> run folders -> benchmark_page.py. A run
 that is done is skipped; one that was killed goes on after its last whole epoch, where the model is
 UR4Rec or one of RecBole's sequential ones; others and those that failed start anew; a failure stops
 no other.
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -22,46 +21,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ur4rec_recbole.datasets import synthetic
-from ur4rec_recbole.experiments import tuning
-from ur4rec_recbole.reports import benchmark_page as benchmark_report
-from ur4rec_recbole.experiments.benchmark_job import interrupted, pretraining
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import alone, read_json, write_json
-from ur4rec_recbole.experiments.plan import Entry, Job, Plan, read_plan
+from ur4rec_recbole.core.files import exclusive_lock, read_json, write_json
+from ur4rec_recbole.datasets import synthetic
+from ur4rec_recbole.experiments.benchmark_job import interrupted, pretraining
+from ur4rec_recbole.experiments.plan import Entry, Job, Plan
 from ur4rec_recbole.runs.folder import RunFolder
-
-DOCUMENTED = Path("properties/benchmark.yaml")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument("plan", nargs="?", type=Path, default=DOCUMENTED, help="YAML file")
-    parser.add_argument("--models", help="names of entries or models of the plan, by commas")
-    parser.add_argument("--dataset", help="instead of the plan's")
-    parser.add_argument("--seeds", type=int, help="so many, where an entry has none of its own")
-    parser.add_argument("--output", type=Path, help="folder of the runs [runs/benchmark-DATASET]")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
-    parser.add_argument("--tune", action="store_true", help="run the plan's search instead")
-    parser.add_argument("--synthetic", action="store_true", help="on a made-up data set, for speed")
-
-
-def run(options: argparse.Namespace) -> int:
-    """Run the plan; 1 if a run failed."""
-    plan = choose(read_plan(options.plan, options.seeds), options.models, options.dataset)
-    if options.synthetic:
-        plan = replace(plan, **synthetic.instead(plan, Path("dataset")))
-    output = options.output or Path(f"runs/benchmark-{plan.dataset}")
-    if options.tune:
-        folder = output / "tuning"
-        trials, failed = tuning.search(
-            plan, folder, lambda tried: execute(tried, folder, options.jobs)
-        )
-        print(tuning.choose(plan, trials, folder, options.plan))
-        return int(failed > 0)
-    failed = execute(plan, output, options.jobs)
-    print(f"{output / 'report.md'}: {benchmark_report.write(output)}")
-    return int(failed > 0)
 
 
 def choose(plan: Plan, models: str | None, dataset: str | None) -> Plan:
@@ -87,7 +52,7 @@ def execute(plan: Plan, output: Path, at_a_time: int = 1) -> int:
         f"Folder {output}", "must be free", "one that another benchmark is running in",
         "Wait for it or name another --output.",
     )  # fmt: skip
-    with alone(output / ".lock", refusal):  # two would remove each other's runs
+    with exclusive_lock(output / ".lock", refusal):  # two would remove each other's runs
         _write_index(plan, jobs, output)
         waiting = [job for job in jobs if not done(job, output)]
         print(f"{output}: {len(jobs)} runs, {len(jobs) - len(waiting)} done", flush=True)
@@ -122,7 +87,13 @@ def start(job: Job, output: Path, threads: int) -> bool:
     if not (same and interrupted(folder)):
         shutil.rmtree(folder, ignore_errors=True)
     write_json(file, description)
-    words = [sys.executable, "-m", "ur4rec_recbole.experiments.benchmark_job", str(file), str(folder)]
+    words = [
+        sys.executable,
+        "-m",
+        "ur4rec_recbole.experiments.benchmark_job",
+        str(file),
+        str(folder),
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     log = file.with_suffix(".log")
     with log.open("wb") as stream:
@@ -172,3 +143,12 @@ def _write_index(plan: Plan, jobs: Sequence[Job], output: Path) -> None:
     write_json(
         file, {"dataset": plan.dataset, "baseline": baseline, "entries": entries, "runs": runs}
     )
+
+
+def on_synthetic_data(plan: Plan, folder: Path, size: synthetic.Size | None = None) -> Plan:
+    """Return the plan on made-up data, written below `folder` where they are missing."""
+    own = {
+        **synthetic.location(folder, size), "item_image_table": None, "user_profile_table": None
+    }  # fmt: skip
+    entries = tuple(replace(each, settings={**each.settings, **own}) for each in plan.entries)
+    return replace(plan, dataset=synthetic.NAME, entries=entries)

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from ur4rec_recbole.runs import keeping as kept_run, quick_start
-from ur4rec_recbole.core.processes import exit_after
+from ur4rec_recbole.core.processes import exit_with_parent
+from ur4rec_recbole.runs import keeping, quick_start
 from ur4rec_recbole.runs.folder import RunFolder
 
 PRETRAINED = "pretrained.json"  # in the folder of a pretraining that has ended
@@ -60,7 +60,7 @@ def interrupted(folder: Path) -> bool:
     if not (folder / "run.json").exists():
         return False
     run = RunFolder.open(folder)
-    return run.about["status"] == "running" and kept_run.can_resume(run)
+    return run.about["status"] == "running" and keeping.can_resume(run)
 
 
 def _pretrained(job: dict[str, Any], settings: dict[str, Any], folder: Path) -> str:
@@ -84,10 +84,9 @@ def _train(job: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
 def main() -> int:
     """Run the job that the command line names."""
     job, folder, threads = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    sys.argv = sys.argv[:1]  # RecBole reads configuration from the command line
     torch.set_num_threads(threads)
     # Our input closes with the parent. Not sys.stdin: its lock would be held when Python ends.
-    exit_after(lambda: os.read(0, 1))
+    exit_with_parent(lambda: os.read(0, 1))
     run(json.loads(job.read_text(encoding="utf-8")), folder)
     return 0
 

@@ -8,8 +8,6 @@ the other items by then. Popularity knows nothing of such items: all tie, so it 
 of random order among them.
 """
 
-import argparse
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,13 +19,12 @@ import torch
 from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.data.interaction import Interaction
-from scipy import stats
 
-from ur4rec_recbole.evaluation.protocols import protocols as evaluation
-from ur4rec_recbole.runs.assembly import build_trainer, load_data
 from ur4rec_recbole.data.dataset import sort_exactly
 from ur4rec_recbole.data.modalities import table_path
+from ur4rec_recbole.evaluation import protocols
 from ur4rec_recbole.model.objective import item_counts
+from ur4rec_recbole.runs.assembly import build_trainer, load_data
 
 SETTINGS = {
     "use_item_id": False,
@@ -36,6 +33,7 @@ SETTINGS = {
     "state": "ERROR",
 }
 TOP = 10
+FIRST_SEED = 2020
 # Of the data set that is written: RecBole reads ml-100k from its own package, not from data_path.
 NAME = "cold_start"
 
@@ -133,17 +131,17 @@ def measure(
     hits: dict[str, list[np.ndarray]] = {name: [] for name in Outcome._fields}
     for start in range(0, len(targets), 512):
         here = slice(start, start + 512)
-        scores = evaluation.score_all(model, rows[here].to(model.device)).cpu()
+        scores = protocols.score_all(model, rows[here].to(model.device)).cpu()
         among = torch.zeros_like(scores, dtype=torch.bool)
         among[:, cold] = True
         everything = torch.ones_like(among).scatter_(1, rows[here]["item_id_list"], False)
         everything[:, 0] = False
         for name, candidates in (("among_cold", among), ("among_all", everything)):
-            hits[name].append(evaluation.rank(scores, targets[here], candidates) <= TOP)
+            hits[name].append(protocols.rank(scores, targets[here], candidates) <= TOP)
             count = candidates.sum(1).numpy()
             hits[f"{name}_random"].append(np.minimum(1.0, TOP / count))
         popular = counts.float().expand(len(scores), -1)
-        hits["among_all_popular"].append(evaluation.rank(popular, targets[here], everything) <= TOP)
+        hits["among_all_popular"].append(protocols.rank(popular, targets[here], everything) <= TOP)
     users = rows["user_id"].numpy()
     means = {name: _by_user(np.concatenate(values), users) for name, values in hits.items()}
     return Outcome(**means)
@@ -154,7 +152,7 @@ def _by_user(values: np.ndarray, users: np.ndarray) -> np.ndarray:
     return np.bincount(where, weights=values) / np.bincount(where)
 
 
-def run(files: Sequence[str], share: float, seed: int, dataset: str) -> Outcome:
+def run_seed(files: Sequence[str], share: float, seed: int, dataset: str) -> Outcome:
     """Take items out, train without ids, and measure."""
     whole = Config("UR4Rec", dataset, list(files), {"state": "ERROR"})
     frame = create_dataset(whole)
@@ -178,31 +176,3 @@ def run(files: Sequence[str], share: float, seed: int, dataset: str) -> Outcome:
     if counts[cold].any():
         raise RuntimeError("items that were taken out occur in training")
     return measure(trainer.model, *batch(config, train, found), cold, counts)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print hit rates by seed, and a one-sided Wilcoxon test over users against random order."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--config_files", nargs="+", default=["properties/small.yaml"])
-    parser.add_argument("--dataset", default="ml-100k")
-    parser.add_argument("--share", type=float, default=0.1, help="of the items is taken out")
-    parser.add_argument("--seeds", type=int, default=3)
-    options = parser.parse_args(arguments)
-    sys.argv = sys.argv[:1]  # RecBole reads configuration from the command line
-    print(f"{options.dataset}, {options.share:.0%} of items unseen in training, HR@{TOP} on them")
-    print("seed  users  among cold items: UR4Rec  popularity/random  p        among all items: "
-          "UR4Rec  random  popularity")  # fmt: skip
-    for seed in range(2020, 2020 + options.seeds):
-        found = run(options.config_files, options.share, seed, options.dataset)
-        p = stats.wilcoxon(found.among_cold, found.among_cold_random, alternative="greater").pvalue
-        print(
-            f"{seed}  {len(found.among_cold):5d}  {found.among_cold.mean():25.4f}  "
-            f"{found.among_cold_random.mean():17.4f}  {p:.1e}  {found.among_all.mean():23.4f}  "
-            f"{found.among_all_random.mean():.4f}  {found.among_all_popular.mean():.4f}",
-            flush=True,
-        )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

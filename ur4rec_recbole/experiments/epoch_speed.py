@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from recbole.config import Config
 
+from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.datasets import synthetic
 from ur4rec_recbole.runs.assembly import build_trainer, load_data
 
@@ -33,7 +34,8 @@ REPEATS = 5
 
 def trainer_and_data(dataset: str, model: str, settings: dict[str, Any]) -> tuple[Any, Any]:
     """Build a RecBole trainer and its training data."""
-    config = Config(model, dataset, config_dict={**SIZE, **settings})
+    with settings_from():
+        config = Config(model, dataset, config_dict={**SIZE, **settings})
     train_data, _, _ = load_data(config)
     return build_trainer(config, train_data), train_data
 
@@ -50,7 +52,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--synthetic", action="store_true", help="on 1M made-up interactions")
     chosen = parser.parse_args()
-    sys.argv = sys.argv[:1]  # RecBole reads configuration from the command line
     dataset, where = "ml-100k", {}
     if chosen.synthetic:
         dataset, where = synthetic.NAME, synthetic.location(Path("dataset"))

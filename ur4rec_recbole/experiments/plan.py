@@ -18,10 +18,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ur4rec_recbole.core.config import with_floats
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.yaml_files import read_mapping
 
 FIRST_SEED = 2020
 KEYS = {"dataset", "seeds", "baseline", "settings", "entries", "tune"}
@@ -109,7 +107,7 @@ def read_plan(path: Path, seeds: int | None = None) -> Plan:
             f"Plan {path}", "must be a YAML file", "none of that name",
             "Name a plan, or run where properties/benchmark.yaml is.",
         )  # fmt: skip
-    values = load_yaml(path)
+    values = read_mapping(path, "plan")
     if seeds is not None and isinstance(values, Mapping):
         values = {**values, "seeds": seeds}
     return make_plan(values, str(path))
@@ -141,11 +139,6 @@ def read_seeds(value: Any, source: str) -> tuple[int, ...]:
     return _refuse(f"{source}: seeds", "must be a number of seeds or a list of them", repr(value))
 
 
-def load_yaml(path: str | Path) -> Any:
-    """Read YAML, 1e-3 as a number."""
-    return yaml.safe_load(with_floats(Path(path).read_text(encoding="utf-8")))
-
-
 def _entry(values: Any, seeds: tuple[int, ...], source: str) -> Entry:
     if not isinstance(values, Mapping) or not {"name", "model"} <= set(values):
         _refuse(f"{source}: entry", "must be a mapping with name and model", values)
@@ -165,12 +158,7 @@ def file_values(files: Sequence[str]) -> dict[str, Any]:
     """Return what the files set: code's settings would come over them otherwise."""
     found: dict[str, Any] = {}
     for file in files:
-        if not Path(file).is_file():
-            raise InputError(
-                f"config_files: {file}", "must be a file", "none of that name",
-                "Check the path; a tuned setting is made by `ur4rec benchmark --tune`.",
-            )  # fmt: skip
-        found |= load_yaml(file)
+        found |= read_mapping(file, "config_files")
     return {key: value for key, value in found.items() if key not in ("model", "dataset")}
 
 

@@ -6,7 +6,6 @@ Weights, logs and absolute paths stay behind. The copy is a folder of runs as we
 reads it, and `ur4rec benchmark --output` goes on from it.
 """
 
-import argparse
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,6 @@ KEPT = (
     "members.json", "metrics.json", "ranks.npz", "epochs.csv", "stages.json", "routing.json",
     "findings.jsonl",
 )  # fmt: skip
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument("folder", type=Path, help="a benchmark's folder of runs")
-    parser.add_argument("target", type=Path, help="where the copy goes, over an older one")
-
-
-def run(options: argparse.Namespace) -> int:
-    """Copy, and say how many runs there are."""
-    print(f"{options.target}: {publish(options.folder, options.target)} runs")
-    return 0
 
 
 def publish(folder: Path, target: Path) -> int:

@@ -27,7 +27,7 @@ from typing import Any
 import yaml
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import replacing
+from ur4rec_recbole.core.files import atomic_write
 from ur4rec_recbole.experiments.plan import Entry, Plan
 from ur4rec_recbole.runs.folder import RunFolder
 
@@ -67,7 +67,7 @@ def choose(plan: Plan, trials: Plan, folder: Path, source: Path) -> str:
         f"NDCG@10 (full_masked), {score:.4f}.\n"
         f"# Made by: ur4rec benchmark {source} --tune\n"
     )
-    with replacing(plan.tune["output"]) as file:
+    with atomic_write(plan.tune["output"]) as file:
         file.write((head + yaml.safe_dump(dict(best.settings), sort_keys=False)).encode())
     return f"{plan.tune['output']}: {best.name}, validation NDCG@10 {score:.4f}"
 

@@ -4,10 +4,8 @@
 are imported when an encoder is made.
 """
 
-import hashlib
 import importlib.metadata
 import importlib.util
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.extract.fingerprints import weights_hash
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 # Packages that carry a hub model's files, so that it loads without a network.
@@ -117,22 +116,6 @@ def text_encoder(name: str, pretrained: str | None = None, batch_size: int = 32)
         tokenizer = loaded.tokenizer()
         return ClipTextEncoder(name, loaded.version, loaded.model, tokenizer, batch_size)
     return _sentence_encoder(name, batch_size)
-
-
-def weights_hash(model: Any) -> str:
-    """Return a short SHA-256 over a torch model's named weights, whatever file they came from."""
-    digest = hashlib.sha256()
-    for key, value in sorted(model.state_dict().items()):
-        digest.update(f"{key}{tuple(value.shape)}{value.dtype}".encode())
-        digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())
-    return f"sha256:{digest.hexdigest()[:16]}"
-
-
-def text_hash(texts: dict[str, str]) -> str:
-    """Return the SHA-256 of texts by token, whatever their order."""
-    return hashlib.sha256(
-        json.dumps(texts, sort_keys=True, ensure_ascii=False).encode()
-    ).hexdigest()
 
 
 def _sentence_encoder(name: str, batch_size: int) -> SentenceEncoder:

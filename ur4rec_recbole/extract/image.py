@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.extract.decoding import SUFFIXES, DecodeRules, ImageFiles, collate
 from ur4rec_recbole.extract.image_models import ImageModel
 from ur4rec_recbole.extract.shards import Shard, ShardFolder

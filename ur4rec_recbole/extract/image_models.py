@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.extract.encoders import weights_hash
+from ur4rec_recbole.extract.fingerprints import weights_hash
 
 DEFAULT_IMAGE_ENCODER = "open_clip:ViT-B-32/openai"
 PRECISIONS = ("fp32", "bf16")

@@ -9,14 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import (
     UR4RecDataset,
     training_fingerprint,
     training_interactions,
 )
 from ur4rec_recbole.data.features import FeatureTable
-from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.extract.encoders import TextEncoder, text_hash
+from ur4rec_recbole.extract.encoders import TextEncoder
+from ur4rec_recbole.extract.fingerprints import text_hash
 from ur4rec_recbole.extract.template import History
 
 DEFAULT_LENGTHS = (5, 10, 20, 40, 80, 160, 320)

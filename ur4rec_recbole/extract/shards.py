@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import replacing
+from ur4rec_recbole.core.files import atomic_write
 
 
 class Shard(NamedTuple):
@@ -72,14 +72,14 @@ class ShardFolder:
             return {index for index in range(self.count) if self._file(index).is_file()}
         if self.path.exists():
             shutil.rmtree(self.path)
-        with replacing(manifest) as file:
+        with atomic_write(manifest) as file:
             file.write(json.dumps(self.manifest, indent=1).encode())
         return set()
 
     def write(self, index: int, shard: Shard) -> None:
         """Write one shard atomically."""
         reasons = json.dumps({str(place): reason for place, reason in shard.reasons.items()})
-        with replacing(self._file(index)) as file:
+        with atomic_write(self._file(index)) as file:
             np.savez(
                 file,
                 places=shard.places,

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.extract.encoders import TextEncoder, text_hash
+from ur4rec_recbole.data.features import FeatureTable
+from ur4rec_recbole.extract.encoders import TextEncoder
+from ur4rec_recbole.extract.fingerprints import text_hash
 
 ID_NAMES = ("item_id", "id", "asin", "parent_asin", "movieid", "token")
 TEXT_NAMES = ("text", "description", "summary", "caption", "title")

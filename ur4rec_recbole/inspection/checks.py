@@ -1,27 +1,22 @@
-"""`ur4rec inspect TABLE`: whether a feature table is complete, has the right ids, and is useful.
-
-ur4rec inspect dataset/ml-100k/item_text.npz --dataset ml-100k --items 1 50 --html page.html
+"""Whether a feature table is complete, has the right ids, and is useful: behind `ur4rec inspect`.
 
 The test of both questions: the nearest neighbours of an item should share its genres (or, in a data
 set without genres, its users; users should share items) more than shuffled rows do, and more than
 the same table with its rows shifted by a few places does.
 """
 
-import argparse
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.data.features import FeatureTable, token_rows
-from ur4rec_recbole.data.profiles import profile_index
-from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.inspection import measures
 from ur4rec_recbole.data.items import Item
-from ur4rec_recbole.commands.options import add_dataset_options, chosen_dataset, chosen_items
-from ur4rec_recbole.inspection.verdict import judge, report
+from ur4rec_recbole.data.profiles import profile_index
+from ur4rec_recbole.inspection import measures
+from ur4rec_recbole.inspection.verdict import judge
 
 MOST_ROWS = 4000  # rows that enter the measures that grow with the square of their number
 
@@ -60,39 +55,6 @@ class Subject:
             return f"user {token} after {self.table.lengths[row]}"
         label = self.items.get(token, Item()).label
         return f"{label} [{token}]" if label else token
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
-    parser.add_argument("table", help="feature table (.npz); a bare token/vector .npz works too")
-    add_dataset_options(parser)
-    parser.add_argument("--items", nargs="+", default=[], help="ids whose neighbours to show")
-    parser.add_argument("--neighbours", type=int, default=10, help="k of the agreement test")
-    parser.add_argument("--html", help="write a page with nearest neighbours")
-    parser.add_argument("--images", help="folder of ITEM_ID.jpg for the page's thumbnails")
-    parser.add_argument("--json", help="write all numbers to this file")
-
-
-def run(options: argparse.Namespace) -> int:
-    """Print the findings; exit code 1 if the ids are wrong or the vectors are not useful."""
-    if options.neighbours < 1:
-        raise InputError("--neighbours", "must be at least 1", options.neighbours, "Raise it.")
-    table = load_any(options.table)
-    dataset = chosen_dataset(options)
-    items = chosen_items(options, dataset)
-    subject = subject_of(table, dataset, items)
-    unknown = sorted(set(options.items) - set(subject.table.tokens.tolist()))
-    if unknown:
-        raise InputError("--items", "must be tokens of the table", unknown, "Name other ones.")
-    findings = inspect(subject, options.neighbours)
-    nearest = measures.neighbours(subject.table.vectors, min(options.neighbours, 6))
-    shown = shown_rows(subject, options.items)
-    print("\n".join(report(table, findings)))
-    for row in shown:
-        near = "; ".join(subject.title(int(other)) for other in nearest[row][:5])
-        print(f"near {subject.title(int(row))}: {near}")
-    write_files(options, subject, findings, nearest, shown)
-    return 0 if findings["ids_right"] and findings["useful"] else 1
 
 
 def load_any(path: str) -> FeatureTable:
@@ -218,31 +180,6 @@ def shown_rows(subject: Subject, wanted: list[str], count: int = 5) -> list[int]
     popular = np.bincount(subject.train.interactions[field].numpy(), minlength=1)
     counts = np.where(subject.rows > 0, popular[subject.rows], -1)
     return [int(row) for row in np.argsort(-counts, kind="stable")[:count]]
-
-
-def write_files(
-    options: argparse.Namespace,
-    subject: Subject,
-    findings: dict[str, Any],
-    nearest: np.ndarray,
-    shown: list[int],
-) -> None:
-    """Write the page and the numbers where asked."""
-    from ur4rec_recbole.reports.neighbour_page import neighbour_page
-    from ur4rec_recbole.core.files import replacing
-
-    if options.json:
-        with replacing(options.json) as file:
-            file.write(json.dumps(findings, indent=1).encode())
-    if options.html:
-        rows = shown if options.items else shown_rows(subject, [], 24)
-        cells = [
-            [(str(subject.table.tokens[r]), subject.title(int(r))) for r in (row, *nearest[row])]
-            for row in rows
-        ]
-        with replacing(options.html) as file:
-            lines = report(subject.table, findings)
-            file.write(neighbour_page(lines, cells, options.images).encode())
 
 
 def _sample(subject: Subject) -> np.ndarray:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.dropout import Dropout
+from ur4rec_recbole.core.errors import InputError
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,

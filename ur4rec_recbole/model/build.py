@@ -6,8 +6,8 @@ from recbole.data.interaction import Interaction
 from recbole.sampler import RepeatableSampler
 from torch import nn
 
-from ur4rec_recbole.data.dataset import training_interactions
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.dataset import training_interactions
 from ur4rec_recbole.model.attention import BlockConfig
 from ur4rec_recbole.model.encoder import SequenceEncoder
 from ur4rec_recbole.model.experts import ExpertConfig, HierarchicalMoE, NoExperts, RouterConfig

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from ur4rec_recbole.model.attention import BlockConfig, TransformerBlock
 from ur4rec_recbole.core.dropout import Dropout
+from ur4rec_recbole.model.attention import BlockConfig, TransformerBlock
 from ur4rec_recbole.model.time_intervals import TimeIntervals
 
 

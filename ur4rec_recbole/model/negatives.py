@@ -80,7 +80,7 @@ def log_expected_count(distribution: str, log_q: Tensor, count: int) -> Tensor:
     return log_q + math.log(count)
 
 
-def harden(
+def add_hard_negatives(
     shared: Tensor,
     log_count: Tensor,
     scores: Tensor,

@@ -6,8 +6,8 @@ import torch
 from recbole.sampler import RepeatableSampler
 from torch import Tensor, nn
 
-from ur4rec_recbole.data.dataset import training_interactions
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.dataset import training_interactions
 from ur4rec_recbole.model import losses, negatives
 
 
@@ -64,7 +64,7 @@ class Objective(nn.Module):
         shared = negatives.draw(self.sampler, self.distribution, count, targets)
         draws = len(targets) if self.distribution == "in_batch" else count
         log_count = negatives.log_expected_count(self.distribution, self.log_q, draws)
-        drawn = negatives.harden(shared, log_count, scores, targets, excluded, share)
+        drawn = negatives.add_hard_negatives(shared, log_count, scores, targets, excluded, share)
         positive = scores.gather(1, targets.unsqueeze(1)).squeeze(1)  # [P]
         negative = scores.gather(1, drawn.items)  # [P, K]
         if name == "bpr":

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ur4rec_recbole.data.dataset import training_interactions
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.dataset import training_interactions
 
 TASKS = ("genre", "rating", "matching")
 

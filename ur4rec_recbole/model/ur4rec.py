@@ -15,17 +15,17 @@ from recbole.utils import InputType
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import HISTORY_END, HISTORY_START, UR4RecDataset, spans
 from ur4rec_recbole.data.modalities import load_modalities
 from ur4rec_recbole.data.moments import starts_of_moments
-from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.model import build, losses
 from ur4rec_recbole.model.experts import Routes
 from ur4rec_recbole.model.features import FeatureBank
 from ur4rec_recbole.model.items import ItemEmbedding
 from ur4rec_recbole.model.objective import Objective, item_counts
-from ur4rec_recbole.model.tasks import TaskHeads
 from ur4rec_recbole.model.stages import SCORES, Stage, read_stages
+from ur4rec_recbole.model.tasks import TaskHeads
 
 
 class UR4Rec(SequentialRecommender):

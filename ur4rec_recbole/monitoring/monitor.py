@@ -12,14 +12,14 @@ from typing import Any
 
 from torch import Tensor
 
+from ur4rec_recbole.model.stages import Stage
 from ur4rec_recbole.monitoring import probe
-from ur4rec_recbole.monitoring.table_checks import low_result
+from ur4rec_recbole.monitoring.epoch_rules import RULES, StageHistory
 from ur4rec_recbole.monitoring.findings import Finding, NotFinite
 from ur4rec_recbole.monitoring.observers import Observer
-from ur4rec_recbole.monitoring.epoch_rules import RULES, StageHistory
 from ur4rec_recbole.monitoring.slow_steps import SlowSteps
 from ur4rec_recbole.monitoring.stage_rules import milestone_finding, stage_findings
-from ur4rec_recbole.model.stages import Stage
+from ur4rec_recbole.monitoring.table_checks import low_result
 
 
 class Monitor:
@@ -135,20 +135,22 @@ class Monitor:
         for finding in stage_findings(measured, tuple(self.seen.rates)):
             self.add(finding, subject=finding.evidence)
 
-    def stage_ends(self, summary: dict[str, Any], hit_of_100: float | None) -> None:
+    def stage_ends(self, summary: dict[str, Any], sampled_hit10: float | None) -> None:
         """Take note of what a stage handed on, and compare it with its milestone."""
         milestones = (self.config["milestones"] or {}).get(self.config["dataset"], {})
         milestone = milestones.get(self.seen.name)
-        if milestone is not None and hit_of_100 is not None:
-            finding = milestone_finding(self.seen.name, hit_of_100, milestone)
+        if milestone is not None and sampled_hit10 is not None:
+            finding = milestone_finding(self.seen.name, sampled_hit10, milestone)
             if finding:
                 self.add(finding)
-        self._tell("stage_ends", {**summary, "hit_of_100": hit_of_100, "milestone": milestone})
+        self._tell(
+            "stage_ends", {**summary, "sampled_hit10": sampled_hit10, "milestone": milestone}
+        )
 
-    def training_ends(self, hit_of_100: float | None, train: Any) -> None:
+    def training_ends(self, sampled_hit10: float | None, train: Any) -> None:
         """Check the result as a whole."""
-        if hit_of_100 is not None:
-            finding = low_result(hit_of_100, self.config["lowest_hit"], self.config, train)
+        if sampled_hit10 is not None:
+            finding = low_result(sampled_hit10, self.config["lowest_hit"], self.config, train)
             if finding:
                 self.add(finding)
 

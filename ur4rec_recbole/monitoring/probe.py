@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ur4rec_recbole.evaluation.protocols import protocols as evaluation
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.items import Item, read_items
+from ur4rec_recbole.evaluation import protocols
 from ur4rec_recbole.model.stages import SCORES
 
 TOP = 10
@@ -66,9 +66,9 @@ def full_ranks(model: Any, part: Any, config: Any) -> np.ndarray:
     """Return the rank of each row's target among all items, [R]."""
     model.eval()
     placed = []
-    for _, interaction in evaluation.batches(part, config["eval_batch_size"]):
-        scores = evaluation.score_all(model, interaction.to(config["device"])).cpu()
-        placed.append(evaluation.rank(scores, interaction[part.iid_field]))
+    for _, interaction in protocols.batches(part, config["eval_batch_size"]):
+        scores = protocols.score_all(model, interaction.to(config["device"])).cpu()
+        placed.append(protocols.rank(scores, interaction[part.iid_field]))
     return np.concatenate(placed)
 
 
@@ -77,10 +77,10 @@ def hit(ranks: np.ndarray) -> float:
     return float((ranks <= TOP).mean())
 
 
-def hit_of_100(model: Any, part: Any, config: Any) -> float | None:
+def sampled_hit10(model: Any, part: Any, config: Any) -> float | None:
     """Return HR@10 against 99 unseen items (protocol uniform_99); None in too small a data set."""
     try:
-        found = evaluation.ranks(model, part, config["device"], config["eval_batch_size"])
+        found = protocols.ranks(model, part, config["device"], config["eval_batch_size"])
     except InputError:
         return None
     return hit(found["uniform_99"])

@@ -39,7 +39,7 @@ ROW_BY_ROW = ("SASRec", "SASRecF", "FDSA", "GRU4Rec", "CORE", "BERT4Rec", "S3Rec
 ROWS_AT_A_TIME = 128
 
 
-def quicken(model: nn.Module, config: Any) -> None:
+def speed_up(model: nn.Module, config: Any) -> None:
     """Change a RecBole model in place; parts that are not known stay as they are."""
     parent: Any
     for parent in list(model.modules()):

@@ -7,10 +7,10 @@ Ablation bars are drawn where the folder, or its parent, has an `ablation` folde
 
 from pathlib import Path
 
+from ur4rec_recbole.core.files import atomic_write
 from ur4rec_recbole.reports import benchmark_plots, run_page
 from ur4rec_recbole.reports.benchmark_results import Benchmark, read
 from ur4rec_recbole.reports.benchmark_tables import Table, tables
-from ur4rec_recbole.core.files import replacing
 
 
 def write(folder: str | Path, baseline: str | None = None) -> Path:
@@ -20,10 +20,10 @@ def write(folder: str | Path, baseline: str | None = None) -> Path:
     """
     found = read(Path(folder), baseline)
     made = list(tables(found))
-    with replacing(found.folder / "report.md") as file:
+    with atomic_write(found.folder / "report.md") as file:
         file.write(markdown(found, made).encode())
     path = found.folder / "report.html"
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(page(found, made).encode())
     return path
 

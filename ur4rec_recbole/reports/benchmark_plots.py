@@ -62,7 +62,7 @@ def curves(found: Benchmark) -> str:
 
 
 def ablation(folder: Path) -> str:
-    """Draw validation NDCG@10 of each variant that `python -m ur4rec_recbole.experiments.ablation` left."""
+    """Draw validation NDCG@10 of each variant that `ur4rec ablation` left."""
     found: dict[str, list[float]] = {}
     for file in sorted(folder.glob("*.json")) if folder.is_dir() else ():
         read = json.loads(file.read_text(encoding="utf-8"))

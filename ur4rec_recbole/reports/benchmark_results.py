@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ur4rec_recbole.evaluation.protocols import paired
-from ur4rec_recbole.experiments.benchmark_job import pretraining
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import read_json
-from ur4rec_recbole.runs.keeping import MASKED
+from ur4rec_recbole.evaluation import paired
 from ur4rec_recbole.evaluation.paired import Comparison
-from ur4rec_recbole.runs.folder import RunFolder
+from ur4rec_recbole.experiments.benchmark_job import pretraining
 from ur4rec_recbole.model.stages import read_stages
+from ur4rec_recbole.runs.folder import RunFolder
+from ur4rec_recbole.runs.keeping import MASKED
 
 SHARE = 0.95  # of a best validation quality, which the time axis asks for
 

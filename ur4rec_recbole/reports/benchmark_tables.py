@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ur4rec_recbole.reports.benchmark_results import SHARE, Benchmark
 from ur4rec_recbole.evaluation.protocols import PROTOCOLS
+from ur4rec_recbole.reports.benchmark_results import SHARE, Benchmark
 
 METRICS = ("hit@5", "hit@10", "hit@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr")
 SUBSETS = ("tail", "cold", "unseen", "short", "medium", "long")

@@ -1,41 +1,15 @@
-"""`ur4rec compare RUN RUN ...`: runs side by side, in what was set and in what came out.
+"""Runs side by side: what differs in what was set, and what came out."""
 
-ur4rec compare runs/a runs/b
-ur4rec compare --all runs/a runs/b      with the metrics of subsets and lists
-"""
-
-import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.runs.folder import RunFolder
 
 # Where a run is kept is no setting of it.
 PLACES = frozenset({"run_folder", "checkpoint_dir"})
 ABOUT = ("status", "commit", "data_fingerprint")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, two or more")
-    parser.add_argument("--all", action="store_true", help="metrics of subsets and lists too")
-
-
-def run(options: argparse.Namespace) -> int:
-    """Print both tables."""
-    if len(options.runs) < 2:
-        raise InputError("RUN", "must be given at least twice", options.runs, "Name another run.")
-    runs = [RunFolder.open(path) for path in options.runs]
-    console = Console(highlight=False)
-    names = [str(each.path) for each in runs]
-    console.print(_table("What differs in what was run", names, differences(runs)))
-    found = results(runs, options.all)
-    console.print(_table("What came out, and the change from the first run", names, found))
-    return 0
 
 
 def differences(runs: Sequence[RunFolder]) -> dict[str, list[str]]:
@@ -95,7 +69,8 @@ def _value(entry: Mapping[str, Any] | None) -> str:
     return "-" if entry is None else str(entry["value"])
 
 
-def _table(title: str, names: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
+def table(title: str, names: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
+    """Lay rows out for the terminal, one column a name."""
     table = Table(title=title, title_justify="left")
     for head in ("", *names):
         table.add_column(head, overflow="fold")

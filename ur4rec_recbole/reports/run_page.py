@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ur4rec_recbole.core.files import atomic_write
 from ur4rec_recbole.reports import run_plots
-from ur4rec_recbole.core.files import replacing
 from ur4rec_recbole.runs.folder import RunFolder
 
 STYLE = """body{font:14px/1.4 sans-serif;margin:2em auto;max-width:70em;padding:0 1em}
@@ -24,7 +24,7 @@ IN_BYTES = ("machine: memory", "peak_memory")
 def write(folder: RunFolder) -> Path:
     """Write report.html into a run folder and return its path."""
     path = folder.path / "report.html"
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(page(folder).encode())
     return path
 
@@ -110,7 +110,7 @@ def _stages(stages: Sequence[Mapping[str, Any]]) -> str:
         "best_epoch": "best epoch (0: none was better)",
         "seconds": "seconds",
         "score": "validation score handed on",
-        "hit_of_100": "HR@10 among 100",
+        "sampled_hit10": "HR@10 among 100",
         "milestone": "milestone",
     }
     cells = [["-" if each.get(key) is None else each[key] for key in heads] for each in stages]

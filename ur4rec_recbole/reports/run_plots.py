@@ -65,8 +65,8 @@ def hit_rate(rows: Rows, stages: Rows) -> str:
     first = 0
     for stage in stages:
         last = first + max(stage["epochs"] - 1, 0)
-        if stage.get("hit_of_100") is not None:
-            axes.plot(last, stage["hit_of_100"], "o", color="tab:green", label=HANDED_ON)
+        if stage.get("sampled_hit10") is not None:
+            axes.plot(last, stage["sampled_hit10"], "o", color="tab:green", label=HANDED_ON)
         if stage.get("milestone") is not None:
             span = (stage["milestone"], first - 0.5, last + 0.5)
             axes.hlines(*span, "tab:red", "dashed", label=MILESTONE)

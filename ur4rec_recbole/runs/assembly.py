@@ -14,7 +14,7 @@ from recbole.utils import get_model, get_trainer, init_seed
 from ur4rec_recbole.core.memory import keep_freed_memory
 from ur4rec_recbole.data.dataset import UR4RecDataset, sort_exactly
 from ur4rec_recbole.patches.exclude_history import exclude_history
-from ur4rec_recbole.patches.quick_layers import quicken
+from ur4rec_recbole.patches.quick_layers import speed_up
 
 
 def load_data(config: Config) -> tuple[Any, Any, Any]:
@@ -31,7 +31,7 @@ def build_trainer(config: Config, train_data: Any) -> Any:
     init_seed(config["seed"], config["reproducibility"])
     network = get_model(config["model"])(config, train_data._dataset).to(config["device"])
     if config["quick_layers"]:
-        quicken(network, config)
+        speed_up(network, config)
     if config["exclude_history"] and not isinstance(train_data._dataset, UR4RecDataset):
         exclude_history(network, train_data._dataset)
     return get_trainer(config["MODEL_TYPE"], config["model"])(config, network)

@@ -1,13 +1,10 @@
-"""`ur4rec doctor`: what a training would do, before it is started.
-
-ur4rec doctor --config_files properties/small.yaml
+"""What a training would do, before it is started: behind `ur4rec doctor`.
 
 Loads data and tables as a run does (and fails as a run does where they do not fit), counts
 parameters and multiplications, times a few steps of every stage on this machine and warns of
 settings that are known to fail.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Sequence
@@ -18,15 +15,11 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from recbole.config import Config
 from torch.utils.flop_counter import FlopCounterMode
 
-from ur4rec_recbole.runs.assembly import build_trainer, load_data
-from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.runs.provenance import peak_memory
-from ur4rec_recbole.training import resume
-from ur4rec_recbole.monitoring.table_checks import check_tables
+from ur4rec_recbole.core.memory import peak_memory
 from ur4rec_recbole.model.stages import read_stages
+from ur4rec_recbole.training import resume
 
 WARM_UP, TIMED = 2, 5  # steps of each stage, at least
 SECONDS = 4.0  # of timed steps: beside other jobs, single steps differ much
@@ -54,47 +47,6 @@ class StageCost:
     def epoch(self) -> float:
         """Return the seconds of an epoch with its validation."""
         return self.steps * self.seconds_per_step + self.validation
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
-    parser.add_argument("--config_files", nargs="+", default=[], metavar="YAML", help="as of a run")
-    parser.add_argument("--model", help="default: what the files name, else UR4Rec")
-    parser.add_argument("--dataset", help="default: what the files name")
-
-
-def run(options: argparse.Namespace) -> int:
-    """Print the findings; exit code 1 if there is a warning."""
-    config = _configuration(options)
-    data = load_data(config)
-    trainer = build_trainer(config, data[0])
-    model = trainer.model
-    print("\n".join(describe(model, data)))
-    warnings = []
-    for line, sound in check_tables(config, data[0]._dataset):
-        print(line)
-        warnings += [] if sound else [f"the {line}"]
-    costs = [stage_cost(trainer, index, data) for index in range(len(trainer.stages))]
-    print("\n".join(estimate(costs, model)))
-    warnings += doubtful(config, model, data[0])
-    print("\n".join(f"WARNING: {each}" for each in warnings) or "No warning.")
-    return 1 if warnings else 0
-
-
-def _configuration(options: argparse.Namespace) -> Any:
-    files = [name for each in options.config_files for name in each.split()]
-    settings = {"state": "ERROR", "show_progress": False}
-    try:
-        config = Config("UR4Rec", options.dataset, files or None, settings)
-    except (OSError, KeyError) as error:
-        raise InputError(
-            "--config_files and --dataset", "must name readable files and a data set", error,
-            "Check the paths; add --dataset.",
-        ) from error  # fmt: skip
-    model = options.model or config.file_config_dict.get("model", "UR4Rec")
-    if model != "UR4Rec":
-        raise InputError("--model", "must be UR4Rec", model, "Name that one.")
-    return config
 
 
 def describe(model: Any, data: Sequence[Any]) -> list[str]:
@@ -191,7 +143,7 @@ def estimate(costs: Sequence[StageCost], model: Any) -> list[str]:
     return lines
 
 
-def doubtful(config: Any, model: Any, train: Any) -> list[str]:
+def config_warnings(config: Any, model: Any, train: Any) -> list[str]:
     """Return warnings of settings that are known to fail."""
     found = []
     count, n_items = targets(train._dataset), train._dataset.item_num - 1

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import read_json, replacing, require_room, write_json
+from ur4rec_recbole.core.files import atomic_write, read_json, require_writable, write_json
 from ur4rec_recbole.runs.provenance import commit, machine, resolved, versions
 
 STATUSES = ("running", "done", "failed")
@@ -85,7 +85,7 @@ class RunFolder:
             "machine": machine(),
             "data_fingerprint": fingerprint,
         }
-        require_room("run_folder", folder)
+        require_writable("run_folder", folder)
         run = cls(folder, about)
         run.write_json("run.json", about)
         return run
@@ -155,7 +155,7 @@ class RunFolder:
         ranks
             "<part>/<protocol>" [R] int and "<part>/users" [R] str.
         """
-        with replacing(self.path / "ranks.npz") as file:
+        with atomic_write(self.path / "ranks.npz") as file:
             np.savez_compressed(file, **dict(ranks))
         self.write_json("metrics.json", metrics)
 
@@ -209,7 +209,7 @@ class RunFolder:
         write_json(self.path / name, value)
 
     def _write(self, name: str, text: str) -> None:
-        with replacing(self.path / name) as file:
+        with atomic_write(self.path / name) as file:
             file.write(text.encode())
 
 

@@ -12,14 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from ur4rec_recbole.evaluation.protocols import protocols as evaluation
-from ur4rec_recbole.data.dataset import UR4RecDataset, training_fingerprint
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import alone, require_room
-from ur4rec_recbole.runs.live import LiveView
-from ur4rec_recbole.runs.provenance import peak_memory, versions
-from ur4rec_recbole.runs.folder import RunFolder
+from ur4rec_recbole.core.files import exclusive_lock, require_writable
+from ur4rec_recbole.core.memory import peak_memory
+from ur4rec_recbole.data.dataset import UR4RecDataset, training_fingerprint
+from ur4rec_recbole.evaluation import protocols
 from ur4rec_recbole.evaluation.subsets import per_target
+from ur4rec_recbole.runs.folder import RunFolder
+from ur4rec_recbole.runs.live import LiveView
+from ur4rec_recbole.runs.provenance import versions
+from ur4rec_recbole.runs.to_folder import ToRunFolder
 from ur4rec_recbole.training import resume, resume_recbole
 from ur4rec_recbole.training.trainer import UR4RecTrainer
 
@@ -58,16 +60,6 @@ def can_resume(folder: RunFolder) -> bool:
     return folder.about["model"] == "UR4Rec" or (folder.path / resume.FILE).exists()
 
 
-def refuse_more(others: Sequence[str], *named: Any) -> None:
-    """Raise `InputError` for anything beside --resume: the run folder knows its configuration."""
-    more = [*others, *(each for each in named if each)]
-    if more:
-        raise InputError(
-            "--resume", "must stand alone, since the run keeps its configuration", more,
-            "Remove the rest, or start a new run.",
-        )  # fmt: skip
-
-
 def fingerprint_of(train: Any, old: RunFolder | None) -> str:
     """Return the fingerprint of training data; other data than those of an old run are refused."""
     found = training_fingerprint(train)
@@ -99,7 +91,7 @@ def only_writer(folder: RunFolder | None) -> AbstractContextManager[None]:
         f"Run folder {folder.path}", "must be one process's", "one that another writes to",
         "Wait until that ends.",
     )  # fmt: skip
-    return alone(folder.path / ".lock", refusal)
+    return exclusive_lock(folder.path / ".lock", refusal)
 
 
 @contextmanager
@@ -123,7 +115,9 @@ def keeping(
     try:
         if isinstance(trainer, UR4RecTrainer):
             _require_room(trainer, folder, resume.size(trainer.model, len(trainer.stages)))
-            trainer.keep(folder, resumed)  # forgets what will be made again
+            stages, epoch = trainer.keep(folder.path, resumed)
+            findings = trainer.monitor.findings
+            trainer.monitor.observers.insert(0, ToRunFolder(folder, stages, epoch, findings))
             trainer.monitor.observers.append(LiveView(sys.stdout))
             began -= folder.elapsed()
             yield None
@@ -151,8 +145,8 @@ def keeping(
 
 def _require_room(trainer: Any, folder: RunFolder, size: int) -> None:
     """Raise `InputError` where checkpoints of `size` bytes have no room."""
-    require_room("run_folder", folder.path, size)
-    require_room("checkpoint_dir", trainer.checkpoint_dir, size)
+    require_writable("run_folder", folder.path, size)
+    require_writable("checkpoint_dir", trainer.checkpoint_dir, size)
 
 
 def _epoch_writer(
@@ -177,7 +171,7 @@ def _epoch_writer(
             row["valid_score"] = float(score)
             if valid is not None:
                 device, size = trainer.config["device"], trainer.config["eval_batch_size"]
-                ranks = evaluation.ranks(trainer.model, valid, device, size)["full_masked"]
+                ranks = protocols.ranks(trainer.model, valid, device, size)["full_masked"]
                 row[MASKED] = float(per_target(ranks, "ndcg@10").mean())
         folder.add_epoch(row)
         if resumable:
@@ -209,7 +203,7 @@ def final_table(
     kept: dict[str, Any] = {}
     placed: dict[str, np.ndarray] = {}
     for name, part in zip(("valid", "test"), parts, strict=True):
-        measured = evaluation.measure(network, part, config)
+        measured = protocols.measure(network, part, config)
         found[name] = measured.metrics
         kept[name] = measured.metrics | measured.details
         placed |= measured.arrays(name)

@@ -9,19 +9,18 @@ training took is kept beside it: runs may share members, but each ensemble costs
 import hashlib
 import json
 import os
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 from recbole.config import Config
 
-from ur4rec_recbole.runs.assembly import build_trainer, load_data
+from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import alone, read_json, write_json
+from ur4rec_recbole.core.files import exclusive_lock, read_json, write_json
+from ur4rec_recbole.runs.assembly import build_trainer, load_data
 
 # What a recipe has of the ensemble's own configuration, where that sets it, unless it says other.
 INHERITED = ("eval_args", "load_col", "checkpoint_dir", "gpu_id", "use_gpu", "state")
@@ -76,11 +75,13 @@ def _trained(ensemble: Config, recipe: dict[str, Any]) -> str:
     recipe = {key: given[key] for key in INHERITED if key in given} | recipe
     recipe["data_path"] = str(Path(ensemble["data_path"]).parent)  # RecBole appends the name
     files = recipe.pop("config_files", [])
-    with _no_arguments():
+    with settings_from():  # the command line is the ensemble's
         config = Config(recipe.pop("model"), ensemble["dataset"], files or None, recipe)
     target = Path(config["checkpoint_dir"]) / "members" / f"{_name(config)}.pth"
     target.parent.mkdir(parents=True, exist_ok=True)
-    with alone(f"{target}.lock"):  # ensembles that run beside this one may share the member
+    with exclusive_lock(
+        f"{target}.lock"
+    ):  # ensembles that run beside this one may share the member
         if target.exists() and _record(target).exists():
             getLogger().info(f"member {target} exists")
         else:
@@ -111,14 +112,3 @@ def _name(config: Config) -> str:
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     return f"{config['model']}-{config['dataset']}-{config['seed']}-{digest.hexdigest()[:12]}"
-
-
-@contextmanager
-def _no_arguments() -> Iterator[None]:
-    """Keep the command line, which is the ensemble's, from RecBole's Config."""
-    before = sys.argv
-    sys.argv = before[:1]
-    try:
-        yield
-    finally:
-        sys.argv = before

@@ -4,7 +4,6 @@ RunFolder.create writes it into run.json.
 """
 
 import platform
-import resource
 import subprocess
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -68,11 +67,6 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "memory": psutil.virtual_memory().total,
     }
-
-
-def peak_memory() -> int:
-    """Return the most memory that this process has held, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _processor() -> str:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import replacing
+from ur4rec_recbole.core.files import atomic_write
 
 FILE = "resume.pth"
 COUNTERS = (
@@ -55,7 +55,7 @@ def write(
         "random": random_state(train_data),
         **more,
     }
-    with replacing(Path(folder) / FILE) as file:
+    with atomic_write(Path(folder) / FILE) as file:
         torch.save(state, file)
 
 
@@ -67,7 +67,7 @@ def load(folder: str | os.PathLike[str], device: Any) -> dict[str, Any] | None:
 
 def save_weights(trainer: Any, index: int) -> None:
     """Write the weights as they are after `index` stages into the trainer's run folder."""
-    with replacing(_weights_file(trainer, index)) as file:
+    with atomic_write(_weights_file(trainer, index)) as file:
         torch.save(trainer.model.state_dict(), file)
 
 
@@ -78,7 +78,7 @@ def load_weights(trainer: Any, index: int) -> dict[str, Any]:
 
 def _weights_file(trainer: Any, index: int) -> Path:
     name = trainer.stages[index - 1].name if index else "initial"
-    return Path(trainer.folder.path) / f"{index}-{name}.pth"
+    return Path(trainer.folder) / f"{index}-{name}.pth"
 
 
 def _read(path: Path, device: Any) -> dict[str, Any]:

@@ -13,12 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ur4rec_recbole.runs.folder import RunFolder
-from ur4rec_recbole.monitoring import probe
-from ur4rec_recbole.training import resume
-from ur4rec_recbole.monitoring.findings import Finding, NotFinite
-from ur4rec_recbole.monitoring.observers import ToRunFolder
 from ur4rec_recbole.model.stages import Stage, read_stages
+from ur4rec_recbole.monitoring import probe
+from ur4rec_recbole.monitoring.findings import Finding, NotFinite
+from ur4rec_recbole.training import resume
 from ur4rec_recbole.training.watched import WatchedTrainer
 
 
@@ -39,7 +37,7 @@ class StageResult(NamedTuple):
         Validation score of what is handed on.
     metrics
         Validation metrics of what is handed on.
-    hit_of_100
+    sampled_hit10
         Its HR@10 against 99 unseen items, or None.
     """
 
@@ -49,7 +47,7 @@ class StageResult(NamedTuple):
     seconds: float
     score: float
     metrics: dict[str, float]
-    hit_of_100: float | None = None
+    sampled_hit10: float | None = None
 
 
 class UR4RecTrainer(WatchedTrainer):
@@ -69,7 +67,7 @@ class UR4RecTrainer(WatchedTrainer):
         super().__init__(config, model)
         self.stages = read_stages(config)
         self.results: list[StageResult] = []
-        self.folder: RunFolder | None = None
+        self.folder: Path | None = None
         self.model.stage_index = self.model.stage_epoch = 0
         self._first = 0  # index of the stage that fit begins with
         self._resumed = False
@@ -112,22 +110,24 @@ class UR4RecTrainer(WatchedTrainer):
             self._end(self.stages[index])
             if saved:
                 self._save_checkpoint(self._next_epoch - 1, verbose=False)
-        reached = self.results[-1].hit_of_100 if self.results else None
+        reached = self.results[-1].sampled_hit10 if self.results else None
         self.monitor.training_ends(reached, train_data._dataset)
         if not valid_data:
             return -1, None
         return self._handed_on, self.best_valid_result
 
-    def keep(self, folder: RunFolder, resumed: bool = False) -> None:
-        """Keep the run in a folder; with `resumed`, go on from what is there."""
-        state = resume.load(folder.path, self.device) if resumed else None
+    def keep(self, folder: Path, resumed: bool = False) -> tuple[int, int]:
+        """Keep the training in a folder; with `resumed`, go on from what is there.
+
+        Returns the stages that have ended, and the epoch that comes next.
+        """
+        state = resume.load(folder, self.device) if resumed else None
         self.folder = folder
         if state:
             self._restore(state)
         else:
             resume.save_weights(self, 0)
-        place = (self._first, self._next_epoch, self.monitor.findings)
-        self.monitor.observers.insert(0, ToRunFolder(folder, *place))
+        return self._first, self._next_epoch
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Go on from a state that `resume.save` wrote."""
@@ -192,7 +192,7 @@ class UR4RecTrainer(WatchedTrainer):
         """Report the epoch, and keep what a killed run needs to go on from here."""
         super()._epoch_ends()
         if self.folder:
-            resume.save(self, self.folder.path)
+            resume.save(self, self.folder)
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> Any:
         """Validate, and keep a copy of the weights where they are the stage's best."""
@@ -222,7 +222,7 @@ class UR4RecTrainer(WatchedTrainer):
             )
             self.monitor.stage_measured(measured)
             self._hand_on(stage, self._received, self.valid_data)
-            hit = probe.hit_of_100(self.model, part, self.config)
+            hit = probe.sampled_hit10(self.model, part, self.config)
         self._report(stage, hit)
         if self.folder:
             resume.save_weights(self, self.model.stage_index + 1)
@@ -246,12 +246,12 @@ class UR4RecTrainer(WatchedTrainer):
         else:
             self.model.load_state_dict(received)
 
-    def _report(self, stage: Stage, hit_of_100: float | None) -> None:
+    def _report(self, stage: Stage, sampled_hit10: float | None) -> None:
         """Log one line for a stage that has ended."""
         metrics = {key: float(value) for key, value in (self.best_valid_result or {}).items()}
         epochs, best, seconds = self.model.stage_epoch, self._best_epoch, self._spent
         score = float(self._handed_on)
-        result = StageResult(stage.name, epochs, best, seconds, score, metrics, hit_of_100)
+        result = StageResult(stage.name, epochs, best, seconds, score, metrics, sampled_hit10)
         self.results.append(result)
         shown = ("hit@5", "hit@10", "hit@20", "ndcg@10")
         values = "  ".join(f"{key} {metrics[key]:.4f}" for key in shown if key in metrics)

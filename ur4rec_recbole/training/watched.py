@@ -11,7 +11,7 @@ import torch
 from recbole.trainer import Trainer
 from torch import Tensor
 
-from ur4rec_recbole.runs.provenance import peak_memory
+from ur4rec_recbole.core.memory import peak_memory
 from ur4rec_recbole.monitoring import probe
 from ur4rec_recbole.monitoring.monitor import Monitor
 from ur4rec_recbole.monitoring.observers import ToScalars

@@ -1,0 +1,46 @@
+"""`ur4rec benchmark`: runs a plan, one folder a run, and writes the report.
+
+ur4rec benchmark properties/benchmark.yaml --output runs/benchmark          (or: make bench)
+ur4rec benchmark --models UR4Rec,SASRec,Pop --dataset ml-100k --seeds 5
+ur4rec benchmark --tune                    searches the baseline's setting on validation first
+"""
+
+import argparse
+from pathlib import Path
+
+from ur4rec_recbole.experiments import tuning
+from ur4rec_recbole.experiments.benchmark import choose, execute, on_synthetic_data
+from ur4rec_recbole.experiments.plan import read_plan
+from ur4rec_recbole.reports import benchmark_page
+
+DOCUMENTED = Path("properties/benchmark.yaml")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("plan", nargs="?", type=Path, default=DOCUMENTED, help="YAML file")
+    parser.add_argument("--models", help="names of entries or models of the plan, by commas")
+    parser.add_argument("--dataset", help="instead of the plan's")
+    parser.add_argument("--seeds", type=int, help="so many, where an entry has none of its own")
+    parser.add_argument("--output", type=Path, help="folder of the runs [runs/benchmark-DATASET]")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
+    parser.add_argument("--tune", action="store_true", help="run the plan's search instead")
+    parser.add_argument("--synthetic", action="store_true", help="on a made-up data set, for speed")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the plan; 1 if a run failed."""
+    plan = choose(read_plan(options.plan, options.seeds), options.models, options.dataset)
+    if options.synthetic:
+        plan = on_synthetic_data(plan, Path("dataset"))
+    output = options.output or Path(f"runs/benchmark-{plan.dataset}")
+    if options.tune:
+        folder = output / "tuning"
+        trials, failed = tuning.search(
+            plan, folder, lambda tried: execute(tried, folder, options.jobs)
+        )
+        print(tuning.choose(plan, trials, folder, options.plan))
+        return int(failed > 0)
+    failed = execute(plan, output, options.jobs)
+    print(f"{output / 'report.md'}: {benchmark_page.write(output)}")
+    return int(failed > 0)

@@ -1,0 +1,32 @@
+"""`ur4rec compare RUN RUN ...`: runs side by side, in what was set and in what came out.
+
+ur4rec compare runs/a runs/b
+ur4rec compare --all runs/a runs/b      with the metrics of subsets and lists
+"""
+
+import argparse
+
+from rich.console import Console
+
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.reports.compare import differences, results, table
+from ur4rec_recbole.runs.folder import RunFolder
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, two or more")
+    parser.add_argument("--all", action="store_true", help="metrics of subsets and lists too")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print both tables."""
+    if len(options.runs) < 2:
+        raise InputError("RUN", "must be given at least twice", options.runs, "Name another run.")
+    runs = [RunFolder.open(path) for path in options.runs]
+    console = Console(highlight=False)
+    names = [str(each.path) for each in runs]
+    console.print(table("What differs in what was run", names, differences(runs)))
+    found = results(runs, options.all)
+    console.print(table("What came out, and the change from the first run", names, found))
+    return 0

@@ -1,0 +1,41 @@
+"""`ur4rec convert`: public data sets to RecBole's atomic files, plus item texts.
+
+ur4rec convert movielens ml-1m/ --output dataset/ml-1m
+ur4rec convert amazon --reviews Beauty_5.json.gz --meta meta_Beauty.json.gz --output dataset/beauty
+"""
+
+import argparse
+from pathlib import Path
+
+from ur4rec_recbole.datasets.convert import amazon, movielens, write
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add one sub-command a family of data sets."""
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    movielens = kinds.add_parser("movielens", help="1M (.dat); 20M, 25M, 32M, latest (.csv)")
+    movielens.add_argument("source", help="the unpacked folder")
+    amazon = kinds.add_parser("amazon", help="reviews of 2014, 2018 or 2023 with their metadata")
+    amazon.add_argument("--reviews", required=True, help=".json, .jsonl or .gz of it")
+    amazon.add_argument("--meta", help="item metadata; without it there are no texts")
+    for kind in (movielens, amazon):
+        kind.add_argument("--output", required=True, help="folder; its name names the data set")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Convert and say what came out."""
+    if options.kind == "movielens":
+        converted = movielens(Path(options.source))
+    else:
+        converted = amazon(Path(options.reviews), Path(options.meta) if options.meta else None)
+    folder = Path(options.output)
+    write(converted, folder)
+    rows = converted.interactions
+    print(
+        f"{folder}: {len(rows)} interactions of {rows.user_id.nunique()} users and "
+        f"{rows.item_id.nunique()} items, {len(converted.texts)} texts.\n"
+        f"Next: ur4rec extract text --dataset {folder.name} --data-path {folder.parent} "
+        f"--config {folder / folder.name}.yaml --texts {folder / folder.name}.texts.json "
+        "--output item_text.npz"
+    )
+    return 0

@@ -1,0 +1,51 @@
+"""`ur4rec doctor`: what a training would do, before it is started.
+
+ur4rec doctor --config-files properties/small.yaml
+"""
+
+import argparse
+from typing import Any
+
+from recbole.config import Config
+
+from ur4rec_recbole.commands.options import add_config_options, chosen_files
+from ur4rec_recbole.core.command_line import settings_from
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.monitoring.table_checks import check_tables
+from ur4rec_recbole.runs.assembly import build_trainer, load_data
+from ur4rec_recbole.runs.doctor import config_warnings, describe, estimate, stage_cost
+
+TAKES_SETTINGS = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_config_options(parser)
+    parser.epilog = "Any --key=value is a configuration key."
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the findings; exit code 1 if there is a warning."""
+    config = _configuration(options)
+    data = load_data(config)
+    trainer = build_trainer(config, data[0])
+    model = trainer.model
+    print("\n".join(describe(model, data)))
+    warnings = []
+    for line, sound in check_tables(config, data[0]._dataset):
+        print(line)
+        warnings += [] if sound else [f"the {line}"]
+    costs = [stage_cost(trainer, index, data) for index in range(len(trainer.stages))]
+    print("\n".join(estimate(costs, model)))
+    warnings += config_warnings(config, model, data[0])
+    print("\n".join(f"WARNING: {each}" for each in warnings) or "No warning.")
+    return 1 if warnings else 0
+
+
+def _configuration(options: argparse.Namespace) -> Any:
+    settings = {"state": "ERROR", "show_progress": False}
+    with settings_from(options.settings):
+        config = Config(options.model, options.dataset, chosen_files(options), settings)
+    if config["model"] != "UR4Rec":
+        raise InputError("--model", "must be UR4Rec", config["model"], "Name that one.")
+    return config

@@ -1,0 +1,105 @@
+"""Reading YAML: nothing is executed, and what cannot be read is an `InputError` that names the file.
+
+RecBole's numbers (1e-3, 5e-4) are numbers. A date stays the text that it is. A key that stands
+twice is refused, where YAML would keep the last.
+"""
+
+import os
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ur4rec_recbole.core.errors import InputError
+
+FLOAT = re.compile(
+    r"[-+]?(?:\d[\d_]*)?\.[\d_]+(?:[eE][-+]?\d+)?|[-+]?\d[\d_]*\.?(?:[eE][-+]?\d+)|[-+]?\d[\d_]*\."
+    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+)
+SHIPPED = Path(__file__).parents[1]  # the installed package
+CHECKOUT = SHIPPED.parent
+
+
+class Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with the rules above."""
+
+    # Own resolvers: those of the class above belong to everybody.
+    yaml_implicit_resolvers = {
+        first: [(tag, rule) for tag, rule in rules if tag not in _OWN]
+        for _OWN in [{"tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"}]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        """Build a mapping whose keys are distinct."""
+        if isinstance(node, yaml.MappingNode):  # before << is written out
+            seen = set()
+            for key, _ in node.value:
+                if key.tag != "tag:yaml.org,2002:merge" and (key.tag, str(key.value)) in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} stands twice", key.start_mark
+                    )
+                seen.add((key.tag, str(key.value)))
+        return super().construct_mapping(node, deep)
+
+
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(rf"^(?:{FLOAT.pattern})$"), list("-+0123456789.")
+)
+
+
+def parse(text: str) -> Any:
+    """Read a YAML text; raises `yaml.YAMLError` or `ValueError` where it is none."""
+    try:
+        return yaml.load(text, Loader=Loader)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_mapping(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
+    """Read a file that holds a mapping, or nothing.
+
+    Parameters
+    ----------
+    path
+        As given, or as `find_file` finds it.
+    what
+        Names the file in messages: "config_files", "plan".
+    """
+    file = find_file(path)
+    if not file.is_file():
+        raise InputError(
+            f"{what}: {path}", "must be a file", "none of that name", "Check the path."
+        )
+    try:
+        found = parse(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, OSError) as error:  # UnicodeDecodeError is a ValueError
+        raise InputError(
+            f"{what}: {path}", "must be YAML in UTF-8", " ".join(str(error).split())[:300],
+            "Correct the file; indent with spaces.",
+        ) from error  # fmt: skip
+    if found is None:
+        return {}
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise InputError(
+            f"{what}: {path}", "must hold `key: value` lines", f"a {type(found).__name__}",
+            "Write for example `epochs: 10`.",
+        )  # fmt: skip
+    return found
+
+
+def find_file(path: str | os.PathLike[str]) -> Path:
+    """Return where a file lies: as given, or else as the package ships it.
+
+    properties/small.yaml and dataset/ml-100k/item_text.npz are found in the checkout or in the
+    installed package, wherever a program is started.
+    """
+    given = Path(path)
+    if given.is_absolute() or given.exists():
+        return given
+    places = [CHECKOUT / given, SHIPPED / given]
+    if given.parts[:1] == ("properties",):
+        places.append(SHIPPED / "presets" / Path(*given.parts[1:]))
+    return next((place for place in places if place.exists()), given)
