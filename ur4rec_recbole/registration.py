@@ -122,7 +122,10 @@ def _with_defaults(load: Any) -> Any:
         config.check_known(given, self.internal_config_dict, model)
         self.internal_config_dict.update(config.defaults(model))
         _complete_split(self)
-        config.check_values({**self.internal_config_dict, **self.external_config_dict}, model)
+        values = {**self.internal_config_dict, **self.external_config_dict}
+        config.check_values(values, model)
+        config.check_metrics(values)
+        config.check_split(values["eval_args"])
         self.parameters["UR4Rec"] = list(config.schema(model))
 
     load_with_ur4rec.with_ur4rec = True  # type: ignore[attr-defined]

@@ -8,7 +8,8 @@ import pytest
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.experiments import benchmark, tuning
-from ur4rec_recbole.experiments.plan import load_yaml, make_plan, read_plan
+from ur4rec_recbole.core.yaml_files import read_mapping
+from ur4rec_recbole.experiments.plan import make_plan, read_plan
 
 REPOSITORY = Path(__file__).parents[2]
 ENTRIES = [{"name": "A one", "model": "SASRec"}, {"name": "B", "model": "Pop", "seeds": [7]}]
@@ -117,7 +118,7 @@ def test_the_best_trial_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     tune = {"model": "SASRec", "output": "t.yaml"}
     said = tuning.choose(plan(tune=tune), trials, tmp_path, Path("plan.yaml"))
     assert "S 3, validation NDCG@10 0.3000" in said
-    assert load_yaml("t.yaml") == {"a": 3, "b": 4}
+    assert read_mapping("t.yaml", "plan") == {"a": 3, "b": 4}
     assert "the best of 4 trials" in Path("t.yaml").read_text()
 
 

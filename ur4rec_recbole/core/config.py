@@ -127,8 +127,6 @@ def check_values(values: Mapping[str, Any], model: str = "UR4Rec") -> None:
             )
     check_rules(values, schema(model))
     check_rules(values, recbole_rules())
-    check_metrics(values)
-    check_split(values["eval_args"])
 
 
 def check_rules(values: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
