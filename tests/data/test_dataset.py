@@ -16,6 +16,7 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import (
     HISTORY_END,
     HISTORY_START,
+    SECONDS,
     UR4RecDataset,
     sort_exactly,
     training_fingerprint,
@@ -37,12 +38,13 @@ def everything(part: Any) -> dict[str, torch.Tensor]:
 
 
 def assert_same_rows(ours: Any, recbole: Any) -> None:
-    """All of RecBole's fields are there, bit for bit, and beside them only the pointers."""
+    """All of RecBole's fields are there, bit for bit; beside them pointers and exact times."""
     assert len(ours) == len(recbole)
     if not len(recbole):
         return
     found, expected = everything(ours), everything(recbole)
-    assert set(found) - set(expected) == {HISTORY_START, HISTORY_END}
+    own = {HISTORY_START, HISTORY_END, SECONDS, f"{SECONDS}_list"}
+    assert set(found) - set(expected) == own
     for field, values in expected.items():
         assert found[field].dtype == values.dtype, field
         assert torch.equal(found[field], values), field

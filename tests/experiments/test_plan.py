@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.experiments import benchmark, tuning
 from ur4rec_recbole.core.yaml_files import read_mapping
+from ur4rec_recbole.experiments import benchmark, tuning
 from ur4rec_recbole.experiments.plan import make_plan, read_plan
 
 REPOSITORY = Path(__file__).parents[2]

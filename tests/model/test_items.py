@@ -62,13 +62,30 @@ def test_gradients_reach_the_ids_and_every_mlp() -> None:
 
 
 def test_an_embedding_without_content_is_the_id_table() -> None:
-    made = ItemEmbedding(N, D, {}, True)
+    made = ItemEmbedding(N, D, {}, torch.ones(N, dtype=torch.bool))
     assert torch.equal(made(bank()), made.id.weight)
+
+
+def test_an_item_without_a_training_interaction_has_its_content_s_vector() -> None:
+    warm = torch.arange(N) != 3
+    made, features = ItemEmbedding(N, D, WIDTHS, warm), bank()
+    alone = ItemEmbedding(N, D, WIDTHS)
+    alone.content.load_state_dict(made.content.state_dict())
+    differs = (made(features) != alone(features)).any(1)
+    assert differs.tolist() == [item not in (0, 3) for item in range(N)]
+
+
+def test_id_dropout_leaves_whole_ids_out_in_training_alone() -> None:
+    made = ItemEmbedding(2000, D, {}, torch.ones(2000, dtype=torch.bool), id_dropout=0.25)
+    assert torch.equal(made.eval()(bank()), made.id.weight)
+    left_out = (made.train()(bank()) == 0).all(1)[1:]
+    assert left_out.float().mean() == pytest.approx(0.25, abs=0.04)
 
 
 @pytest.mark.parametrize("use_item_id", [False, True])
 def test_an_embedding_adds_the_content_that_is_present(use_item_id: bool) -> None:
-    made, features = ItemEmbedding(N, D, WIDTHS, use_item_id), bank()
+    warm = torch.ones(N, dtype=torch.bool) if use_item_id else None
+    made, features = ItemEmbedding(N, D, WIDTHS, warm), bank()
     for item, vector in enumerate(made(features)):
         expected = made.id.weight[item] if use_item_id else torch.zeros(D)
         if item % 2 == 1:

@@ -7,7 +7,7 @@ import torch
 
 from tests.conftest import Toy
 from tests.model.test_ur4rec import position_scores
-from ur4rec_recbole.model.time_intervals import N_BINS, RESOLUTION, TimeIntervals
+from ur4rec_recbole.model.time_intervals import N_BINS, TimeIntervals
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def test_bins_double_in_width_and_the_last_one_takes_the_rest() -> None:
     made = TimeIntervals(1, 1, 1)
     with torch.no_grad():
         made.vectors.weight.copy_(torch.arange(N_BINS).unsqueeze(1))
-    gaps = torch.tensor([0.0, 1, 2, 3, 6, 7, 2.0**70]) / RESOLUTION
+    gaps = torch.tensor([0.0, 1, 2, 3, 6, 7, 2.0**70], dtype=torch.float64)
     times = torch.stack([torch.zeros_like(gaps), gaps], dim=1)
     found, _ = made(times, torch.ones_like(times, dtype=torch.bool))
     assert found[1::2, 0].tolist() == [0, 1, 1, 2, 2, 3, N_BINS - 1]
@@ -28,14 +28,14 @@ def test_bins_double_in_width_and_the_last_one_takes_the_rest() -> None:
 
 def test_a_bias_belongs_to_the_interval_of_query_and_key() -> None:
     made = TimeIntervals(1, 2, 3)
-    times = torch.tensor([[0.0, 0.1, 0.4]])
+    times = torch.tensor([[0.0, 6.0, 40.0]], dtype=torch.float64)
     _, biases = made(times, torch.ones(1, 3, dtype=torch.bool))
     assert len(biases) == 2
     for layer, bias in zip(made.biases, biases, strict=True):
         assert bias.shape == (1, 3, 3, 3)
         for query in range(3):
             for key in range(query + 1):
-                passed = (times[0, query] - times[0, key]) * RESOLUTION + 1
+                passed = times[0, query] - times[0, key] + 1
                 expected = layer.weight[int(torch.log2(passed))]
                 torch.testing.assert_close(bias[0, :, query, key], expected)
 
@@ -54,12 +54,12 @@ def test_a_state_depends_on_times_up_to_its_position_alone(timed: Toy) -> None:
     rows = timed.rows(timed.train)
     chosen, _ = timed.model._positions(rows)
     _, place = chosen.nonzero(as_tuple=True)
-    times = rows["timestamp_list"]
+    times = rows["exact_seconds_list"]
     before = position_scores(timed.model, rows, "sequence")
     for later in range(1, times.shape[1]):
         changed = times.clone()
         changed[:, later:] -= times[:, later : later + 1] - times[:, later - 1 : later]  # no gap
-        rows.interaction["timestamp_list"] = changed
+        rows.interaction["exact_seconds_list"] = changed
         after = position_scores(timed.model, rows, "sequence")
         same = torch.isclose(before, after, atol=1e-6).all(1)
         assert same[place < later].all()
@@ -71,21 +71,21 @@ def test_the_interval_of_items_that_are_not_neighbours_matters(timed: Toy) -> No
         timed.model.encoder.intervals.vectors.weight.zero_()
     rows = timed.rows(timed.train)
     before = position_scores(timed.model, rows, "sequence")
-    rows.interaction["timestamp_list"] = rows["timestamp_list"] * 0.01
+    rows.interaction["exact_seconds_list"] = rows["exact_seconds_list"] * 0.01
     assert not torch.allclose(position_scores(timed.model, rows, "sequence"), before, atol=1e-4)
 
 
 def test_a_shift_of_all_times_changes_nothing(timed: Toy) -> None:
     rows = timed.rows(timed.train)
     before = position_scores(timed.model, rows, "sequence")
-    rows.interaction["timestamp_list"] = rows["timestamp_list"] + 0.25
+    rows.interaction["exact_seconds_list"] = rows["exact_seconds_list"] + 1e9
     torch.testing.assert_close(position_scores(timed.model, rows, "sequence"), before)
 
 
 def test_the_target_s_time_is_not_read(timed: Toy) -> None:
     rows = timed.rows()
     before = timed.model.full_sort_predict(rows)
-    rows.interaction["timestamp"] = rows["timestamp"] * 0 + 0.7
+    rows.interaction["exact_seconds"] = rows["exact_seconds"] * 0 + 0.7
     torch.testing.assert_close(timed.model.full_sort_predict(rows), before, rtol=0, atol=0)
 
 
@@ -95,3 +95,28 @@ def test_vectors_and_biases_train_with_the_encoder(toy: Any) -> None:
     sum(made.model.calculate_loss(made.rows(made.train))).backward()
     for parameter in made.model.encoder.intervals.parameters():
         assert parameter.grad.abs().sum() > 0
+
+
+def test_with_request_time_a_state_reads_the_time_of_its_own_target_and_of_no_later_one(
+    toy: Any,
+) -> None:
+    made = toy(request_time=True, n_layers=2)
+    rows = made.rows(made.train)
+    chosen, _ = made.model._positions(rows)
+    row, place = chosen.nonzero(as_tuple=True)
+    before = position_scores(made.model, rows, "sequence")
+    length = rows["item_length"]
+    rows.interaction["exact_seconds"] = rows["exact_seconds"] + 1e6
+    after = position_scores(made.model, rows, "sequence")
+    last = place == length[row] - 1
+    same = torch.isclose(before, after, atol=1e-6).all(1)
+    assert same[~last].all()
+    assert not same[last].any()
+
+
+def test_a_request_at_another_time_gets_other_scores(toy: Any) -> None:
+    made = toy(request_time=True)
+    rows = made.rows()
+    before = made.model.full_sort_predict(rows)
+    rows.interaction["exact_seconds"] = rows["exact_seconds"] + 1e6  # now, as a shop would say
+    assert not torch.allclose(made.model.full_sort_predict(rows), before)

@@ -120,7 +120,7 @@ def check_known(keys: Iterable[str], known: Iterable[str], model: str = "UR4Rec"
 
 def check_values(values: Mapping[str, Any], model: str = "UR4Rec") -> None:
     """Raise `InputError` for a key that is missing or breaks its rule, the model's or RecBole's."""
-    for key, rule in schema(model).items():
+    for key in schema(model):
         if key not in values:
             raise InputError(
                 f"Configuration key {key!r}", "must be set", "nothing", f"See {model}.yaml."
@@ -185,15 +185,15 @@ def check_split(how: Any) -> None:
     if not isinstance(how, Mapping) or not set(how) <= known:
         _refuse_split(f"must be a mapping of {sorted(known)}", how)
     split = how.get("split")
-    if not isinstance(split, Mapping) or len(split) != 1 or not set(split) <= {"RS", "LS"}:
-        _refuse_split("must have a split {LS: ...} or {RS: [...]}", how)
+    if not isinstance(split, Mapping) or len(split) != 1 or not set(split) <= {"RS", "LS", "TS"}:
+        _refuse_split("must have a split {LS: ...}, {RS: [...]} or {TS: [...]}", how)
     [(kind, value)] = split.items()
     if kind == "LS" and value not in ("valid_and_test", "valid_only", "test_only"):
         _refuse_split("must have LS: valid_and_test, valid_only or test_only", how)
     shares = value if isinstance(value, list | tuple) else [None]
     sound = all(isinstance(each, int | float) and 0 <= each < math.inf for each in shares)
-    if kind == "RS" and (len(shares) != 3 or not sound or not sum(shares)):
-        _refuse_split("must have RS: [train, valid, test], three shares", how)
+    if kind != "LS" and (len(shares) != 3 or not sound or not sum(shares)):
+        _refuse_split(f"must have {kind}: [train, valid, test], three shares", how)
     for key, choices in (("order", ("TO", "RO")), ("group_by", ("user", "none", None))):
         if how.get(key, choices[0]) not in choices:
             _refuse_split(f"must have {key} one of {choices}", how)

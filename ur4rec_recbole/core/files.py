@@ -1,7 +1,7 @@
 """Writing files so that a crash never leaves a broken one in place of a good one.
 
-What would fail later is found out before: `require_writable` tries a folder. What two processes must
-not do at a time is done under an `exclusive_lock`.
+What would fail later is found out before: `require_writable` tries a folder. What two processes
+must not do at a time is done under an `exclusive_lock`.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Reading YAML: nothing is executed, and what cannot be read is an `InputError` that names the file.
+"""Reading YAML: nothing is executed, and a file that cannot be read is an `InputError`.
 
 RecBole's numbers (1e-3, 5e-4) are numbers. A date stays the text that it is. A key that stands
 twice is refused, where YAML would keep the last.

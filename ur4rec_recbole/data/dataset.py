@@ -6,6 +6,9 @@ when a batch is made, so that nothing of shape [rows, L] is ever held. Validatio
 equal RecBole's; for training only every L-th row of a user is kept, counted from the end, and the
 model takes its loss at all positions: each interaction is still predicted once an epoch. With
 `shuffle_gap` a training window shows the items of a moment in an order drawn anew.
+
+A batch has what RecBole's has, and exact times: RecBole keeps times as shares of their span, or as
+float32, which rounds Unix seconds to multiples of 64 and more.
 """
 
 import hashlib
@@ -17,13 +20,16 @@ import pandas as pd
 import torch
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
+from recbole.utils import FeatureSource, FeatureType
 from scipy import sparse
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.data.moments import shuffled_moments
+from ur4rec_recbole.data.moments import in_seconds, shuffled_moments
 
 HISTORY_START = "history_start"  # row of the user's first interaction
 HISTORY_END = "history_end"  # row of the target: the history is all rows before it
+SECONDS = "exact_seconds"  # float64 times as the files have them; SECONDS + LIST_SUFFIX of windows
+EARLIER = "earlier_items"  # what a window no longer shows, zero-padded; with `exclude_history`
 
 
 def sort_exactly(dataset: Dataset) -> Dataset:
@@ -72,16 +78,25 @@ class UR4RecDataset(SequentialDataset):
             )
         super().__init__(config)
 
+    def _normalize(self) -> None:
+        """Keep the times as they are beside what RecBole makes of them."""
+        exact = self.inter_feat[self.time_field].to_numpy(np.float64)
+        super()._normalize()
+        self.inter_feat[SECONDS] = exact
+        self.set_field_property(SECONDS, FeatureType.FLOAT, FeatureSource.INTERACTION, 1)
+
     def _change_feat_format(self) -> None:
         sort_exactly(self)
+        self._exact = self.inter_feat[SECONDS].to_numpy()  # to be sorted no more
         super()._change_feat_format()
 
     def data_augmentation(self) -> None:
         """Make a pointer row for every interaction but each user's first."""
         self._aug_presets()
         self._check_field("uid_field", "time_field")
-        self.sort(by=[self.uid_field, self.time_field], ascending=True)
+        self.sort(by=[self.uid_field, self.time_field], ascending=True)  # stable: changes nothing
         self.interactions = self.inter_feat
+        self.interactions.update(Interaction({SECONDS: torch.from_numpy(self._exact)}))
         users = self.interactions[self.uid_field].numpy()
         row = np.arange(len(users))
         first = np.r_[True, users[1:] != users[:-1]]
@@ -89,6 +104,7 @@ class UR4RecDataset(SequentialDataset):
         targets = row[~first]
         rows = self.interactions[torch.from_numpy(targets)]
         length = np.minimum(targets - start[targets], self.max_item_list_len)
+        self._most_earlier = int((targets - start[targets] - length).max(initial=0))
         rows.update(
             Interaction(
                 {
@@ -112,17 +128,20 @@ class UR4RecDataset(SequentialDataset):
                 shown = self._shuffled(window, end)
                 rows.update(self._targets(shown.gather(-1, length).squeeze(-1)))
             rows.update(self._histories(window, shown, length))
+            if self.config["exclude_history"]:
+                rows.update(Interaction({EARLIER: self._earlier(rows)}))
         return self.join(rows) if join else rows
 
     def _shuffled(self, window: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
         """Order windows [B, L + 1] of interactions up to `end` [B, 1] anew, within moments."""
-        times = self.interactions[self.time_field][window.clamp(max=end)]
+        times = self.interactions[SECONDS][window.clamp(max=end)]
         times = times.masked_fill(window > end, torch.inf)
-        return window.gather(-1, shuffled_moments(times, self.config["shuffle_gap"]))
+        gap = in_seconds(self.config["shuffle_gap"], "shuffle_gap")
+        return window.gather(-1, shuffled_moments(times, gap))
 
     def _targets(self, place: torch.Tensor) -> Interaction:
         """Read what the interactions at `place` [B] say, but for their times, which stay."""
-        fields = [field for field in self.interactions if field != self.time_field]
+        fields = [each for each in self.interactions if each not in (self.time_field, SECONDS)]
         return Interaction({field: self.interactions[field][place] for field in fields})
 
     def _histories(
@@ -138,11 +157,25 @@ class UR4RecDataset(SequentialDataset):
         for field in self.interactions:
             if field == self.uid_field:
                 continue
-            source = when if field == self.time_field else what
+            source = when if field in (self.time_field, SECONDS) else what
             values = self.interactions[field][source]  # [B, L, ...]
             mask = inside.view(*inside.shape, *[1] * (values.ndim - 2))
             lists[getattr(self, f"{field}_list_field")] = values.masked_fill(~mask, 0)
         return Interaction(lists)
+
+    def _earlier(self, rows: Interaction) -> torch.Tensor:
+        """Gather the items [B, E] before each window, E as many as any row has."""
+        start = rows[HISTORY_START].unsqueeze(-1)
+        count = (
+            rows[HISTORY_END].unsqueeze(-1)
+            - start
+            - rows[self.item_list_length_field].unsqueeze(-1)
+        )
+        place = torch.arange(self._most_earlier)
+        items = self.interactions[self.iid_field][
+            (start + place).clamp(max=len(self.interactions) - 1)
+        ]
+        return items.masked_fill(place >= count, 0)
 
     def build(self) -> list["UR4RecDataset"]:
         """Split as RecBole does, then keep every L-th training row of a user."""

@@ -5,14 +5,22 @@ page of movies at once. A model that learns from the one order that the file hap
 that order; one that sees another each epoch learns what a moment's items have in common.
 """
 
+import math
+import re
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from ur4rec_recbole.core.errors import InputError
+
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
 
 def starts_of_moments(times: Tensor, gap: float) -> Tensor:
-    """Return where the moment of each position starts, [..., L], for ascending times [..., L].
+    """Return where the moment of each position starts, [..., L], for ascending seconds [..., L].
 
-    A moment is a run of interactions, each no more than `gap` after the one before.
+    A moment is a run of interactions, each no more than `gap` seconds after the one before.
     """
     position = torch.arange(times.shape[-1], device=times.device).expand_as(times)
     same = torch.zeros_like(times, dtype=torch.bool)
@@ -28,3 +36,18 @@ def shuffled_moments(times: Tensor, gap: float) -> Tensor:
     drawn = torch.rand(times.shape, device=times.device).argsort(-1)
     moments = starts_of_moments(times, gap).gather(-1, drawn)
     return drawn.gather(-1, moments.argsort(dim=-1, stable=True))
+
+
+def in_seconds(value: Any, key: str) -> float:
+    """Read a duration: a number of seconds, or a text such as "30s", "5m", "2h", "1d"."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", str(value))
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    seconds = float(value) if number else -1.0
+    if isinstance(value, str) and found:
+        seconds = float(found[1]) * UNITS[found[2]]
+    if not 0 <= seconds < math.inf:
+        raise InputError(
+            f"Configuration key {key!r}", "must be seconds, or a text such as 30s, 5m, 2h, 1d",
+            repr(value), "Correct it.",
+        )  # fmt: skip
+    return seconds

@@ -4,7 +4,7 @@ from typing import Any
 
 from recbole.data.interaction import Interaction
 from recbole.sampler import RepeatableSampler
-from torch import nn
+from torch import Tensor, nn
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import training_interactions
@@ -24,9 +24,8 @@ def encoder(config: Any) -> SequenceEncoder:
         attn_dropout=config["attn_dropout_prob"],
         **_shared(config),
     )
-    return SequenceEncoder(
-        config["n_layers"], config["MAX_ITEM_LIST_LENGTH"], block, config["time_intervals"]
-    )
+    times = {key: config[key] for key in ("time_intervals", "request_time")}
+    return SequenceEncoder(config["n_layers"], config["MAX_ITEM_LIST_LENGTH"], block, **times)
 
 
 def _shared(config: Any) -> dict[str, Any]:
@@ -58,7 +57,7 @@ def experts(config: Any, widths: dict[str, int]) -> HierarchicalMoE | NoExperts:
     return HierarchicalMoE(widths, sizes, RouterConfig(**soft))
 
 
-def item_embedding(config: Any, n_items: int, widths: dict[str, int]) -> ItemEmbedding:
+def item_embedding(config: Any, warm: Tensor, widths: dict[str, int]) -> ItemEmbedding:
     """Build the embedding that the encoder reads and scores by."""
     use_id, use_content = config["use_item_id"], config["encoder_content"]
     if not use_id and not (use_content and widths):
@@ -68,7 +67,9 @@ def item_embedding(config: Any, n_items: int, widths: dict[str, int]) -> ItemEmb
             f"encoder_content: {use_content}, tables: {list(widths) or 'none'}",
             "Name a table and set encoder_content: True, or set use_item_id: True.",
         )
-    return ItemEmbedding(n_items, config["hidden_size"], widths if use_content else {}, use_id)
+    content = widths if use_content else {}
+    ids = warm if use_id else None
+    return ItemEmbedding(len(warm), config["hidden_size"], content, ids, config["item_id_dropout"])
 
 
 def items(config: Any, widths: dict[str, int]) -> ItemTower:

@@ -21,8 +21,8 @@ class SequenceEncoder(nn.Module):
         L, the number of learned positions.
     block
         Sizes of a block.
-    time_intervals
-        Whether the times of the interactions are read, too.
+    time_intervals, request_time
+        Whether the times of the interactions are read, and of the request, too.
 
     Source: Kang and McAuley 2018, section III, with BERT's feed-forward network as in RecBole.
     """
@@ -33,22 +33,30 @@ class SequenceEncoder(nn.Module):
         max_seq_length: int,
         block: BlockConfig,
         time_intervals: bool = False,
+        request_time: bool = False,
     ) -> None:
         super().__init__()
         self.position_embedding = nn.Embedding(max_seq_length, block.hidden_size)
         self.input_norm = nn.LayerNorm(block.hidden_size, eps=block.layer_norm_eps)
         self.dropout = Dropout(block.hidden_dropout)
         self.blocks = nn.ModuleList(TransformerBlock(block) for _ in range(n_layers))
-        self.intervals = (
-            TimeIntervals(block.hidden_size, n_layers, block.n_heads) if time_intervals else None
-        )
+        self.intervals = None
+        if time_intervals or request_time:
+            sizes = (block.hidden_size, n_layers, block.n_heads)
+            self.intervals = TimeIntervals(*sizes, request_time)
         self.output_norm = (
             nn.LayerNorm(block.hidden_size, eps=block.layer_norm_eps)
             if block.norm_first
             else nn.Identity()
         )
 
-    def forward(self, item_emb: Tensor, where: Tensor, times: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        item_emb: Tensor,
+        where: Tensor,
+        times: Tensor | None = None,
+        requests: Tensor | None = None,
+    ) -> Tensor:
         """Encode items into states [P, D].
 
         Parameters
@@ -57,14 +65,15 @@ class SequenceEncoder(nn.Module):
             [P, D], the embeddings of the items.
         where
             [B, L] bool with P True positions: where they stand.
-        times
-            [B, L], of the interactions; only with `time_intervals`.
+        times, requests
+            [B, L] float64 seconds, of the interactions and of the request that follows each; only
+            where they are read.
         """
         x = item_emb + self.position_embedding(where.nonzero()[:, 1])
         biases: list[Tensor | None] = [None] * len(self.blocks)
         if self.intervals is not None:
-            since_previous, biases[:] = self.intervals(times, where)
-            x = x + since_previous
+            intervals, biases[:] = self.intervals(times, where, requests)
+            x = x + intervals
         x = self.dropout(self.input_norm(x))
         for block, bias in zip(self.blocks, biases, strict=True):
             x = block(x, where, bias=bias)

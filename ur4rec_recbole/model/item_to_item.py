@@ -13,7 +13,8 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
-from ur4rec_recbole.data.dataset import training_interactions
+from ur4rec_recbole.data.dataset import SECONDS, training_interactions
+from ur4rec_recbole.data.moments import in_seconds
 from ur4rec_recbole.model.full_sort import FullSortRecommender
 
 
@@ -24,8 +25,7 @@ class ItemToItem(FullSortRecommender):
     ----------
     config
         `recency_decay`: weight of an item relative to the next newer one. `recency_time`: tau, in
-        units of the time field as RecBole holds it (the span of the data is 1, unless it is told
-        not to normalise), or None for no such factor.
+        seconds or as "3m", or None for no such factor.
     dataset
         The training part of a `UR4RecDataset`.
     """
@@ -34,8 +34,9 @@ class ItemToItem(FullSortRecommender):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.decay, self.tau = config["recency_decay"], config["recency_time"]
-        self.times = f"{config['TIME_FIELD']}{config['LIST_SUFFIX']}"
+        self.decay, tau = config["recency_decay"], config["recency_time"]
+        self.tau = None if tau is None else in_seconds(tau, "recency_time")
+        self.times = f"{SECONDS}{config['LIST_SUFFIX']}"
         self.unused = nn.Parameter(torch.zeros(1))  # RecBole builds an optimizer
         self.register_buffer("matrix", self.item_matrix(config, dataset).float())
 
@@ -54,9 +55,9 @@ class ItemToItem(FullSortRecommender):
         age = length.unsqueeze(1) - 1 - torch.arange(seq.shape[1], device=seq.device)  # [B, L]
         weight = self.decay ** age.clamp(min=0).float()
         if self.tau is not None:
-            times = interaction[self.times].float()
-            newest = times.gather(1, (length - 1).unsqueeze(1))
-            weight = weight * torch.exp((times - newest).clamp(max=0) / self.tau)
+            times = interaction[self.times]
+            newest = times.gather(1, (length - 1).clamp(min=0).unsqueeze(1))
+            weight = weight * torch.exp((times - newest).clamp(max=0) / self.tau).float()
         weight = torch.where(seq > 0, weight, 0.0)
         history = weight.new_zeros(len(seq), self.n_items).scatter_add(1, seq, weight)  # [B, N]
         return history @ self.matrix

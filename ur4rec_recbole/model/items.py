@@ -16,15 +16,29 @@ class ItemEmbedding(nn.Module):
         N, D.
     widths
         W of each item modality that takes part; empty for plain SASRec.
-    use_item_id
-        Whether the id takes part; without it, an unseen item has its content's vector.
+    warm
+        [N] bool, the items that training has had, whose ids take part: of another item's id nothing
+        was learned, and its vector is its content's. None leaves ids out altogether.
+    id_dropout
+        Probability that a training step leaves an item's id out, so that content stands alone.
     """
 
+    warm: Tensor
+
     def __init__(
-        self, n_items: int, hidden_size: int, widths: dict[str, int], use_item_id: bool
+        self,
+        n_items: int,
+        hidden_size: int,
+        widths: dict[str, int],
+        warm: Tensor | None = None,
+        id_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.id = nn.Embedding(n_items, hidden_size, padding_idx=0) if use_item_id else None
+        self.id = None
+        if warm is not None:
+            self.id = nn.Embedding(n_items, hidden_size, padding_idx=0)
+            self.register_buffer("warm", warm.unsqueeze(-1), persistent=False)  # [N, 1]
+        self.id_dropout = id_dropout
         self.content = nn.ModuleDict(
             {name: nn.Linear(width, hidden_size, bias=False) for name, width in widths.items()}
         )
@@ -37,7 +51,12 @@ class ItemEmbedding(nn.Module):
 
     def forward(self, features: FeatureBank) -> Tensor:
         """Return the table e [N, D]."""
-        parts = [] if self.id is None else [self.id.weight]
+        parts = []
+        if self.id is not None:
+            used = self.warm
+            if self.training and self.id_dropout:
+                used = used & (torch.rand(used.shape, device=used.device) >= self.id_dropout)
+            parts.append(self.id.weight * used)
         for name, projection in self.content.items():
             present = features.present(name).unsqueeze(-1)
             parts.append(projection(features.vectors(name)) * present)

@@ -15,10 +15,12 @@ def next_item(scores: Tensor, targets: Tensor, excluded: Tensor | None = None) -
     targets
         [P] in [1, N).
     excluded
-        [P, N] bool, True for items that are no candidates at that position (an item that the user
-        has had is no negative where items do not repeat). A target is never excluded.
+        [P, N] or [1, N] bool, True for items that are no candidates at that position (an item
+        that the user has had is no negative where items do not repeat). A target is never excluded.
     """
-    masked = torch.zeros_like(scores, dtype=torch.bool) if excluded is None else excluded.clone()
+    masked = torch.zeros_like(scores, dtype=torch.bool)
+    if excluded is not None:
+        masked |= excluded
     masked[:, 0] = True
     masked.scatter_(1, targets.unsqueeze(1), False)
     return functional.cross_entropy(scores.float().masked_fill(masked, -torch.inf), targets)

@@ -101,13 +101,15 @@ def add_hard_negatives(
     targets
         [P].
     excluded
-        [P, N] bool, items that are no negatives at a position, or None.
+        [P, N] or [1, N] bool, items that are no negatives at a position, or None.
     share
         Of K, in [0, 1].
     """
     n_hard = min(round(share * len(shared)), scores.shape[1])
     column = targets.unsqueeze(1)
-    wrong = torch.zeros_like(scores, dtype=torch.bool) if excluded is None else excluded.clone()
+    wrong = torch.zeros_like(scores, dtype=torch.bool)
+    if excluded is not None:
+        wrong |= excluded
     wrong[:, 0] = True
     wrong.scatter_(1, column, True)
     if not n_hard:

@@ -52,7 +52,7 @@ class Objective(nn.Module):
         targets
             [P].
         excluded
-            [P, N] bool, items that are no negatives at a position, or None.
+            [P, N] or [1, N] bool, items that are no negatives at a position, or None.
         epoch
             Of the stage, from 1: hard negatives join after their warm-up.
         """

@@ -31,11 +31,12 @@ class TaskHeads(nn.Module):
     -----
     genre: multi-label classification of z_i, over the items that have genres.
     rating: regression of the target's rating, standardised by the training ratings, on r * z.
-    matching: tell a target from a uniformly drawn other item by r * z.
+    matching: tell a target from a uniformly drawn other item of the training part by r * z.
     """
 
     genres: Tensor
     rating_scale: Tensor
+    warm: Tensor
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__()
@@ -53,6 +54,8 @@ class TaskHeads(nn.Module):
             heads["rating"] = nn.Linear(width, 1)
         if "matching" in self.weights:
             heads["matching"] = nn.Linear(width, 1)
+            warm = training_interactions(dataset)[dataset.iid_field].unique()
+            self.register_buffer("warm", warm, persistent=False)
         self.heads = nn.ModuleDict(heads)
         learned = config["task_weighting"] == "uncertainty"
         self.log_variance = nn.ParameterDict(
@@ -98,7 +101,8 @@ class TaskHeads(nn.Module):
             mean, deviation = self.rating_scale
             guess = self.heads["rating"](together).squeeze(-1)
             return functional.mse_loss(guess.float(), (ratings - mean) / deviation)
-        other = torch.randint(1, len(items), targets.shape, device=targets.device)
+        drawn = torch.randint(len(self.warm), targets.shape, device=targets.device)
+        other = self.warm[drawn]
         pair = torch.stack([together, _match(r, items[other])])  # [2, P, D]
         logits = self.heads["matching"](pair).squeeze(-1).float()
         truth = torch.tensor([[1.0], [0.0]], device=logits.device).expand_as(logits)

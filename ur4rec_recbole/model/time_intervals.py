@@ -1,16 +1,14 @@
 """TimeIntervals: what the encoder reads of the times of past interactions.
 
 Whether an item came a second or a month after another tells a session from a return. The times
-belong to the history; nothing of the target is read.
+belong to the history. With `request_time` the model also knows when it is asked for the next item:
+in production that is now, in training and evaluation the time of the target.
 """
 
 import torch
 from torch import Tensor, nn
 
-# RecBole's times are shares of the data's span in float32, whose finest step is about 2^-24: the
-# first bin. Each further bin is twice as wide; the last ones serve times that are not normalised.
-RESOLUTION = 2.0**24
-N_BINS = 64
+N_BINS = 64  # the first is less than a second; each further one is twice as wide
 
 
 class TimeIntervals(nn.Module):
@@ -24,34 +22,52 @@ class TimeIntervals(nn.Module):
     ----------
     hidden_size, n_layers, n_heads
         D, encoder blocks, and H.
+    request_time
+        Whether a position also reads the time until its request, and attends by how long before
+        the request an item came.
     """
 
-    def __init__(self, hidden_size: int, n_layers: int, n_heads: int) -> None:
+    def __init__(
+        self, hidden_size: int, n_layers: int, n_heads: int, request_time: bool = False
+    ) -> None:
         super().__init__()
         self.vectors = nn.Embedding(N_BINS, hidden_size)
+        self.until_request = nn.Embedding(N_BINS, hidden_size) if request_time else None
         self.biases = nn.ModuleList(nn.Embedding(N_BINS, n_heads) for _ in range(n_layers))
 
-    def forward(self, times: Tensor, where: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward(
+        self, times: Tensor, where: Tensor, requests: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         """Embed the intervals of a batch.
 
         Parameters
         ----------
         times
-            [B, L], ascending at the real positions.
+            [B, L] float64 seconds, ascending at the real positions.
         where
             [B, L] bool with P True positions, those that are real.
+        requests
+            [B, L] float64 seconds, when each position is asked for its next item; with
+            `request_time` only.
 
         Returns
         -------
-        since_previous
+        vectors
             [P, D], to be added to the items' embeddings.
         biases
             [B, H, L, L] for each block, by query and key, to be added to its attention logits.
         """
-        intervals = (times.unsqueeze(2) - times.unsqueeze(1)).float().clamp(min=0)
-        bins = torch.log2(intervals * RESOLUTION + 1).long().clamp(max=N_BINS - 1)  # [B, L, L]
-        since_previous = nn.functional.pad(bins.diagonal(-1, 1, 2), (1, 0))  # [B, L]
-        return (
-            self.vectors(since_previous[where]),
-            [layer(bins).permute(0, 3, 1, 2) for layer in self.biases],
-        )
+        since_previous = times.diff(dim=1, prepend=times[:, :1])  # [B, L]
+        vectors = self.vectors(_bins(since_previous[where]))
+        until = times
+        if self.until_request is not None:
+            assert requests is not None
+            until = requests
+            vectors = vectors + self.until_request(_bins((requests - times)[where]))
+        bins = _bins(until.unsqueeze(2) - times.unsqueeze(1))  # [B, L, L]
+        return vectors, [layer(bins).permute(0, 3, 1, 2) for layer in self.biases]
+
+
+def _bins(seconds: Tensor) -> Tensor:
+    """Return the bin of each interval; one that runs backwards falls into the first."""
+    return torch.log2(seconds.clamp(min=0) + 1).long().clamp(max=N_BINS - 1)

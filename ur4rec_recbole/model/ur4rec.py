@@ -16,9 +16,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.data.dataset import HISTORY_END, HISTORY_START, UR4RecDataset, spans
+from ur4rec_recbole.data.dataset import (
+    EARLIER,
+    HISTORY_END,
+    HISTORY_START,
+    SECONDS,
+    UR4RecDataset,
+)
 from ur4rec_recbole.data.modalities import load_modalities
-from ur4rec_recbole.data.moments import starts_of_moments
+from ur4rec_recbole.data.moments import in_seconds, starts_of_moments
 from ur4rec_recbole.model import build, losses
 from ur4rec_recbole.model.experts import Routes
 from ur4rec_recbole.model.features import FeatureBank
@@ -50,7 +56,8 @@ class UR4Rec(SequentialRecommender):
 
     input_type = InputType.POINTWISE
     score: Tensor
-    past_items: Tensor
+    warm: Tensor
+    popularity: Tensor
 
     def __init__(self, config: Any, dataset: UR4RecDataset) -> None:
         super().__init__(config, dataset)
@@ -62,20 +69,21 @@ class UR4Rec(SequentialRecommender):
                 "Set num_negatives and negative_distribution instead.",
             )
         self.config = config
-        self.times = f"{config['TIME_FIELD']}{config['LIST_SUFFIX']}"
+        self.times = f"{SECONDS}{config['LIST_SUFFIX']}"
         self.all_positions = bool(getattr(dataset, "predicts_all_positions", False))
-        past_items = getattr(dataset, "interactions", dataset.inter_feat)[self.ITEM_ID]
-        self.register_buffer("past_items", past_items, persistent=False)
+        counts = item_counts(dataset)
+        self.register_buffer("warm", counts > 0, persistent=False)  # [N] items to learn an id of
+        self.register_buffer("popularity", torch.log1p(counts.float()), persistent=False)
         self.features = FeatureBank(load_modalities(config, dataset))
         widths = self.features.widths()
         self.encoder = build.encoder(config)
         self.experts = build.experts(config, widths)
         item_widths = {name: widths[name] for name in self.features.item_modalities}
-        self.item_embedding = build.item_embedding(config, self.n_items, item_widths)
+        self.item_embedding = build.item_embedding(config, self.warm, item_widths)
         self.items = build.items(config, item_widths)
         self.fusion = build.fusion(config)
         self.tasks = TaskHeads(config, dataset)
-        self.objective = Objective(config, build.sampler(config, dataset), item_counts(dataset))
+        self.objective = Objective(config, build.sampler(config, dataset), counts)
         self.apply(self._init_weights)
         stages = read_stages(config)
         self.stage: Stage = stages[-1]
@@ -113,8 +121,12 @@ class UR4Rec(SequentialRecommender):
         """Encode the batch's sequences, by the item embeddings [N, D], into states h [P, D]."""
         where = interaction[self.ITEM_SEQ] > 0
         item_emb = functional.embedding(interaction[self.ITEM_SEQ][where], table)
-        times = interaction[self.times] if self.config["time_intervals"] else None
-        return self.encoder(item_emb, where, times)
+        if self.encoder.intervals is None:
+            return self.encoder(item_emb, where)
+        times, requests = interaction[self.times], None
+        if self.config["request_time"]:
+            requests = self._following(times, interaction[SECONDS], interaction)
+        return self.encoder(item_emb, where, times, requests)
 
     def retrieve(
         self, h: Tensor, where: Tensor, interaction: Interaction, query: Tensor
@@ -134,13 +146,17 @@ class UR4Rec(SequentialRecommender):
             earlier ones; with `shuffle_gap` its profile knows no item of its own moment, since
             another order may make that the target.
         """
-        known, gap = query + 1, self.config["shuffle_gap"]
-        if gap is not None:
+        known = query + 1
+        if self.config["shuffle_gap"] is not None:
+            gap = in_seconds(self.config["shuffle_gap"], "shuffle_gap")
             known = starts_of_moments(interaction[self.times], gap).gather(1, query)
         if HISTORY_START in interaction.interaction:
             before = interaction[HISTORY_END] - interaction[HISTORY_START]
             known = known + (before - interaction[self.ITEM_SEQ_LEN]).unsqueeze(1)
-        seq, users = interaction[self.ITEM_SEQ], interaction[self.USER_ID]
+        seq = interaction[self.ITEM_SEQ]
+        users = seq.new_zeros(len(seq))  # nobody: no profile is theirs
+        if self.USER_ID in interaction.interaction:
+            users = interaction[self.USER_ID]
         return self.experts(h, where, self.features.contexts(seq, query, users, known))
 
     def scores(
@@ -159,7 +175,23 @@ class UR4Rec(SequentialRecommender):
         return {kind: scores[kind] for kind in kinds}
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
-        """Score all items for each row, [B, N]; with `exclude_history`, known items at -inf."""
+        """Score all items for each row, [B, N]; with `exclude_history`, known items at -inf.
+
+        A row without any history gets the popularity of the items. Fields that a row may leave out:
+        the user's id, where there is no profile; items before the window (`EARLIER`); times, where
+        the model does not read them.
+        """
+        seq, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        begun = length > 0
+        scores = self.popularity.expand(len(seq), -1).clone()
+        if begun.any():
+            scores[begun] = self._score_begun(interaction[begun])
+        if self.config["exclude_history"]:
+            scores = scores.scatter(1, self._known_items(interaction), -torch.inf)
+        return scores
+
+    def _score_begun(self, interaction: Interaction) -> Tensor:
+        """Score all items for rows that have a history."""
         kind, seq = SCORES[int(self.score)], interaction[self.ITEM_SEQ]
         last = (interaction[self.ITEM_SEQ_LEN] - 1).unsqueeze(1)  # [B, 1]
         final = torch.arange(seq.shape[1], device=seq.device) == last
@@ -169,10 +201,7 @@ class UR4Rec(SequentialRecommender):
             h = self(interaction, table)[final[seq > 0]]  # [B, D]
             if kind != "sequence":
                 r, _ = self.retrieve(h, torch.ones_like(last, dtype=torch.bool), interaction, last)
-        scores = self.scores(h.float(), None if r is None else r.float(), table, [kind])[kind]
-        if self.config["exclude_history"]:
-            scores[self.history(interaction)] = -torch.inf
-        return scores
+        return self.scores(h.float(), None if r is None else r.float(), table, [kind])[kind]
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Score the item of each row, [B]; rows that share a history are computed once."""
@@ -186,22 +215,12 @@ class UR4Rec(SequentialRecommender):
         scores = self.full_sort_predict(interaction[first])
         return scores[inverse, interaction[self.ITEM_ID]]
 
-    def history(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
-        """Return index pairs (row, item) of everything that a row's user is known to have had."""
+    def _known_items(self, interaction: Interaction) -> Tensor:
+        """Return the items that each row's user is known to have had, zero-padded."""
         seq = interaction[self.ITEM_SEQ]
-        row, position = seq.nonzero(as_tuple=True)
-        before = self._before_window(interaction)
-        return torch.cat([before[0], row]), torch.cat([before[1], seq[row, position]])
-
-    def _before_window(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
-        """Return index pairs (row, item) of what the windows no longer show."""
-        empty = interaction[self.ITEM_SEQ].new_zeros(0)
-        if HISTORY_START not in interaction.interaction:
-            return empty, empty
-        start = interaction[HISTORY_START]
-        length = interaction[HISTORY_END] - start - interaction[self.ITEM_SEQ_LEN]
-        row, place = spans(start, length)
-        return row, self.past_items[place]
+        if EARLIER not in interaction.interaction:
+            return seq
+        return torch.cat([interaction[EARLIER], seq], dim=1)
 
     def calculate_loss(self, interaction: Interaction) -> tuple[Tensor, ...]:
         """Return the weighted losses of the running stage, in the order of `named_losses`."""
@@ -215,7 +234,9 @@ class UR4Rec(SequentialRecommender):
             h = self(interaction, table)
         chosen, targets = self._positions(interaction)
         h = h[chosen[seq > 0]]
-        excluded = self._known(interaction, chosen) if self.config["exclude_history"] else None
+        excluded = ~self.warm.unsqueeze(0)  # [1, N]: what is never a target is no negative
+        if self.config["exclude_history"]:
+            excluded = excluded | self._known(interaction, chosen)  # [P, N]
         r, named = None, {}
         if set(stage.losses) != {"sequence"}:
             query = torch.arange(seq.shape[1], device=seq.device).expand_as(seq)
@@ -245,9 +266,9 @@ class UR4Rec(SequentialRecommender):
 
     def _alignment(self, table: Tensor) -> Tensor:
         """Return the mean alignment of each two views (id, text, image) of the items."""
-        parts, device = self.items.parts(table, self.features), table.device
+        parts = self.items.parts(table, self.features)
         present = {name: self.features.present(name) for name in self.features.item_modalities}
-        present["id"] = torch.arange(self.n_items, device=device) > 0
+        present["id"] = self.warm
         temperature = self.config["contrastive_temperature"]
         pairs = [
             losses.alignment(parts[left], parts[right], present[left] & present[right], temperature)
@@ -288,7 +309,8 @@ class UR4Rec(SequentialRecommender):
         position = torch.arange(n_positions, dtype=torch.int16, device=seq.device).expand_as(seq)
         first = position.new_full((len(seq), self.n_items), n_positions)
         first = first.scatter_reduce(1, seq, position, "amin")  # [B, N] where an item first occurs
-        first[self._before_window(interaction)] = -1
+        if EARLIER in interaction.interaction:
+            first.scatter_(1, interaction[EARLIER], -1)
         row, asked = chosen.nonzero(as_tuple=True)
         return first[row] <= asked.to(first.dtype).unsqueeze(1)  # no wider: [P, N] is the work
 
