@@ -5,7 +5,8 @@ only. Here a row is three integers pointing into the sorted interactions; its hi
 when a batch is made, so that nothing of shape [rows, L] is ever held. Validation and test batches
 equal RecBole's; for training only every L-th row of a user is kept, counted from the end, and the
 model takes its loss at all positions: each interaction is still predicted once an epoch. With
-`shuffle_gap` a training window shows the items of a moment in an order drawn anew.
+`shuffle_gap` a training window shows the items of a moment in an order drawn anew, with
+`order_noise` those of nearby places.
 
 A batch has what RecBole's has, and exact times: RecBole keeps times as shares of their span, or as
 float32, which rounds Unix seconds to multiples of 64 and more.
@@ -24,7 +25,7 @@ from recbole.utils import FeatureSource, FeatureType
 from scipy import sparse
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.data.moments import in_seconds, shuffled_moments
+from ur4rec_recbole.data.moments import disturbed_order, in_seconds, shuffled_moments
 
 HISTORY_START = "history_start"  # row of the user's first interaction
 HISTORY_END = "history_end"  # row of the target: the history is all rows before it
@@ -124,20 +125,29 @@ class UR4RecDataset(SequentialDataset):
             end = rows[HISTORY_END].unsqueeze(-1)
             window = end - length + torch.arange(self.max_item_list_len + 1)  # history and target
             shown = window
-            if self.predicts_all_positions and self.config["shuffle_gap"] is not None:
-                shown = self._shuffled(window, end)
+            if self.predicts_all_positions and self._reorders:
+                shown = self._reordered(window, end)
                 rows.update(self._targets(shown.gather(-1, length).squeeze(-1)))
             rows.update(self._histories(window, shown, length))
             if self.config["exclude_history"]:
                 rows.update(Interaction({EARLIER: self._earlier(rows)}))
         return self.join(rows) if join else rows
 
-    def _shuffled(self, window: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
-        """Order windows [B, L + 1] of interactions up to `end` [B, 1] anew, within moments."""
-        times = self.interactions[SECONDS][window.clamp(max=end)]
-        times = times.masked_fill(window > end, torch.inf)
-        gap = in_seconds(self.config["shuffle_gap"], "shuffle_gap")
-        return window.gather(-1, shuffled_moments(times, gap))
+    @property
+    def _reorders(self) -> bool:
+        return self.config["shuffle_gap"] is not None or bool(self.config["order_noise"])
+
+    def _reordered(self, window: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
+        """Order windows [B, L + 1] of interactions up to `end` [B, 1] anew."""
+        if self.config["shuffle_gap"] is not None:
+            times = self.interactions[SECONDS][window.clamp(max=end)]
+            times = times.masked_fill(window > end, torch.inf)
+            gap = in_seconds(self.config["shuffle_gap"], "shuffle_gap")
+            window = window.gather(-1, shuffled_moments(times, gap))
+        if self.config["order_noise"]:
+            order = disturbed_order(window <= end, self.config["order_noise"])
+            window = window.gather(-1, order)
+        return window
 
     def _targets(self, place: torch.Tensor) -> Interaction:
         """Read what the interactions at `place` [B] say, but for their times, which stay."""

@@ -38,6 +38,18 @@ def shuffled_moments(times: Tensor, gap: float) -> Tensor:
     return drawn.gather(-1, moments.argsort(dim=-1, stable=True))
 
 
+def disturbed_order(real: Tensor, noise: float) -> Tensor:
+    """Draw an order [..., L] in which each real place has moved by Gaussian noise, in places.
+
+    Where a file's order within a day says nothing, a model that sees one order alone learns it by
+    heart. `real` [..., L] is True for a first part of the places; the others stay behind it.
+    """
+    place = torch.arange(real.shape[-1], device=real.device) + noise * torch.randn(
+        real.shape, device=real.device
+    )
+    return place.masked_fill(~real, torch.inf).argsort(dim=-1, stable=True)
+
+
 def in_seconds(value: Any, key: str) -> float:
     """Read a duration: a number of seconds, or a text such as "30s", "5m", "2h", "1d"."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", str(value))
