@@ -62,14 +62,17 @@ def scale(vectors: np.ndarray, present: np.ndarray, method: str | None) -> np.nd
     vectors, present
         [N, W] and [N].
     method
-        "standardize": dimension by dimension. "whiten": also decorrelated, by PCA with the
+        "standardize": dimension by dimension. "scale": all dimensions by one number, so that their
+        mean square is 1 and cosines stay what they are. "whiten": also decorrelated, by PCA with the
         directions below 1e-3 of the largest variance left out (set to zero). None: as they are.
     """
     if method is None or present.sum() < 2:
         return vectors
     rows = vectors[present].astype(np.float64)
     rows -= rows.mean(axis=0)
-    if method == "standardize":
+    if method == "scale":
+        rows /= max(float(np.sqrt(np.mean(rows**2))), 1e-8)
+    elif method == "standardize":
         deviation = rows.std(axis=0)
         rows /= np.where(deviation > 1e-8, deviation, 1.0)
     elif method == "whiten":
@@ -80,7 +83,7 @@ def scale(vectors: np.ndarray, present: np.ndarray, method: str | None) -> np.nd
         rows[:, : kept.sum()] = projected / singular[kept] * np.sqrt(len(projected))
     else:
         raise InputError(
-            "feature_scaling", "must be standardize, whiten or ~", repr(method),
+            "feature_scaling", "must be standardize, scale, whiten or ~", repr(method),
             "Correct it in the YAML file.",
         )  # fmt: skip
     scaled = np.zeros_like(vectors)

@@ -13,6 +13,7 @@ from ur4rec_recbole.model.encoder import SequenceEncoder
 from ur4rec_recbole.model.experts import ExpertConfig, HierarchicalMoE, NoExperts, RouterConfig
 from ur4rec_recbole.model.fusion import GatedFusion, WeightedFusion
 from ur4rec_recbole.model.items import ItemEmbedding, ItemTower
+from ur4rec_recbole.model.neighbours import ContentNeighbours
 
 
 def encoder(config: Any) -> SequenceEncoder:
@@ -70,6 +71,15 @@ def item_embedding(config: Any, warm: Tensor, widths: dict[str, int]) -> ItemEmb
     content = widths if use_content else {}
     ids = warm if use_id else None
     return ItemEmbedding(len(warm), config["hidden_size"], content, ids, config["item_id_dropout"])
+
+
+def neighbours(config: Any, modalities: tuple[str, ...]) -> ContentNeighbours | None:
+    """Build what speaks for items that are alike to the newest ones, if anything does."""
+    if not config["n_neighbour_items"] or not modalities:
+        return None
+    return ContentNeighbours(
+        modalities, config["n_neighbour_items"], config["neighbour_temperature"]
+    )
 
 
 def items(config: Any, widths: dict[str, int]) -> ItemTower:

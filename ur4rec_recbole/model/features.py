@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ur4rec_recbole.data.modalities import Modalities
 from ur4rec_recbole.data.profiles import newest_snapshot
@@ -43,6 +44,10 @@ class FeatureBank(nn.Module):
     def vectors(self, name: str) -> Tensor:
         """Return the vectors [N, W] of an item modality."""
         return self.get_buffer(f"{name}_vectors")
+
+    def unit(self, name: str) -> Tensor:
+        """Return the vectors [N, W] of an item modality at length 1; of an absent one, zeros."""
+        return functional.normalize(self.vectors(name), dim=-1)
 
     def present(self, name: str) -> Tensor:
         """Return which items [N] have a vector."""

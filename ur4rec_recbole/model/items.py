@@ -43,6 +43,13 @@ class ItemEmbedding(nn.Module):
             {name: nn.Linear(width, hidden_size, bias=False) for name, width in widths.items()}
         )
 
+    def known(self, features: FeatureBank) -> Tensor:
+        """Mark the items [N] that have a vector: an id that was learned, or content."""
+        marks = [features.present(name) for name in self.content]
+        if self.id is not None:
+            marks.append(self.warm.squeeze(-1))
+        return torch.stack(marks).any(0)
+
     def shrink_content(self) -> None:
         """Bring content of unit variance to the size of the ids that it is added to."""
         for projection in self.content.values():

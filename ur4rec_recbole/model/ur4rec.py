@@ -80,6 +80,7 @@ class UR4Rec(SequentialRecommender):
         self.experts = build.experts(config, widths)
         item_widths = {name: widths[name] for name in self.features.item_modalities}
         self.item_embedding = build.item_embedding(config, self.warm, item_widths)
+        self.neighbours = build.neighbours(config, self.features.item_modalities)
         self.items = build.items(config, item_widths)
         self.fusion = build.fusion(config)
         self.tasks = TaskHeads(config, dataset)
@@ -171,8 +172,17 @@ class UR4Rec(SequentialRecommender):
             query = functional.normalize(r, dim=-1) / self.config["retrieval_temperature"]
             scores["retrieval"] = query @ functional.normalize(items, dim=-1).T
             if "fused" in kinds:
-                scores["fused"] = self.fusion(h, scores["sequence"], scores["retrieval"])
+                sequence = self._neutral(scores["sequence"])
+                scores["fused"] = self.fusion(h, sequence, scores["retrieval"])
         return {kind: scores[kind] for kind in kinds}
+
+    def _neutral(self, sequence: Tensor) -> Tensor:
+        """Give items that the encoder knows nothing of the mean of the others, not a score of 0."""
+        known = self.item_embedding.known(self.features)
+        known[0] = True  # padding is left out of the fusion in any case
+        if known.all():
+            return sequence
+        return torch.where(known, sequence, sequence[:, known].mean(1, keepdim=True))
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score all items for each row, [B, N]; with `exclude_history`, known items at -inf.
@@ -181,17 +191,53 @@ class UR4Rec(SequentialRecommender):
         the user's id, where there is no profile; items before the window (`EARLIER`); times, where
         the model does not read them.
         """
-        seq, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
-        begun = length > 0
-        scores = self.popularity.expand(len(seq), -1).clone()
+        scores = self._candidate_scores(interaction)
+        if self.neighbours is not None:
+            scores = self.neighbours(scores, self._newest(interaction), self.features)
+        return scores.masked_fill(self._refused(interaction), -torch.inf)
+
+    def _candidate_scores(self, interaction: Interaction) -> Tensor:
+        """Score by the encoder and the experts; what is not to be recommended is at -inf."""
+        begun = interaction[self.ITEM_SEQ_LEN] > 0
+        scores = self.popularity.repeat(len(begun), 1)
         if begun.any():
             scores[begun] = self._score_begun(interaction[begun])
+        return scores.masked_fill(self._refused(interaction), -torch.inf)
+
+    def _refused(self, interaction: Interaction) -> Tensor:
+        """Mark what is never recommended, [B, N]: padding, unknown items, the user's own."""
+        seq = interaction[self.ITEM_SEQ]
+        refused = (~self.scorable()).repeat(len(seq), 1)
         if self.config["exclude_history"]:
-            scores = scores.scatter(1, self._known_items(interaction), -torch.inf)
-        return scores
+            refused = refused.scatter(1, self._known_items(interaction), True)
+        return refused
+
+    def scorable(self) -> Tensor:
+        """Mark the items [N] of which something is known: an id that was learned, or content."""
+        known = self.item_embedding.known(self.features)
+        if SCORES[int(self.score)] != "sequence" or self.neighbours is not None:
+            for name in self.features.item_modalities:
+                known = known | self.features.present(name)
+        return known & (torch.arange(self.n_items, device=known.device) > 0)
+
+    def _newest(self, interaction: Interaction) -> Tensor:
+        """Return the newest items of each row, newest first, [B, K]; 0 where there are fewer."""
+        assert self.neighbours is not None
+        seq, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN].unsqueeze(1)
+        place = length - 1 - torch.arange(self.neighbours.n_newest, device=seq.device)
+        return seq.gather(1, place.clamp(min=0)).masked_fill(place < 0, 0)
+
+    def target_probabilities(self, interaction: Interaction) -> Tensor:
+        """Return each target's probability under each part of `neighbours`, [B, 1 + M K]."""
+        assert self.neighbours is not None
+        scores, newest = self._candidate_scores(interaction), self._newest(interaction)
+        return self.neighbours.probabilities(
+            scores, newest, self.features, interaction[self.ITEM_ID]
+        )
 
     def _score_begun(self, interaction: Interaction) -> Tensor:
         """Score all items for rows that have a history."""
+        interaction = self._trimmed(interaction)
         kind, seq = SCORES[int(self.score)], interaction[self.ITEM_SEQ]
         last = (interaction[self.ITEM_SEQ_LEN] - 1).unsqueeze(1)  # [B, 1]
         final = torch.arange(seq.shape[1], device=seq.device) == last
@@ -228,6 +274,7 @@ class UR4Rec(SequentialRecommender):
 
     def named_losses(self, interaction: Interaction) -> dict[str, Tensor]:
         """Return the weighted losses of the running stage by name."""
+        interaction = self._trimmed(interaction)
         stage, seq = self.stage, interaction[self.ITEM_SEQ]
         with torch.set_grad_enabled(torch.is_grad_enabled() and "encoder" in stage.rates):
             table = self.item_embedding(self.features)
@@ -287,6 +334,15 @@ class UR4Rec(SequentialRecommender):
             listed = interaction[field + self.config["LIST_SUFFIX"]]
             ratings = self._following(listed, interaction[field], interaction)[chosen].float()
         return self.tasks(r, self.items(table, self.features), targets, ratings)
+
+    def _trimmed(self, interaction: Interaction) -> Interaction:
+        """Cut the lists of a batch at its longest history: what lies behind is padding."""
+        longest = int(interaction[self.ITEM_SEQ_LEN].max())
+        suffix = self.config["LIST_SUFFIX"]
+        fields = interaction.interaction.items()
+        return Interaction(
+            {name: v[:, :longest] if name.endswith(suffix) else v for name, v in fields}
+        )
 
     def _positions(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """Return the mask [B, L] of the trained positions and their targets [P]."""

@@ -110,11 +110,38 @@ class UR4RecTrainer(WatchedTrainer):
             self._end(self.stages[index])
             if saved:
                 self._save_checkpoint(self._next_epoch - 1, verbose=False)
+        if valid_data and self.model.neighbours is not None:
+            self._weigh_neighbours(valid_data, saved)
         reached = self.results[-1].sampled_hit10 if self.results else None
         self.monitor.training_ends(reached, train_data._dataset)
         if not valid_data:
             return -1, None
         return self._handed_on, self.best_valid_result
+
+    @torch.no_grad()
+    def _weigh_neighbours(self, valid_data: Any, saved: bool) -> None:
+        """Choose the shares of neighbours by content on validation rows, if they help there."""
+        neighbours = self.model.neighbours
+        neighbours.forget()
+        self.model.eval()
+        rows = [
+            self.model.target_probabilities(interaction.to(self.device)).cpu()
+            for interaction, *_ in valid_data
+        ]
+        neighbours.fit(torch.cat(rows).to(self.device))
+        score, result = super()._valid_epoch(valid_data)
+        if self._worse(score, self._handed_on):
+            neighbours.forget()
+            self.logger.info("neighbours by content: no better, left out")
+            return
+        share = 1 - float(neighbours.shares[0])
+        self.logger.info(
+            f"neighbours by content: a share of {share:.1%}, {self.valid_metric} {score:.4f}"
+        )
+        self._handed_on = self.best_valid_score = score
+        self._metrics = self.best_valid_result = result
+        if saved:
+            self._save_checkpoint(self._next_epoch - 1, verbose=False)
 
     def keep(self, folder: Path, resumed: bool = False) -> tuple[int, int]:
         """Keep the training in a folder; with `resumed`, go on from what is there.

@@ -1,0 +1,127 @@
+"""ContentNeighbours: what is alike to the newest items, as a part of the next item's probability.
+
+An encoder learns from the interactions that an item has had, and knows little of one that had few.
+Its neighbours by content are known without any. The two meet as probabilities, not as scores: a
+near copy of the last item stands out of a softmax of similarities, where a weighted sum of scores
+would bury it.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ur4rec_recbole.model.features import FeatureBank
+
+SMALLEST = 1e-12  # probability: the logarithm of an item that nothing speaks for stays finite
+ROUNDS = 200  # of expectation and maximisation; the shares settle in some fifty
+
+
+class ContentNeighbours(nn.Module):
+    """p(j) = g_0 softmax(scores)_j + sum_mk g_mk softmax_j(cos(v_m,i_k, v_m,j) / temperature).
+
+    i_k is the k-th newest item and v_m its vector of modality m. The shares g are no weights that
+    training learns but a few numbers that `fit` chooses on validation rows; until then g_0 is 1.
+    (A gate that reads the state, trained with the encoder, did worse than no neighbours: the
+    encoder stopped to learn what they tell. See docs/log.md.)
+
+    Parameters
+    ----------
+    modalities
+        Names of the item modalities that take part.
+    n_newest
+        K, how many of the newest items are looked at.
+    temperature
+        Divides the cosines.
+
+    Source: Khandelwal et al. 2020, section 2 (neighbours as a distribution, mixed by a constant).
+    """
+
+    shares: Tensor
+
+    def __init__(self, modalities: tuple[str, ...], n_newest: int, temperature: float) -> None:
+        super().__init__()
+        self.modalities, self.n_newest, self.temperature = modalities, n_newest, temperature
+        shares = torch.zeros(1 + len(modalities) * n_newest)
+        shares[0] = 1.0
+        self.register_buffer("shares", shares)
+
+    def forward(self, scores: Tensor, newest: Tensor, features: FeatureBank) -> Tensor:
+        """Return log p [B, N], or the scores themselves where only they have a share.
+
+        Parameters
+        ----------
+        scores
+            [B, N]; -inf where an item is no candidate.
+        newest
+            [B, K] items, the newest first, 0 where a history is shorter.
+        features
+            Vectors and presence of the modalities.
+        """
+        if self.shares[0] == 1:
+            return scores
+        shares = self._open_shares(newest, features)
+        items, place = newest.unique(return_inverse=True)
+        mixed = shares[:, :1] * scores.softmax(-1)
+        for m, name in enumerate(self.modalities):
+            mixed += functional.embedding_bag(
+                place,
+                self.distributions(items, name, features),
+                per_sample_weights=shares[:, 1 + m * self.n_newest :][:, : self.n_newest],
+                mode="sum",
+            )
+        return mixed.clamp(min=SMALLEST).log()
+
+    def distributions(self, items: Tensor, name: str, features: FeatureBank) -> Tensor:
+        """Return what each of U items says of all others by one modality, [U, N].
+
+        An item says nothing of itself; one without a vector says nothing and is not spoken of.
+        """
+        vectors, present = features.unit(name), features.present(name)
+        alike = vectors[items] @ vectors.T / self.temperature  # [U, N]
+        alike = alike.masked_fill(~present, -torch.inf).scatter(1, items.unsqueeze(1), -torch.inf)
+        return alike.softmax(-1).nan_to_num(0.0) * present[items].unsqueeze(1)
+
+    def probabilities(
+        self, scores: Tensor, newest: Tensor, features: FeatureBank, targets: Tensor
+    ) -> Tensor:
+        """Return the probability of each target under each part, [B, 1 + M K]; -1 where closed."""
+        row = torch.arange(len(targets), device=targets.device)
+        parts = [scores.softmax(-1)[row, targets].unsqueeze(1)]
+        items, place = newest.unique(return_inverse=True)
+        for name in self.modalities:
+            parts.append(self.distributions(items, name, features)[place, targets.unsqueeze(1)])
+        return torch.cat(parts, dim=1).masked_fill(~self._open(newest, features), -1.0)
+
+    def fit(self, probabilities: Tensor) -> None:
+        """Choose the shares that make targets likeliest, by expectation and maximisation.
+
+        The likelihood is concave in the shares, so the start does not matter.
+
+        Parameters
+        ----------
+        probabilities
+            [R, 1 + M K], of `probabilities`, over validation rows.
+        """
+        is_open = probabilities >= 0
+        shares = torch.full_like(self.shares, 1 / len(self.shares))
+        for _ in range(ROUNDS):
+            each = shares * is_open
+            claims = each / each.sum(1, keepdim=True) * probabilities
+            claims = claims / claims.sum(1, keepdim=True).clamp(min=SMALLEST)
+            shares = claims.sum(0) / is_open.sum(0).clamp(min=1)
+            shares = shares / shares.sum()
+        self.shares.copy_(shares)
+
+    def forget(self) -> None:
+        """Let the scores alone speak again."""
+        self.shares.zero_()
+        self.shares[0] = 1.0
+
+    def _open(self, newest: Tensor, features: FeatureBank) -> Tensor:
+        """Tell which parts have something to say, [B, 1 + M K]."""
+        known = [features.present(name)[newest] for name in self.modalities]  # each [B, K]
+        return torch.cat([torch.ones_like(newest[:, :1], dtype=torch.bool), *known], dim=1)
+
+    def _open_shares(self, newest: Tensor, features: FeatureBank) -> Tensor:
+        shares = self.shares * self._open(newest, features)
+        return shares / shares.sum(1, keepdim=True)
