@@ -1,0 +1,87 @@
+"""ContentNeighbours: what an item says of others, and the shares that validation chooses."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import make_table
+from ur4rec_recbole.data.modalities import ItemFeatures, Modalities
+from ur4rec_recbole.model.features import FeatureBank
+from ur4rec_recbole.model.neighbours import ContentNeighbours
+
+N, W, K = 6, 3, 2
+
+
+def bank() -> FeatureBank:
+    """Items 1 and 2 are copies, 5 has no vector."""
+    vectors = torch.eye(N, W)
+    vectors[2] = vectors[1] = torch.tensor([1.0, 0, 0])
+    vectors[3], vectors[4] = torch.tensor([0, 1.0, 0]), torch.tensor([0, 0, 1.0])
+    present = torch.tensor([False, True, True, True, True, False])
+    return FeatureBank(Modalities({"text": ItemFeatures(vectors, present)}, None))
+
+
+def made(temperature: float = 0.1) -> ContentNeighbours:
+    return ContentNeighbours(("text",), K, temperature)
+
+
+def test_an_item_speaks_of_its_like_and_neither_of_itself_nor_of_items_without_a_vector() -> None:
+    found = made().distributions(torch.tensor([1, 5]), "text", bank())
+    like, others = np.exp(10.0), 1.0  # of cosines 1 and 0 over a temperature of 0.1
+    expected = torch.tensor([0, 0, like, others, others, 0]) / (like + 2 * others)
+    torch.testing.assert_close(found[0], expected.float())
+    assert not found[1].any()  # without a vector it says nothing
+
+
+def test_until_shares_are_chosen_the_scores_stay_as_they_are() -> None:
+    scores = torch.randn(2, N)
+    newest = torch.tensor([[1, 3], [5, 0]])
+    assert made()(scores, newest, bank()) is scores
+
+
+def test_the_mixture_is_the_sum_of_its_parts_over_those_that_have_something_to_say() -> None:
+    neighbours, scores = made(), torch.randn(2, N)
+    neighbours.shares.copy_(torch.tensor([0.5, 0.3, 0.2]))
+    newest = torch.tensor([[1, 3], [5, 4]])  # 5 has no vector: its share goes to the others
+    found = neighbours(scores, newest, bank()).exp()
+    told = neighbours.distributions(torch.arange(N), "text", bank())
+    first = 0.5 * scores[0].softmax(0) + 0.3 * told[1] + 0.2 * told[3]
+    second = (0.5 * scores[1].softmax(0) + 0.2 * told[4]) / 0.7
+    torch.testing.assert_close(found, torch.stack([first, second]))
+
+
+def test_the_shares_are_those_that_made_the_targets() -> None:
+    """Targets drawn from a known mixture give its shares back."""
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.tensor([0.6, 0.3, 0.1])
+    parts = torch.rand(20000, 3, 50, generator=generator).pow(4)
+    parts /= parts.sum(-1, keepdim=True)
+    targets = torch.multinomial((truth.view(1, 3, 1) * parts).sum(1), 1, generator=generator)
+    neighbours = made()
+    neighbours.fit(parts.gather(2, targets.unsqueeze(1).expand(-1, 3, 1)).squeeze(2))
+    torch.testing.assert_close(neighbours.shares, truth, atol=0.02, rtol=0)
+
+
+def test_neighbours_that_say_nothing_of_the_targets_get_no_share() -> None:
+    neighbours = made()
+    neighbours.fit(torch.tensor([[0.2, 0.0, -1.0], [0.1, 0.0, 0.0], [0.3, 0.0, 0.0]]))
+    torch.testing.assert_close(neighbours.shares, torch.tensor([1.0, 0.0, 0.0]))
+
+
+@pytest.mark.parametrize("exclude_history", [False, True])
+def test_a_training_chooses_shares_and_hands_on_nothing_worse(
+    toy: Any, exclude_history: bool
+) -> None:
+    text = make_table("item_text", [f"i{n}" for n in range(1, 21)])
+    toy_data = toy(
+        tables={"item_text_table": text}, n_neighbour_items=2, encoder_content=True,
+        stages=["pretrain_sasrec"], exclude_history=exclude_history,
+    )  # fmt: skip
+    trainer = toy_data.new_trainer()
+    score, _ = trainer.fit(toy_data.loaders[0], toy_data.loaders[1], verbose=False)
+    assert score >= trainer.results[-1].score
+    assert trainer.model.neighbours.shares.sum() == pytest.approx(1.0, abs=1e-5)
+    again, _ = trainer._valid_epoch(toy_data.loaders[1])
+    assert again == pytest.approx(score)
