@@ -69,7 +69,7 @@ def test_a_healthy_training_has_no_finding(walks: Any) -> None:
 def test_a_learning_rate_of_10_is_found_in_the_first_epoch(walks: Any) -> None:
     trainer = train(walks(learning_rate=10.0, stages=["pretrain_sasrec"]))
     found = [f for f in trainer.monitor.findings if f.name == "learning_rate_too_high"]
-    assert [f.epoch for f in found] == [0]
+    assert [f.epoch for f in found] == [1]
     assert "encoder 10" in found[0].cause
 
 
@@ -110,7 +110,7 @@ def test_the_stage_after_a_stopped_one_begins_with_good_weights(walks: Any) -> N
 def test_a_rate_that_teaches_nothing_is_found_after_three_epochs(walks: Any) -> None:
     trainer = train(walks(learning_rate=1e-12, stages=["pretrain_sasrec"]))
     found = {f.name: f.epoch for f in trainer.monitor.findings}
-    assert found["loss_not_falling"] == found["flat_validation"] == 2
+    assert found["loss_not_falling"] == found["flat_validation"] == 3
 
 
 def test_a_loss_that_rises_again_is_found(walks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
