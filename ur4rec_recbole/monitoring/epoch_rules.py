@@ -12,7 +12,7 @@ from typing import Any
 from ur4rec_recbole.monitoring.findings import Finding
 
 FIRST_EPOCHS = 3
-FLAT = 0.01  # of HR@10, where it is measured, and of the validation score, relative: less is no movement
+FLAT = 0.01  # of HR@10, where measured, and of the validation score, relative: less is no movement
 NOT_FALLING = 0.001  # of the loss, relative
 RISING = 0.1  # of the loss over its least, relative
 BURST = 0.2  # rise of the loss within the first epoch, relative

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from logging import getLogger
+from logging import INFO, getLogger
 from typing import Any
 
 import numpy as np
@@ -128,6 +128,9 @@ def keeping(
             if resumed:
                 folder.rewind(resume_recbole.restore(trainer, train_data, folder.path))
                 began -= folder.elapsed()
+            if not getLogger().isEnabledFor(INFO):  # or nothing would say that it trains
+                config = trainer.config
+                print(f"training {config['model']} on {config['dataset']}, kept in {folder.path}")
             for finding in data_findings(trainer.config, valid) if valid else ():
                 getLogger().warning(f"finding {finding}")
                 folder.add_finding(finding)
