@@ -77,10 +77,8 @@ def rank_targets(
     found: dict[str, list[Ranked]] = {name: [] for name in ("full", "full_masked", *drawn)}
     for rows, interaction in batches(part, batch_size):
         scores = score_all(model, interaction.to(device))
-        targets, history = (
-            interaction[part.iid_field].to(scores.device),
-            _history(part, interaction),
-        )
+        targets = interaction[part.iid_field].to(scores.device)
+        history = _history(part, interaction)
         among = {name: torch.from_numpy(items[rows]) for name, items in drawn.items()}
         for name, ranked in _rank_batch(scores, targets, history, among, listed).items():
             found[name].append(ranked)
