@@ -12,7 +12,7 @@ from recbole.utils import get_model, get_trainer
 
 from tests.conftest import Toy
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.evaluation import protocols
+from ur4rec_recbole.evaluation import protocols, ranking
 from ur4rec_recbole.model.ensemble import combine, standardise
 from ur4rec_recbole.training.ensemble import weigh
 
@@ -118,7 +118,7 @@ def test_an_ensemble_of_a_sequential_and_a_general_model_is_one_recbole_model(
         Path(file).unlink()  # a saved ensemble carries its members
     _, model, *_ = load_data_and_model(trainer.saved_model_file)
     torch.testing.assert_close(model.eval().full_sort_predict(made.rows()), expected)
-    ranks = protocols.rank(expected, made.rows()["item_id"])
+    ranks = ranking.rank(expected, made.rows()["item_id"])
     assert protocols.metrics(ranks, made.config)["ndcg@10"] == pytest.approx(best, abs=1e-4)
 
 

@@ -69,7 +69,7 @@ def test_a_healthy_training_has_no_finding(walks: Any) -> None:
 def test_a_learning_rate_of_10_is_found_in_the_first_epoch(walks: Any) -> None:
     trainer = train(walks(learning_rate=10.0, stages=["pretrain_sasrec"]))
     found = [f for f in trainer.monitor.findings if f.name == "learning_rate_too_high"]
-    assert [f.epoch for f in found] == [0]
+    assert [f.epoch for f in found] == [1]
     assert "encoder 10" in found[0].cause
 
 
@@ -110,7 +110,7 @@ def test_the_stage_after_a_stopped_one_begins_with_good_weights(walks: Any) -> N
 def test_a_rate_that_teaches_nothing_is_found_after_three_epochs(walks: Any) -> None:
     trainer = train(walks(learning_rate=1e-12, stages=["pretrain_sasrec"]))
     found = {f.name: f.epoch for f in trainer.monitor.findings}
-    assert found["loss_not_falling"] == found["flat_validation"] == 2
+    assert found["loss_not_falling"] == found["flat_validation"] == 3
 
 
 def test_a_loss_that_rises_again_is_found(walks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,6 +203,36 @@ def test_shuffled_ids_are_found_and_named(toy: Any) -> None:
         assert words in evidence(trainer, "low_hit_rate")
 
 
+def test_without_lowest_hit_a_result_is_judged_by_what_popularity_reaches(walks: Any) -> None:
+    """Half of the users begin with the item that the others choose at last, for validation."""
+    popular = {
+        user: ["i0", *items[1:]] if n % 2 else [*items[:-2], "i0", items[-1]]
+        for n, (user, items) in enumerate(WALKS.items())
+    }
+    untrained = {"stages": ["pretrain_sasrec"], "epochs": 1, "learning_rate": 1e-12}
+    trainer = train(walks(histories=popular, **untrained))
+    assert "below popularity's 0.5" in evidence(trainer, "low_hit_rate")
+    assert "low_hit_rate" not in names(train(walks(**untrained)))  # all items are as popular
+
+
+def test_loss_parts_stay_on_the_device_unless_an_observer_reads_them(walks: Any) -> None:
+    class Unread:
+        def item(self) -> float:
+            raise AssertionError("read")
+
+    monitor = walks().new_trainer().monitor
+    monitor.step(1.0, {"sequence": Unread()})
+    with pytest.raises(AssertionError, match="read"):
+        monitor.observers[0].step = lambda losses, seconds: losses()
+        monitor.step(1.0, {"sequence": Unread()})
+
+
+def test_flat_validation_names_what_was_measured(walks: Any) -> None:
+    settings = {"metrics": ["Recall"], "topk": [20], "valid_metric": "Recall@20"}
+    trainer = train(walks(learning_rate=1e-12, stages=["pretrain_sasrec"], **settings))
+    assert evidence(trainer, "flat_validation").startswith("Recall@20 of the first 3 epochs")
+
+
 RETRIEVER = {"stages": ["pretrain_sasrec", "pretrain_retriever"], "epochs": 2}
 
 
@@ -229,6 +259,21 @@ def test_a_collapsed_router_is_found(walks: Any) -> None:
     trainer = train(made)
     assert names(trainer) >= {"dominating_expert", "dead_expert"}
     assert evidence(trainer, "dominating_expert").startswith("sub-expert 2 of text has 100.0%")
+
+
+def test_routes_are_not_judged_after_a_single_epoch(walks: Any) -> None:
+    made = walks(stages=["pretrain_sasrec", "pretrain_retriever"], epochs=1)
+    with torch.no_grad():
+        made.model.experts.modalities["text"].router.gate.bias[2] = 50.0
+    assert not names(train(made)) & {"dominating_expert", "dead_expert", "modality_unused"}
+
+
+def test_a_damaged_item_file_costs_the_routes_by_genre_alone(walks: Any) -> None:
+    made = walks(**RETRIEVER)
+    Path(made.config["data_path"], "toy.item").write_text("no_id:token\nx\n")
+    trainer = train(made)
+    assert [result.epochs for result in trainer.results] == [2, 2]
+    assert "routes by genre: InputError" in evidence(trainer, "left_out")
 
 
 def test_a_modality_that_is_not_heard_is_found(walks: Any, monkeypatch: pytest.MonkeyPatch) -> None:

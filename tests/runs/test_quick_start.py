@@ -243,3 +243,12 @@ def test_a_small_model_learns_clearly_more_than_popularity_from_ml100k(
     floor = popularity(ml100k, config)["full_masked"]["hit@10"]
     assert floor > 0.05
     assert result["valid"]["full_masked"]["hit@10"] > 1.4 * floor
+
+
+def test_the_table_has_a_dash_where_a_protocol_cannot_have_a_metric() -> None:
+    full, sampled = {"hit@10": 0.5, "averagepopularity@10": 12.0}, {"hit@10": 0.75}
+    both = {"full": full, "uniform_99": sampled}
+    head, *rows = quick_start.table({"valid": both, "test": both}).splitlines()
+    assert head.split() == ["part", "protocol", "hit@10", "averagepopularity@10"]
+    assert rows[1].split() == ["valid", "uniform_99", "0.7500", "-"]
+    assert len({len(row) for row in (head, *rows)}) == 1

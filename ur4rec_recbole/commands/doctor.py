@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
         warnings += [] if sound else [f"the {line}"]
     costs = [stage_cost(trainer, index, data) for index in range(len(trainer.stages))]
     print("\n".join(estimate(costs, model)))
-    warnings += config_warnings(config, model, data[0])
+    warnings += config_warnings(config, model, *data[:2])
     print("\n".join(f"WARNING: {each}" for each in warnings) or "No warning.")
     return 1 if warnings else 0
 

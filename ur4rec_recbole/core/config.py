@@ -31,7 +31,7 @@ TYPES: dict[str, tuple[type, ...]] = {
 UNLISTED = frozenset(
     "model dataset config_files transform enable_amp enable_scaler nproc ip port world_size "
     "group_offset local_rank offset benchmark_filename reg_weight require_pow wandb_project "
-    "shuffle worker".split()
+    "shuffle worker tail_ratio".split()
 )
 
 

@@ -1,25 +1,63 @@
 """Sampled candidates: items that a user has never had, drawn once by a seed a user.
 
 The user's whole sequence is left out, later interactions too: a candidate is never something that
-the user goes on to choose. Used by evaluation.py, so that all models meet the same candidates.
+the user goes on to choose. A draw depends on the seed and the user alone, so that all models of a
+comparison meet the same candidates; each user therefore has a generator of their own.
 """
 
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 import numpy as np
+from scipy.optimize import brentq
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.data.dataset import HISTORY_START, UR4RecDataset
+from ur4rec_recbole.data.dataset import UR4RecDataset
 
 N_SAMPLED = 99
-Draw = Callable[[np.random.Generator, np.ndarray, int], np.ndarray]
+SAMPLED = ("uniform_99", "popularity_99")  # protocols
+# From a generator, the items that a user has had and a number: places among the unseen items.
+Choice = Callable[[np.random.Generator, np.ndarray, int], np.ndarray]
+
+_drawn: WeakKeyDictionary[UR4RecDataset, dict[int, dict[str, np.ndarray]]] = WeakKeyDictionary()
+
+
+def candidates_of(part: UR4RecDataset, seed: int) -> dict[str, np.ndarray]:
+    """Return the candidates [R, 99] of each sampled protocol, drawn at the first call.
+
+    Empty where a user has too few unseen items (`too_few_unseen`).
+    """
+    by_seed = _drawn.setdefault(part, {})
+    if seed not in by_seed:
+        draws = (sampled_candidates, popular_candidates)
+        sampled = not too_few_unseen(part)
+        by_seed[seed] = (
+            {name: draw(part, seed) for name, draw in zip(SAMPLED, draws, strict=True)}
+            if sampled
+            else {}
+        )
+    return by_seed[seed]
+
+
+def too_few_unseen(part: UR4RecDataset, count: int = N_SAMPLED) -> str:
+    """Say which user of a part has fewer than `count` unseen items, and how many; or ""."""
+    users, items, bounds = _seen(part)
+    if not len(users):
+        return ""
+    unseen = part.item_num - 1 - np.diff(bounds)
+    least = int(unseen.argmin())
+    if unseen[least] >= count:
+        return ""
+    return f"{unseen[least]} for user {part.id2token(part.uid_field, users[least])}"
 
 
 def sampled_candidates(part: UR4RecDataset, seed: int, count: int = N_SAMPLED) -> np.ndarray:
     """Draw [R, count] distinct unseen items uniformly."""
-    return _draw(
-        part, [seed], count, lambda generator, unseen, n: generator.choice(unseen, n, False)
-    )
+
+    def choose(generator: np.random.Generator, had: np.ndarray, n: int) -> np.ndarray:
+        return generator.choice(part.item_num - 1 - len(had), n, replace=False)
+
+    return _draw(part, [seed], count, choose)
 
 
 def popular_candidates(part: UR4RecDataset, seed: int, count: int = N_SAMPLED) -> np.ndarray:
@@ -27,34 +65,71 @@ def popular_candidates(part: UR4RecDataset, seed: int, count: int = N_SAMPLED) -
 
     Items without a training interaction come only where all others are used up.
     """
-    weights = part.training_counts
+    weights = part.training_counts.astype(float)
+    horizon = _horizon(weights[1:], 2 * count)
 
-    def draw(generator: np.random.Generator, unseen: np.ndarray, n: int) -> np.ndarray:
+    def choose(generator: np.random.Generator, had: np.ndarray, n: int) -> np.ndarray:
         # Arrival times at rates w: their order is that of drawing without replacement.
         # Efraimidis and Spirakis, Weighted random sampling with a reservoir, 2006.
-        arrival = generator.standard_exponential(len(unseen))
-        weight = weights[unseen]
+        weight = np.delete(weights, np.r_[0, had])
+        arrival = generator.standard_exponential(len(weight))
+        near = np.flatnonzero(arrival <= horizon * weight)  # far fewer to sort than all
+        if len(near) < n:
+            near = np.arange(len(weight))
+        arrival, weight = arrival[near], weight[near]
         late = np.where(weight > 0, arrival / np.maximum(weight, 1), np.inf)
-        return unseen[np.lexsort((arrival, late))[:n]]
+        return near[np.lexsort((arrival, late))[:n]]
 
-    return _draw(part, [seed, 1], count, draw)
+    return _draw(part, [seed, 1], count, choose)
 
 
-def _draw(part: UR4RecDataset, seed: list[int], count: int, draw: Draw) -> np.ndarray:
-    users = part.interactions[part.uid_field].numpy()
-    items = part.interactions[part.iid_field].numpy()
-    starts = part.inter_feat[HISTORY_START].numpy()
-    stops = np.searchsorted(users, users[starts], side="right")
-    drawn = np.empty((len(starts), count), dtype=np.int64)
-    for row, (start, stop) in enumerate(zip(starts, stops, strict=True)):
-        unseen = np.setdiff1d(np.arange(1, part.item_num), items[start:stop])
-        if len(unseen) < count:
-            raise InputError(
-                "Sampled evaluation",
-                f"needs {count} items that a user has not had",
-                f"{len(unseen)} for user {part.id2token(part.uid_field, users[start])}",
-                "Use full ranking on so small a data set.",
-            )
-        generator = np.random.default_rng([*seed, int(users[start])])
-        drawn[row] = draw(generator, unseen, count)
-    return drawn
+def _horizon(weights: np.ndarray, wanted: int) -> float:
+    """Return the time by which `wanted` arrivals at rates [N] are expected.
+
+    0 where the rates are of fewer items than that: the earliest must then be looked for among all.
+    """
+    rates = weights[weights > 0]
+    if len(rates) <= wanted:
+        return 0.0
+
+    def surplus(time: float) -> float:
+        return float(-np.expm1(-rates * time).sum() - wanted)
+
+    return float(brentq(surplus, 0, 50 / rates.min()))
+
+
+def _draw(part: UR4RecDataset, seed: list[int], count: int, choose: Choice) -> np.ndarray:
+    lacking = too_few_unseen(part, count)
+    if lacking:
+        raise InputError(
+            "Sampled evaluation", f"needs {count} items that a user has not had", lacking,
+            "Use full ranking on so small a data set.",
+        )  # fmt: skip
+    users, items, bounds = _seen(part)
+    drawn = np.empty((len(users), count), dtype=np.int32)
+    for row, user in enumerate(users):
+        had = items[bounds[row] : bounds[row + 1]]  # ascending
+        places = choose(np.random.default_rng([*seed, int(user)]), had, count)
+        unseen_before = had - 1 - np.arange(len(had))
+        drawn[row] = 1 + places + np.searchsorted(unseen_before, places, side="right")
+    return drawn[np.searchsorted(users, part.inter_feat[part.uid_field].numpy())]
+
+
+def _seen(part: UR4RecDataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what the users of a part ever have.
+
+    Returns
+    -------
+    users
+        [U] of the part's rows, ascending.
+    items
+        Distinct items of each user, ascending, user after user.
+    bounds
+        [U + 1] where each user's items begin and end.
+    """
+    users = np.unique(part.inter_feat[part.uid_field].numpy())
+    all_users = part.interactions[part.uid_field].numpy()
+    mine = np.isin(all_users, users)
+    owner, item = all_users[mine].astype(np.int64), part.interactions[part.iid_field].numpy()[mine]
+    owner, items = np.divmod(np.unique(owner * part.item_num + item), part.item_num)
+    return users, items, np.r_[np.searchsorted(owner, users), len(items)]

@@ -1,4 +1,4 @@
-"""Subsets of targets (tail and cold items, short and long histories), and measures of lists.
+"""Subsets of targets (tail and cold items, short and long histories, repeats), and gains of ranks.
 
 Used by evaluation.measure; every function takes plain arrays, so that reports can use them too.
 """
@@ -15,7 +15,8 @@ def subsets(part: UR4RecDataset) -> dict[str, np.ndarray]:
     """Mark the rows [R] of a part by subset; a subset without a row is left out.
 
     tail: the target is outside the 20% of items with the most training interactions. cold: it has
-    5 at most. unseen: it has none. short, medium, long: thirds of the rows by history length.
+    5 at most. unseen: it has none. repeated: the user has had it before. short, medium, long:
+    thirds of the rows by history length.
     """
     count = part.training_counts[part.inter_feat[part.iid_field].numpy()]
     length = (part.inter_feat[HISTORY_END] - part.inter_feat[HISTORY_START]).numpy()
@@ -24,11 +25,21 @@ def subsets(part: UR4RecDataset) -> dict[str, np.ndarray]:
         "tail": ~head(part.training_counts)[part.inter_feat[part.iid_field].numpy()],
         "cold": count <= COLD,
         "unseen": count == 0,
+        "repeated": repeated(part),
         "short": length <= low,
         "medium": (length > low) & (length <= high),
         "long": length > high,
     }
     return {name: rows for name, rows in found.items() if rows.any()}
+
+
+def repeated(part: UR4RecDataset) -> np.ndarray:
+    """Mark the rows [R] whose target the user has had before."""
+    users = part.interactions[part.uid_field].numpy().astype(np.int64)
+    pairs = users * part.item_num + part.interactions[part.iid_field].numpy()
+    _, first, where = np.unique(pairs, return_index=True, return_inverse=True)
+    targets = part.inter_feat[HISTORY_END].numpy()
+    return first[where[targets]] < targets
 
 
 def head(counts: np.ndarray) -> np.ndarray:
@@ -47,17 +58,3 @@ def per_target(ranks: np.ndarray, metric: str) -> np.ndarray:
     name, _, k = metric.partition("@")
     gains = {"hit": np.ones(len(ranks)), "ndcg": 1 / np.log2(1 + ranks), "mrr": 1 / ranks}
     return np.where(ranks <= int(k), gains[name], 0.0) if k else gains[name]
-
-
-def coverage(lists: np.ndarray, n_items: int) -> float:
-    """Return the share of the n_items real items that occur in `lists` [R, k] (0 is no item)."""
-    return len(np.setdiff1d(lists, [0])) / n_items
-
-
-def gini(lists: np.ndarray, n_items: int) -> float:
-    """Return the Gini index of how often each of n_items is recommended: 0 even, near 1 few."""
-    counts = np.sort(np.bincount(lists[lists > 0], minlength=n_items + 1)[1:])
-    if not counts.sum():
-        return 0.0
-    place = np.arange(1, n_items + 1)
-    return float(((2 * place - n_items - 1) * counts).sum() / (n_items * counts.sum()))

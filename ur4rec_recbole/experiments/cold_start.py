@@ -22,7 +22,7 @@ from recbole.data.interaction import Interaction
 
 from ur4rec_recbole.data.dataset import sort_exactly
 from ur4rec_recbole.data.modalities import table_path
-from ur4rec_recbole.evaluation import protocols
+from ur4rec_recbole.evaluation import ranking
 from ur4rec_recbole.model.objective import item_counts
 from ur4rec_recbole.runs.assembly import build_trainer, load_data
 
@@ -131,17 +131,17 @@ def measure(
     hits: dict[str, list[np.ndarray]] = {name: [] for name in Outcome._fields}
     for start in range(0, len(targets), 512):
         here = slice(start, start + 512)
-        scores = protocols.score_all(model, rows[here].to(model.device)).cpu()
+        scores = ranking.score_all(model, rows[here].to(model.device)).cpu()
         among = torch.zeros_like(scores, dtype=torch.bool)
         among[:, cold] = True
         everything = torch.ones_like(among).scatter_(1, rows[here]["item_id_list"], False)
         everything[:, 0] = False
         for name, candidates in (("among_cold", among), ("among_all", everything)):
-            hits[name].append(protocols.rank(scores, targets[here], candidates) <= TOP)
+            hits[name].append(ranking.rank(scores, targets[here], candidates) <= TOP)
             count = candidates.sum(1).numpy()
             hits[f"{name}_random"].append(np.minimum(1.0, TOP / count))
         popular = counts.float().expand(len(scores), -1)
-        hits["among_all_popular"].append(protocols.rank(popular, targets[here], everything) <= TOP)
+        hits["among_all_popular"].append(ranking.rank(popular, targets[here], everything) <= TOP)
     users = rows["user_id"].numpy()
     means = {name: _by_user(np.concatenate(values), users) for name, values in hits.items()}
     return Outcome(**means)

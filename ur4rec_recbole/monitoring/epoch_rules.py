@@ -12,7 +12,7 @@ from typing import Any
 from ur4rec_recbole.monitoring.findings import Finding
 
 FIRST_EPOCHS = 3
-FLAT = 0.01  # of HR@10 and of the validation score, relative: less is no movement
+FLAT = 0.01  # of HR@10, where measured, and of the validation score, relative: less is no movement
 NOT_FALLING = 0.001  # of the loss, relative
 RISING = 0.1  # of the loss over its least, relative
 BURST = 0.2  # rise of the loss within the first epoch, relative
@@ -34,6 +34,8 @@ class StageHistory:
     fresh
         Whether it trains a part that no stage before it has trained. Where it does not, a loss or
         validation score that barely moves is what fine-tuning looks like.
+    metric
+        What the validation score is.
     bigger
         Whether a bigger validation score is better.
     warmup
@@ -47,6 +49,7 @@ class StageHistory:
     name: str
     rates: dict[str, float]
     fresh: bool
+    metric: str = ""
     bigger: bool = True
     warmup: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -61,6 +64,17 @@ class StageHistory:
     def validated(self) -> list[dict[str, Any]]:
         """The epochs that were validated."""
         return [row for row in self.rows if "valid_score" in row]
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The epoch with the best validation score, if any was validated."""
+        sign = 1 if self.bigger else -1
+        return max(self.validated, key=lambda row: sign * row["valid_score"], default=None)
+
+    @property
+    def best_epoch(self) -> int:
+        """How many epochs of the stage the best weights were trained for."""
+        return self.best["stage_epoch"] if self.best else len(self.rows)
 
 
 def learning_rate_too_high(seen: StageHistory) -> Finding | None:
@@ -116,17 +130,16 @@ def loss_rising(seen: StageHistory) -> Finding | None:
 def flat_validation(seen: StageHistory) -> Finding | None:
     """Neither HR@10 nor the validation score of a newly trained part moves in its first epochs."""
     rows = seen.validated
-    hits = [row.get("hit@10", row["valid_score"]) for row in rows]
-    if not seen.fresh or len(hits) != FIRST_EPOCHS:
+    scores = [row["valid_score"] for row in rows]
+    hits = [row["hit@10"] for row in rows if "hit@10" in row] or scores
+    if not seen.fresh or len(rows) != FIRST_EPOCHS:
         return None
-    if any(
-        max(values) - min(values) > FLAT * max(map(abs, values))
-        for values in (hits, [row["valid_score"] for row in rows])
-    ):
+    if any(max(values) - min(values) > FLAT * max(map(abs, values)) for values in (hits, scores)):
         return None
+    name = "HR@10" if hits is not scores else seen.metric
     return Finding(
         "flat_validation",
-        f"HR@10 of the first {FIRST_EPOCHS} epochs is " + _numbers(hits),
+        f"{name} of the first {FIRST_EPOCHS} epochs is " + _numbers(hits),
         "The model's ranking does not change: learning rate far too low, a part that is frozen or "
         "not connected to the score, or targets that nothing predicts.",
         "Look at the loss: if it falls, check that train and validation come from the same data; "
@@ -136,22 +149,19 @@ def flat_validation(seen: StageHistory) -> Finding | None:
 
 def overfitting(seen: StageHistory) -> Finding | None:
     """While the training loss falls, the validation score has been falling for epochs."""
-    rows = seen.validated
-    if len(rows) <= OVERFIT_EPOCHS:
+    rows, best = seen.validated, seen.best
+    if best is None or len(rows) - 1 - rows.index(best) < OVERFIT_EPOCHS:
         return None
     sign = 1 if seen.bigger else -1
-    best = max(range(len(rows)), key=lambda index: sign * rows[index]["valid_score"])
-    if len(rows) - 1 - best < OVERFIT_EPOCHS:
-        return None
-    top, recent = rows[best]["valid_score"], [row["valid_score"] for row in rows[-2:]]
+    top, recent = best["valid_score"], [row["valid_score"] for row in rows[-2:]]
     lost = sign * (top - statistics.mean(recent)) / max(abs(top), 1e-12)
-    fell = rows[best]["loss"] - rows[-1]["loss"]
-    if lost < OVERFIT_VALID or fell < OVERFIT_LOSS * abs(rows[best]["loss"]):
+    fell = best["loss"] - rows[-1]["loss"]
+    if lost < OVERFIT_VALID or fell < OVERFIT_LOSS * abs(best["loss"]):
         return None
     return Finding(
         "overfitting",
-        f"since epoch {rows[best]['stage_epoch']} of the stage the loss went from "
-        f"{rows[best]['loss']:.4g} to {rows[-1]['loss']:.4g} and the validation score from "
+        f"since epoch {best['stage_epoch']} of the stage the loss went from "
+        f"{best['loss']:.4g} to {rows[-1]['loss']:.4g} and the validation score from "
         f"{top:.4f} to {recent[-1]:.4f}",
         "The model learns the training interactions by heart.",
         "Raise the dropout probabilities, lower the model's size or the stage's epochs; the best "

@@ -18,7 +18,7 @@ class Finding:
     advice
         What to do.
     stage, epoch
-        Where it was seen; epochs are counted over all stages, from 0.
+        Where it was seen; epochs are counted over all stages, from 1. 0 is before the first.
     """
 
     name: str

@@ -1,7 +1,8 @@
 """Monitor: watches a training once a step, once an epoch and once a stage, and says what is wrong.
 
-UR4RecTrainer feeds it; rules.py, slowness.py, stage_rules.py and alignment.py hold the rules;
-observers are told everything (see observers.py). docs/monitoring.md explains every finding.
+UR4RecTrainer feeds it; data_rules.py, epoch_rules.py, stage_rules.py, slow_steps.py and
+table_checks.py hold the rules; observers are told everything (see observers.py).
+docs/monitoring.md explains every finding.
 """
 
 import math
@@ -12,8 +13,10 @@ from typing import Any
 
 from torch import Tensor
 
+from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.model.stages import Stage
 from ur4rec_recbole.monitoring import probe
+from ur4rec_recbole.monitoring.data_rules import data_findings
 from ur4rec_recbole.monitoring.epoch_rules import RULES, StageHistory
 from ur4rec_recbole.monitoring.findings import Finding, NotFinite
 from ur4rec_recbole.monitoring.observers import Observer
@@ -49,8 +52,13 @@ class Monitor:
         self.observers: list[Observer] = []
         self.findings: list[Finding] = []
         self.seen = StageHistory("", {}, fresh=False)
-        self.epoch = 0  # counted over all stages
+        self.epoch = 0  # counted over all stages, from 1; 0 before the first
         self._new_stage()
+
+    def training_begins(self, valid: UR4RecDataset) -> None:
+        """Apply the rules on the data."""
+        for finding in data_findings(self.config, valid):
+            self.add(finding)
 
     def begin(self, stages: list[Stage], index: int, steps: int) -> None:
         """Begin a stage of `steps` steps an epoch, or go on with it."""
@@ -61,6 +69,7 @@ class Monitor:
             name=stage.name,
             rates=dict(stage.rates),
             fresh=not set(stage.rates) <= trained | {"fusion"},
+            metric=config["valid_metric"],
             bigger=bool(config["valid_metric_bigger"]),
             warmup=config["hard_negative_warmup"] if hard else 0,
         )
@@ -74,26 +83,25 @@ class Monitor:
         self.norms: list[float] = []
 
     def epoch_begins(self, epoch: int) -> None:
-        """Begin an epoch, counted over all stages."""
-        self.epoch = epoch
+        """Begin an epoch, counted over all stages from 0, as RecBole does."""
+        self.epoch = epoch + 1
         self.norms = []
         self.slow.new_epoch()
 
     def step(self, loss: float, parts: dict[str, Tensor]) -> None:
         """Take note of a step's loss before its gradient is taken; `NotFinite` stops the stage."""
-        finite = math.isfinite(loss)
-        heard = self.observers or not finite  # reading a loss off a graphics card waits for it
-        values = {name: part.item() for name, part in parts.items()} if heard else {}
-        if not finite:
-            self._stop("the loss is " + ", ".join(f"{n} {v:g}" for n, v in values.items()))
+
+        def losses() -> dict[str, float]:
+            return {name: part.item() for name, part in parts.items()}
+
+        if not math.isfinite(loss):
+            self._stop("the loss is " + ", ".join(f"{n} {v:g}" for n, v in losses().items()))
         if not self.seen.rows:
             self.seen.first_losses.append(loss)
         finding = self.slow.step(self.model)
         if finding:
             self.add(finding)
-        if self.observers:
-            seconds = self.slow.seconds[-1] if self.slow.seconds else 0.0
-            self._tell("step", values, seconds)
+        self._tell("step", losses, self.slow.seconds[-1] if self.slow.seconds else 0.0)
 
     def gradient(self, norm: float) -> None:
         """Take note of a step's gradient before weights change; `NotFinite` stops the stage."""
@@ -132,8 +140,17 @@ class Monitor:
 
     def stage_measured(self, measured: dict[str, Any]) -> None:
         """Apply the rules on the measurements of a stage's best weights."""
-        for finding in stage_findings(measured, tuple(self.seen.rates)):
+        for what, why in measured.get("left_out", {}).items():
+            self._leave_out(what, why)
+        for finding in stage_findings(measured, tuple(self.seen.rates), self.seen.best_epoch):
             self.add(finding, subject=finding.evidence)
+
+    def _leave_out(self, what: str, why: str) -> None:
+        finding = Finding(
+            "left_out", f"{what}: {why}", "This measurement failed.",
+            "The training and its result do not depend on it.",
+        )  # fmt: skip
+        self.add(finding, subject=what)
 
     def stage_ends(self, summary: dict[str, Any], sampled_hit10: float | None) -> None:
         """Take note of what a stage handed on, and compare it with its milestone."""
@@ -147,12 +164,19 @@ class Monitor:
             "stage_ends", {**summary, "sampled_hit10": sampled_hit10, "milestone": milestone}
         )
 
-    def training_ends(self, sampled_hit10: float | None, train: Any) -> None:
+    def training_ends(
+        self, sampled_hit10: float | None, train: UR4RecDataset, valid: UR4RecDataset | None
+    ) -> None:
         """Check the result as a whole."""
-        if sampled_hit10 is not None:
-            finding = low_result(sampled_hit10, self.config["lowest_hit"], self.config, train)
+        if sampled_hit10 is None or valid is None:
+            return
+        left_out: dict[str, str] = {}
+        with probe.optional("check of the item tables", left_out):
+            finding = low_result(sampled_hit10, self.config, train, valid)
             if finding:
                 self.add(finding)
+        for what, why in left_out.items():
+            self._leave_out(what, why)
 
     def close(self) -> None:
         """Tell the observers that training is over, whether it ended well or not."""

@@ -4,6 +4,7 @@ Observer         the interface, all of it optional
 ToScalars        RecBole's TensorBoard and W&B writers get the same numbers
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from ur4rec_recbole.monitoring.findings import Finding
@@ -15,8 +16,11 @@ class Observer:
     def stage_begins(self, name: str, epochs: int, steps: int, done: int) -> None:
         """Take note of a stage of at most `epochs` epochs of `steps` steps, `done` of them done."""
 
-    def step(self, losses: dict[str, float], seconds: float) -> None:
-        """Take note of a step's loss parts and of the time since the last one."""
+    def step(self, losses: Callable[[], dict[str, float]], seconds: float) -> None:
+        """Take note of a step and of the time since the last one.
+
+        `losses` reads the step's loss parts off the device, and waits for it: call it seldom.
+        """
 
     def epoch_ends(self, row: dict[str, Any]) -> None:
         """Take note of an epoch: its line in epochs.csv."""

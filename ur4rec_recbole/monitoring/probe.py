@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.items import Item, read_items
-from ur4rec_recbole.evaluation import protocols
+from ur4rec_recbole.evaluation import ranking
+from ur4rec_recbole.evaluation.candidates import candidates_of
 from ur4rec_recbole.model.stages import SCORES
 
 TOP = 10
+SEED = 2020  # of the sampled candidates, as in the final table
 
 
 class RouteRecorder:
@@ -66,9 +67,9 @@ def full_ranks(model: Any, part: Any, config: Any) -> np.ndarray:
     """Return the rank of each row's target among all items, [R]."""
     model.eval()
     placed = []
-    for _, interaction in protocols.batches(part, config["eval_batch_size"]):
-        scores = protocols.score_all(model, interaction.to(config["device"])).cpu()
-        placed.append(protocols.rank(scores, interaction[part.iid_field]))
+    for _, interaction in ranking.batches(part, config["eval_batch_size"]):
+        scores = ranking.score_all(model, interaction.to(config["device"])).cpu()
+        placed.append(ranking.rank(scores, interaction[part.iid_field]))
     return np.concatenate(placed)
 
 
@@ -79,20 +80,31 @@ def hit(ranks: np.ndarray) -> float:
 
 def sampled_hit10(model: Any, part: Any, config: Any) -> float | None:
     """Return HR@10 against 99 unseen items (protocol uniform_99); None in too small a data set."""
-    try:
-        found = protocols.ranks(model, part, config["device"], config["eval_batch_size"])
-    except InputError:
+    if not candidates_of(part, SEED):
         return None
-    return hit(found["uniform_99"])
+    found = ranking.rank_targets(model, part, config["device"], config["eval_batch_size"], SEED)
+    return hit(found["uniform_99"].ranks)
+
+
+def popularity_hit10(part: Any) -> float | None:
+    """Return what `sampled_hit10` is of the order by training interactions."""
+    drawn = candidates_of(part, SEED)
+    if not drawn:
+        return None
+    counts, targets = part.training_counts, part.inter_feat[part.iid_field].numpy()
+    ahead = counts[drawn["uniform_99"]] >= counts[targets][:, None]  # [R, 99]
+    return hit(1 + ahead.sum(1))
 
 
 def hits_by_score(model: Any, part: Any, config: Any, ranks: np.ndarray) -> dict[str, float]:
     """Return HR@10 of each score by itself; `ranks` are those of the score in use."""
     before, found = int(model.score), {}
-    for index, name in enumerate(SCORES):
-        model.score.fill_(index)
-        found[name] = hit(ranks if index == before else full_ranks(model, part, config))
-    model.score.fill_(before)
+    try:
+        for index, name in enumerate(SCORES):
+            model.score.fill_(index)
+            found[name] = hit(ranks if index == before else full_ranks(model, part, config))
+    finally:
+        model.score.fill_(before)
     return found
 
 
@@ -164,6 +176,15 @@ def idle_experts(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[st
     return [name for name, any_moved in moved.items() if not any_moved]
 
 
+@contextmanager
+def optional(what: str, left_out: dict[str, str]) -> Iterator[None]:
+    """Note in `left_out` why something failed that a run can do without, and go on."""
+    try:
+        yield
+    except Exception as error:  # whatever it is: hours of training must not be lost by it
+        left_out[what] = f"{type(error).__name__}: {error}"
+
+
 def measure(
     model: Any, part: Any, config: Any, before: dict[str, Tensor], trains_experts: bool
 ) -> dict[str, Any]:
@@ -177,8 +198,14 @@ def measure(
         The weights that the stage began with.
     trains_experts
         Whether the stage trained them.
+
+    Returns
+    -------
+    measured
+        What could be measured; `left_out` says of the rest why.
     """
     found: dict[str, Any] = {"rows": len(part)}
+    left_out: dict[str, str] = {}
     if SCORES[int(model.score)] == "sequence":
         return found
     with RouteRecorder(model) as recorder:
@@ -186,9 +213,12 @@ def measure(
     weights = recorder.weights()
     if weights:
         found["routes"] = mean_routes(weights)
-        found["groups"] = routes_by_group(weights, part)
-    found["scores"] = hits_by_score(model, part, config, ranks)
-    found["modalities"] = modality_use(model, part, config, ranks)
+        with optional("routes by genre", left_out):
+            found["groups"] = routes_by_group(weights, part)
+    with optional("HR@10 by score", left_out):
+        found["scores"] = hits_by_score(model, part, config, ranks)
+    with optional("use of modalities", left_out):
+        found["modalities"] = modality_use(model, part, config, ranks)
     if trains_experts:
         found["idle_experts"] = idle_experts(before, model.state_dict())
-    return found
+    return found | ({"left_out": left_out} if left_out else {})

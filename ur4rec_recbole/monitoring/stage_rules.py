@@ -9,12 +9,13 @@ UNHEARD = 0.02  # mean router weight
 UNMOVED = 0.01  # mean |log rank ratio| when a modality's table is shuffled
 DEAD = 0.1  # share of a sub-expert, as part of its fair share 1/E
 DOMINATING = 0.95  # share of one sub-expert
+SETTLED = 2  # epochs: after a single one routes say little
 
 
-def stage_findings(measured: dict[str, Any], trains: tuple[str, ...]) -> list[Finding]:
-    """Return what the measurements of a stage that trains `trains` give away."""
+def stage_findings(measured: dict[str, Any], trains: tuple[str, ...], epochs: int) -> list[Finding]:
+    """Return what the measurements of a stage that trained `trains` for `epochs` give away."""
     found: list[Finding] = []
-    if "retriever" in trains:
+    if "retriever" in trains and epochs >= SETTLED:
         found += [*expert_findings(measured), *modality_findings(measured)]
     if "fusion" in trains:
         found += fusion_findings(measured)

@@ -3,6 +3,7 @@
 The monitor runs this by itself when a training ends far too low; `ur4rec inspect` is the full test.
 """
 
+import math
 from typing import Any
 
 from ur4rec_recbole.core.errors import InputError
@@ -11,19 +12,30 @@ from ur4rec_recbole.data.items import read_items
 from ur4rec_recbole.data.modalities import ITEM_TABLES, table_path
 from ur4rec_recbole.inspection import checks
 from ur4rec_recbole.monitoring.findings import Finding
+from ur4rec_recbole.monitoring.probe import popularity_hit10
 
 NEIGHBOURS = 10
 
 
-def low_result(reached: float, least: float, config: Any, train: Any) -> Finding | None:
-    """Return a finding where HR@10 against 99 unseen items is below `least`, tables checked."""
+def low_result(reached: float, config: Any, train: Any, valid: Any) -> Finding | None:
+    """Return a finding where HR@10 against 99 unseen items is low, tables checked.
+
+    Low is below `lowest_hit`; where that is not set, more than one standard error below what
+    ranking by popularity reaches.
+    """
+    least = config["lowest_hit"]
+    named = f"lowest_hit {least}"
+    if least is None:
+        popular = popularity_hit10(valid) or 0.0
+        least = popular - math.sqrt(popular * (1 - popular) / len(valid))
+        named = f"popularity's {popular:.4f}"
     if reached >= least:
         return None
     checked = check_tables(config, train)
     wrong = [line for line, sound in checked if not sound]
     return Finding(
         "low_hit_rate",
-        f"HR@10 against 99 unseen items is {reached:.4f}, below {least:.2f}; "
+        f"HR@10 against 99 unseen items is {reached:.4f}, below {named}; "
         + ("; ".join(line for line, _ in checked) or "no item table is set"),
         "A table's ids or vectors are wrong."
         if wrong

@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ur4rec_recbole.core.memory import peak_memory
 from ur4rec_recbole.model.stages import read_stages
+from ur4rec_recbole.monitoring.data_rules import data_findings
 from ur4rec_recbole.training import resume
 
 WARM_UP, TIMED = 2, 5  # steps of each stage, at least
@@ -143,9 +144,9 @@ def estimate(costs: Sequence[StageCost], model: Any) -> list[str]:
     return lines
 
 
-def config_warnings(config: Any, model: Any, train: Any) -> list[str]:
+def config_warnings(config: Any, model: Any, train: Any, valid: Any) -> list[str]:
     """Return warnings of settings that are known to fail."""
-    found = []
+    found = [str(each) for each in data_findings(config, valid._dataset)]
     count, n_items = targets(train._dataset), train._dataset.item_num - 1
     size = parameters(model)
     if size > MANY_PARAMETERS * count:

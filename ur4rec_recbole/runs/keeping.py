@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from logging import getLogger
+from logging import INFO, getLogger
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from ur4rec_recbole.core.memory import peak_memory
 from ur4rec_recbole.data.dataset import UR4RecDataset, training_fingerprint
 from ur4rec_recbole.evaluation import protocols
 from ur4rec_recbole.evaluation.subsets import per_target
+from ur4rec_recbole.monitoring.data_rules import data_findings
 from ur4rec_recbole.runs.folder import RunFolder
 from ur4rec_recbole.runs.live import LiveView
 from ur4rec_recbole.runs.provenance import versions
@@ -118,7 +119,7 @@ def keeping(
             stages, epoch = trainer.keep(folder.path, resumed)
             findings = trainer.monitor.findings
             trainer.monitor.observers.insert(0, ToRunFolder(folder, stages, epoch, findings))
-            trainer.monitor.observers.append(LiveView(sys.stdout))
+            trainer.monitor.observers.append(_live_view(trainer.config))
             began -= folder.elapsed()
             yield None
         else:
@@ -127,6 +128,12 @@ def keeping(
             if resumed:
                 folder.rewind(resume_recbole.restore(trainer, train_data, folder.path))
                 began -= folder.elapsed()
+            if not getLogger().isEnabledFor(INFO):  # or nothing would say that it trains
+                config = trainer.config
+                print(f"training {config['model']} on {config['dataset']}, kept in {folder.path}")
+            for finding in data_findings(trainer.config, valid) if valid else ():
+                getLogger().warning(f"finding {finding}")
+                folder.add_finding(finding)
             write = _epoch_writer(trainer, folder, train_data, valid)
             if resume_recbole.pretrains(trainer):
                 _tell_of_epochs(trainer, write)
@@ -141,6 +148,14 @@ def keeping(
     finally:
         if isinstance(trainer, UR4RecTrainer):
             trainer.monitor.close()
+
+
+def _live_view(config: Any) -> LiveView:
+    """Return a view without a bar where RecBole's own bars have the terminal."""
+    terminal = False if config["show_progress"] else None
+    return LiveView(
+        sys.stdout, terminal, config["valid_metric"], bool(config["valid_metric_bigger"])
+    )
 
 
 def _require_room(trainer: Any, folder: RunFolder, size: int) -> None:

@@ -5,11 +5,12 @@ from logging import getLogger
 from typing import Any
 
 from recbole.config import Config
-from recbole.utils import init_logger, init_seed
+from recbole.utils import EvaluatorType, init_logger, init_seed
 
 from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.core.files import require_writable
 from ur4rec_recbole.data.dataset import UR4RecDataset
+from ur4rec_recbole.evaluation import protocols
 from ur4rec_recbole.registration import check_keys
 from ur4rec_recbole.runs import keeping, members
 from ur4rec_recbole.runs.assembly import build_trainer, load_data
@@ -52,6 +53,7 @@ def run(
     if config["model"] == "UR4RecEnsemble":
         config["members"] = members.prepare(config)
     parts = _parts(config, data)
+    protocols.check_cut_offs(config, parts[0].item_num - 1)
     fingerprint = keeping.fingerprint_of(parts[0], old)
     trainer = build_trainer(config, data[0])
     folder = keeping.folder_of(config, files, fingerprint, old)
@@ -61,6 +63,8 @@ def run(
     logger.info(trainer.model)
     one_target = one_target_a_user(config)
     valid = parts[1] if one_target else None
+    for protocol, names in protocols.left_out(config).items() if one_target else ():
+        logger.info(f"{protocol} cannot have {', '.join(names)}, which the final table leaves out")
     with (
         keeping.only_writer(folder),
         keeping.keeping(trainer, folder, bool(old), data[0], valid) as callback,
@@ -110,17 +114,20 @@ def _train(trainer: Any, data: Sequence[Any], callback: Callable | None) -> dict
 
 
 def one_target_a_user(config: Any) -> bool:
-    """Tell whether the split is leave-one-out in time, which the final table is made for."""
+    """Tell whether rankings of a leave-one-out split in time are asked for, as the table has."""
     how = config["eval_args"]
-    return how["order"] == "TO" and how["split"] == {"LS": "valid_and_test"}
+    ranked = config["eval_type"] == EvaluatorType.RANKING
+    return ranked and how["order"] == "TO" and how["split"] == {"LS": "valid_and_test"}
 
 
 def table(result: dict[str, Any]) -> str:
-    """Lay validation and test metrics out by protocol."""
+    """Lay validation and test metrics out by protocol; a dash where it cannot have one."""
     heads = list(result["test"]["full"])
-    lines = [f"{'part':<6} {'protocol':<13} " + " ".join(f"{key:>8}" for key in heads)]
+    widths = {key: max(len(key), 8) for key in heads}
+    lines = [f"{'part':<6} {'protocol':<13} " + " ".join(f"{key:>{widths[key]}}" for key in heads)]
     for part in ("valid", "test"):
         for protocol, values in result[part].items():
-            numbers = " ".join(f"{values[key]:>8.4f}" for key in heads)
-            lines.append(f"{part:<6} {protocol:<13} {numbers}")
+            numbers = [f"{values[key]:.4f}" if key in values else "-" for key in heads]
+            cells = [f"{n:>{width}}" for n, width in zip(numbers, widths.values(), strict=True)]
+            lines.append(f"{part:<6} {protocol:<13} {' '.join(cells)}")
     return "\n".join(lines)

@@ -89,6 +89,11 @@ class UR4RecTrainer(WatchedTrainer):
     ) -> tuple[float, dict[str, float] | None]:
         """Run all stages. Arguments and return value are those of RecBole's `Trainer.fit`."""
         self.train_data, self.valid_data = train_data, valid_data
+        self.eval_collector.data_collect(
+            train_data
+        )  # RecBole's own call comes after this validation
+        if valid_data and not self._next_epoch:
+            self.monitor.training_begins(valid_data._dataset)
         if valid_data and not self._metrics:
             self._handed_on, self._metrics = super()._valid_epoch(valid_data)
         for index in range(self._first, len(self.stages)):
@@ -113,7 +118,8 @@ class UR4RecTrainer(WatchedTrainer):
         if valid_data and self.model.neighbours is not None:
             self._weigh_neighbours(valid_data, saved)
         reached = self.results[-1].sampled_hit10 if self.results else None
-        self.monitor.training_ends(reached, train_data._dataset)
+        valid = valid_data._dataset if valid_data else None
+        self.monitor.training_ends(reached, train_data._dataset, valid)
         if not valid_data:
             return -1, None
         return self._handed_on, self.best_valid_result

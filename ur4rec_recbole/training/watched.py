@@ -3,8 +3,10 @@
 Base of UR4RecTrainer, which adds the stages. Hooks only: RecBole's loops are its own.
 """
 
+import logging
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import torch
@@ -15,6 +17,17 @@ from ur4rec_recbole.core.memory import peak_memory
 from ur4rec_recbole.monitoring import probe
 from ur4rec_recbole.monitoring.monitor import Monitor
 from ur4rec_recbole.monitoring.observers import ToScalars
+
+
+class _Reworded(logging.LoggerAdapter):
+    """RecBole's logger, whose lines pass through `reword` first."""
+
+    def __init__(self, logger: logging.Logger, reword: Callable[[str], str]) -> None:
+        super().__init__(logger, {})
+        self.reword = reword
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, Any]:
+        return (self.reword(msg) if isinstance(msg, str) else msg), kwargs
 
 
 class WatchedTrainer(Trainer):
@@ -29,11 +42,13 @@ class WatchedTrainer(Trainer):
     """
 
     cur_step: int
+    logger: Any
 
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
         self.monitor = Monitor(config, model, self.logger)
         self.monitor.observers.append(ToScalars(self.tensorboard, self.wandblogger))
+        self.logger = _Reworded(self.logger, self._count_from_one)
         self.train_data: Any = None
         self.valid_data: Any = None
         self.parts: dict[str, Tensor] = {}
@@ -120,6 +135,15 @@ class WatchedTrainer(Trainer):
         self._row |= {"valid_score": score, **result}
         self._spent += time.perf_counter() - began
         return score, result
+
+    def _count_from_one(self, line: str) -> str:
+        """Count a stage's epochs from 1 where RecBole counts those of all stages from 0."""
+
+        def renamed(match: re.Match[str]) -> str:
+            before = self._next_epoch - self.model.stage_epoch  # epochs of earlier stages
+            return f"{self.monitor.seen.name} epoch {int(match[1]) - before + 1}"
+
+        return re.sub(r"epoch (\d+)(?= training| evaluating|$)", renamed, line)
 
     def _generate_train_loss_output(
         self, epoch_idx: int, s_time: float, e_time: float, losses: Any
