@@ -117,9 +117,10 @@ def one_target_a_user(config: Any) -> bool:
 
 def table(result: dict[str, Any]) -> str:
     """Lay validation and test metrics out by protocol."""
-    heads = list(result["test"]["full"])
+    parts = [part for part in ("valid", "test") if part in result]
+    heads = list(result[parts[0]]["full"])
     lines = [f"{'part':<6} {'protocol':<13} " + " ".join(f"{key:>8}" for key in heads)]
-    for part in ("valid", "test"):
+    for part in parts:
         for protocol, values in result[part].items():
             numbers = " ".join(f"{values[key]:>8.4f}" for key in heads)
             lines.append(f"{part:<6} {protocol:<13} {numbers}")
