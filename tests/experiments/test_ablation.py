@@ -224,7 +224,7 @@ def test_every_entry_of_a_documented_plan_is_a_valid_configuration(
 
 
 def test_the_committed_results_still_make_their_table() -> None:
-    shown = ablation.page(RESULTS / "ablation")
+    shown = ablation.page(RESULTS / "ablation", "small")
     row = "| no contrastive alignment | 3 | {} | +0.0029 ± 0.0016 |"
     assert row.format("0.1668 ± 0.0030 | 0.3029 ± 0.0059") in shown
     assert "| small | 3 | 0.1661 ± 0.0049 | 0.2998 ± 0.0016 | +0.0000 ± 0.0000 |" in shown

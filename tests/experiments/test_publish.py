@@ -53,7 +53,7 @@ def test_the_copy_holds_listed_files_alone_and_no_path_of_the_machine(
     for file in files:
         assert str(made.parent).encode() not in file.read_bytes(), file
     config = json.loads((tmp_path / "copy" / "gru-1" / "run.json").read_text())["config"]
-    assert config["data_path"]["value"] == "toy"
+    assert config["data_path"]["value"] == made.parent.name
     assert "epochs" in config
 
 

@@ -2,7 +2,7 @@
 
 ur4rec report runs/UR4Rec-ml-100k-...
 ur4rec report runs/benchmark-ml-100k --baseline "SASRec as shipped"
-ur4rec report docs/results/ablation            prints the table of an ablation's result files
+ur4rec report docs/results/ablation --baseline small      prints the table of result files
 """
 
 import argparse

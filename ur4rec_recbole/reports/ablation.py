@@ -4,7 +4,7 @@ Results are a folder of runs, or the JSON files that `ur4rec ablation` left befo
 (docs/results/ablation: one file an entry and seed, those with images in a folder of their own).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,52 +65,37 @@ def is_made_of_files(folder: Path) -> bool:
     return not (folder / "benchmark.json").exists() and any(_results(folder))
 
 
-def tables_of_files(folder: Path, baseline: str | None = None) -> list[Table]:
+def tables_of_files(folder: Path, baseline: str | None) -> list[Table]:
     """Return a table for the files in a folder, and one for those in its folder `images`."""
     made = []
     for title, part in (("Without images", folder), ("With images", folder / "images")):
-        found, settings = _by_entry(part)
+        found = _by_entry(part)
         if not found:
             continue
-        if baseline is not None and baseline not in found:
+        if baseline not in found:
             raise InputError(
-                f"Baseline of {part}", "must be an entry", repr(baseline),
+                "--baseline", f"must be an entry of {part}", repr(baseline),
                 f"Name one of {sorted(found)}.",
             )  # fmt: skip
-        first = baseline or _unchanged(settings)
-        order = sorted(found, key=lambda name: (name != first, name))
-        table = seed_by_seed({name: found[name] for name in order}, first)
+        order = sorted(found, key=lambda name: (name != baseline, name))
+        table = seed_by_seed({name: found[name] for name in order}, baseline)
         made.append(table._replace(title=title))
     return made
 
 
 def values_of_files(folder: Path) -> dict[str, list[float]]:
     """Return validation NDCG@10 of every run by entry."""
-    return {name: list(values[0].values()) for name, values in _by_entry(folder)[0].items()}
+    return {name: list(values[0].values()) for name, values in _by_entry(folder).items()}
 
 
-def _by_entry(folder: Path) -> tuple[dict[str, list[dict[int, float]]], dict[str, Any]]:
-    """Return by entry the values by seed of each metric in `TESTED`, and its settings."""
+def _by_entry(folder: Path) -> dict[str, list[dict[int, float]]]:
+    """Return by entry the values by seed of each metric in `TESTED`."""
     found: dict[str, list[dict[int, float]]] = {}
-    settings = {}
     for each in _results(folder):
         values = found.setdefault(each["variant"], [{} for _ in TESTED])
-        settings[each["variant"]] = each.get("settings", {})
         for kept, metric in zip(values, TESTED, strict=True):
             kept[each["seed"]] = each["valid"][metric]
-    return found, settings
-
-
-def _unchanged(settings: Mapping[str, Any]) -> str:
-    """Name the entry that the others change: it sets stages alone, those that most others have."""
-    stages = [str(each.get("stages")) for each in settings.values()]
-    usual = max(stages, key=stages.count)
-    same = (
-        name
-        for name, each in settings.items()
-        if set(each) <= {"stages"} and str(each.get("stages")) == usual
-    )
-    return next(same, next(iter(settings)))
+    return found
 
 
 def _results(folder: Path) -> list[dict[str, Any]]:

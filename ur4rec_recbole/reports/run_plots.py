@@ -6,7 +6,6 @@ they are, without matplotlib's mathematics between dollar signs.
 
 import io
 import re
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -47,7 +46,8 @@ def svg(figure: Figure, name: str, label: str) -> Markup:
 
 def short(name: Any) -> str:
     """Return a name that leaves room for the plot."""
-    return textwrap.shorten(str(name), 40, placeholder="…") if len(str(name)) > 40 else str(name)
+    text = str(name)
+    return text if len(text) <= 40 else f"{text[:39]}…"
 
 
 @plain_text
