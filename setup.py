@@ -30,6 +30,7 @@ setup(
     package_dir={"ur4rec_recbole.presets": "properties", "ur4rec_recbole.dataset": "dataset"},
     package_data={
         "ur4rec_recbole": ["py.typed", "defaults/*.yaml"],
+        "ur4rec_recbole.reports": ["templates/*.html"],
         "ur4rec_recbole.presets": ["*.yaml"],
         "ur4rec_recbole.dataset": ["ml-100k/*"],
     },
@@ -48,6 +49,7 @@ setup(
         "psutil>=5.9",
         "filelock>=3.12",
         "matplotlib>=3.7",
+        "jinja2>=3.1",
     ],
     extras_require={
         "extract": EXTRACT,

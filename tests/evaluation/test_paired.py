@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.evaluation import paired
@@ -65,6 +66,30 @@ def test_other_users_are_refused() -> None:
     with pytest.raises(InputError, match="same users.*399 in common"):
         others = np.where(USERS == "u3", "x", USERS)
         paired.compare([(USERS, ranks(1))], [(others, ranks(2))], "hit@10")
+
+
+def test_intervals_and_p_are_scipys_within_resampling_error() -> None:
+    worse, better = np.arange(400) % 7 + 1, np.arange(400) % 5 + 1
+    found = paired.compare([(USERS, better)], [(USERS, worse)], "mrr")
+    (_, left), (_, right) = (paired.per_user([(USERS, each)], "mrr") for each in (better, worse))
+    known = stats.bootstrap((left - right,), np.mean, method="BCa", batch=500, rng=1)
+    low, high = known.confidence_interval
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.03 * (high - low))
+    chance = np.where(np.arange(400) < 210, worse, better)  # p is about a half
+    found = paired.compare([(USERS, chance)], [(USERS, chance[::-1])], "mrr")
+    (_, left), (_, right) = (paired.per_user([(USERS, e)], "mrr") for e in (chance, chance[::-1]))
+    known = stats.permutation_test(
+        (left - right,), lambda x, axis: x.mean(axis), permutation_type="samples",
+        vectorized=True, batch=500, rng=1,
+    )  # fmt: skip
+    assert found.p == pytest.approx(known.pvalue, abs=0.03)
+
+
+def test_several_models_are_compared_as_each_alone_is() -> None:
+    models = [[(USERS, ranks(n))] for n in (2, 3)]
+    together = paired.compare_all(models, [(USERS, ranks(1))], "hit@10", resamples=99)
+    alone = [paired.compare(each, [(USERS, ranks(1))], "hit@10", resamples=99) for each in models]
+    assert np.allclose(together, alone)
 
 
 def test_holm_corrects_step_by_step() -> None:

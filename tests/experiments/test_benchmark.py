@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -70,20 +71,23 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "runs"
 
 
-def command(folder: Path, *words: str) -> int:
+def command(folder: Path, *words: str, name: str = "benchmark") -> int:
     """Run `ur4rec benchmark` in a folder; its runs are processes, it is not."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("PYTHONPATH", str(REPOSITORY))
         patch.setattr(sys, "argv", ["ur4rec"])
-        return cli.main(["benchmark", *words, *JOBS])
+        return cli.main([name, *words, *JOBS])
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen:
+def start(folder: Path, *words: str, **options: Any) -> subprocess.Popen:
     """Run the same in a process of its own."""
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    line = [sys.executable, "-m", "ur4rec_recbole.commands.main", "benchmark", *words, *JOBS]
-    return subprocess.Popen(line, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    line = [sys.executable, "-m", "ur4rec_recbole", "benchmark", *words, *JOBS]
+    return subprocess.Popen(
+        line, cwd=folder, env=environment, stdout=subprocess.DEVNULL, start_new_session=True,
+        **options,
+    )  # fmt: skip
 
 
 def test_a_failed_run_keeps_its_traceback_and_stops_no_other(made: Path) -> None:
@@ -179,17 +183,6 @@ def test_what_was_never_begun_goes_with_the_plan_that_asked_for_it(
     assert benchmark_results.read(folder / "runs").missing == []
 
 
-def test_a_run_made_with_other_settings_is_not_taken_for_the_plans(
-    made: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(made.parent, folder)
-    values = plan_values(made.parent)
-    values["settings"]["learning_rate"] = 0.5
-    with pytest.raises(InputError, match="must have been made as the plan says"):
-        benchmark.execute(make_plan(values), folder / "runs")
-
-
 def test_a_killed_benchmark_leaves_no_run_behind_and_goes_on(tmp_path: Path) -> None:
     values = plan_values(tmp_path)
     values["entries"] = [values["entries"][1] | {"seeds": [1]}]
@@ -227,6 +220,39 @@ def test_a_killed_run_of_ur4rec_goes_on_where_it_was(tmp_path: Path) -> None:
     elapsed = [row["elapsed"] for row in rows]
     assert elapsed == sorted(elapsed)
     assert after.read("metrics.json")["wall_seconds"] > elapsed[-1]
+
+
+@pytest.mark.parametrize("how", ["ctrl-c", "a run is killed"])
+def test_the_next_benchmark_goes_on_with_an_interrupted_run(tmp_path: Path, how: str) -> None:
+    values = plan_values(tmp_path, baseline=None)
+    values["entries"] = [values["entries"][1] | {"seeds": [1]}]
+    values["entries"][0]["settings"]["epochs"] = 12
+    values["settings"]["stopping_step"] = 100
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(values))
+    process = start(tmp_path, "plan.yaml", "--output", "runs", stderr=subprocess.PIPE)
+    epochs = tmp_path / "runs" / "gru-1" / "epochs.csv"
+    wait_for(lambda: epochs.exists() and epochs.read_text().count("\n") > 2)
+    if how == "ctrl-c":
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    else:
+        [run] = psutil.Process(process.pid).children()
+        run.kill()
+    _, said = process.communicate()
+    if how == "ctrl-c":
+        assert process.returncode == 130
+        assert said.decode().splitlines() == [
+            "runs: interrupted; the same command goes on from here"
+        ]
+    else:
+        assert process.returncode == 1
+    run = RunFolder.open(epochs.parent)
+    assert run.about["status"] == "running"
+    before = run.epochs()
+    assert command(tmp_path, "plan.yaml", "--output", "runs") == 0
+    run = RunFolder.open(epochs.parent)
+    assert run.about["status"] == "done"
+    assert run.epochs()[: len(before)] == before
+    assert not list((tmp_path / "runs" / "jobs").glob("*.failed.json"))
 
 
 def kill_after(folder: Path, run: str, lines: int) -> Path:
@@ -342,21 +368,21 @@ def test_the_page_loads_nothing_and_draws_plots(made: Path, tmp_path: Path) -> N
     results = made / "ablation"
     results.mkdir(exist_ok=True)
     for name, value in (("full", 0.2), ("no text", 0.1)):
-        content = {"variant": name, "valid": {"ndcg@10": value}}
+        content = {"variant": name, "seed": 1, "valid": {"ndcg@10": value, "hit@10": value}}
         (results / f"{name}-1.json").write_text(json.dumps(content))
     page = benchmark_page.write(made).read_text()
     for head in ("Quality against time", "Validation over time", "Ablation", "Router weights"):
         assert f"<h2>{head}" in page
-    assert page.count("<svg") == 4
-    assert "<script" not in page
+    assert page.count('<svg role="img" aria-label=') == page.count("<svg") == 4
+    assert "best is bold" in page and "<b>" in page
     assert not re.search(r'(src|href)="https?:', page)
 
 
 def test_a_run_that_dies_without_a_word_is_a_failure_too(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text("")
-    benchmark._record_failure(tmp_path / "a", tmp_path / "a.log", -9)
+    benchmark._record_failure(tmp_path / "a", tmp_path / "a.log", 3)
     found = json.loads((tmp_path / "a.failed.json").read_text())
-    assert found == {"code": -9, "traceback": "ended with exit code -9"}
+    assert found == {"code": 3, "traceback": "ended with exit code 3"}
 
 
 def test_thirteen_entries_have_colours_of_their_own() -> None:
@@ -382,6 +408,35 @@ def test_a_baseline_that_is_no_entry_is_refused(
     assert "Name one of ['Ours', 'GRU', 'Popularity']" in capsys.readouterr().err
     assert cli.main(["report", str(made / "gru-1"), "--baseline", "GRU"]) == 2
     assert "folder of several runs" in capsys.readouterr().err
+
+
+def test_runs_of_several_data_sets_have_no_report(made: Path, tmp_path: Path) -> None:
+    for name in ("gru-1", "popularity-2020"):
+        shutil.copytree(made / name, tmp_path / "runs" / name)
+    file = tmp_path / "runs" / "gru-1" / "run.json"
+    file.write_text(file.read_text().replace('"dataset": "toy"', '"dataset": "other"', 1))
+    with pytest.raises(InputError, match="must hold runs of one data set. Received other, toy"):
+        benchmark_page.write(tmp_path / "runs")
+
+
+@pytest.mark.parametrize("content", ["[1]", "{}", '{"runs": 3, "entries": {}, "baseline": null}'])
+def test_a_damaged_index_is_refused(made: Path, tmp_path: Path, content: str) -> None:
+    shutil.copytree(made / "gru-1", tmp_path / "gru-1")
+    (tmp_path / "benchmark.json").write_text(content)
+    with pytest.raises(InputError, match="must name runs, entries and baseline"):
+        benchmark_page.write(tmp_path)
+
+
+def test_a_name_of_markup_and_dollars_is_shown_as_it_is(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made, tmp_path / "runs")
+    file = tmp_path / "runs" / "benchmark.json"
+    name = r"$\alpha$ <b>[red]$_" + "long" * 50
+    file.write_text(file.read_text().replace("GRU", json.dumps(name)[1:-1]))
+    page = benchmark_page.write(tmp_path / "runs").read_text()
+    escaped = name.replace("<", "&lt;").replace(">", "&gt;")
+    assert f"<td>{escaped}</td>" in page
+    assert "<b>[red]" not in page
+    assert re.search(r"<text[^>]*>\$\\alpha\$ &lt;b&gt;\[red\]\$_", page)  # in a plot
 
 
 def test_a_folder_without_runs_has_no_report(tmp_path: Path) -> None:

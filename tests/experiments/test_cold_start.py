@@ -90,7 +90,7 @@ def test_items_taken_out_of_ml100k_are_unknown_to_training(tmp_path: Path) -> No
     }
     file = tmp_path / "tiny.yaml"
     file.write_text(yaml.safe_dump(settings))
-    found = cold_start.run([str(file)], 0.1, 1, "ml-100k")
+    found = cold_start.run_seed([str(file)], 0.1, 1, "ml-100k")
     assert found.among_all_popular.max() == 0  # popularity has never seen them
     assert len(found.among_cold) > 900
     assert 0.05 < found.among_cold_random.mean() < 0.07

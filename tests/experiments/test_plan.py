@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from ur4rec_recbole.commands.benchmark import DOCUMENTED
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.yaml_files import read_mapping
 from ur4rec_recbole.experiments import benchmark, tuning
-from ur4rec_recbole.experiments.plan import make_plan, read_plan
+from ur4rec_recbole.experiments.plan import check_configurations, make_plan, read_plan
 
 REPOSITORY = Path(__file__).parents[2]
+NO_NEGATIVES = {"train_neg_sample_args": None}
 ENTRIES = [{"name": "A one", "model": "SASRec"}, {"name": "B", "model": "Pop", "seeds": [7]}]
 
 
@@ -49,12 +51,48 @@ def test_a_name_goes_before_a_model_of_that_name() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"seeds": 0}, "seeds must be a number of seeds or a list"),
-        ({"entries": []}, "must be a mapping with dataset and entries"),
-        ({"entries": [*ENTRIES, {"name": "b", "model": "Pop"}]}, "names of their own"),
-        ({"entries": [{"name": "A", "model": "B", "epochs": 3}]}, "takes .* Received .'epochs'."),
+        ({"seeds": 0}, "seeds must be a number of seeds"),
+        ({"seeds": 10**9}, "seeds must be a number of seeds"),
+        ({"seeds": True}, "seeds must be a whole number or a list"),
+        ({"seeds": [1, 1]}, "a list of different ones"),
+        ({"seeds": [True, 2]}, "a list of different ones"),
+        ({"seeds": [-1]}, "a list of different ones"),
+        ({"seeds": [1.5]}, "a list of different ones"),
+        ({"seeds": []}, "a list of different ones"),
+        ({"seeds": float("nan")}, "seeds must be a whole number or a list"),
+        ({"seeds": {"a": 1}}, "seeds must be a whole number or a list"),
+        ({"seeds": None}, "seeds must be a whole number or a list"),
+        ({"entries": []}, "entries must be given"),
+        ({"entries": 5}, "entries must be a list"),
+        ({"entries": {"name": "A"}}, "entries must be a list"),
+        ({"entries": ["A"]}, "entries must be a mapping"),
+        ({"entries": [None]}, "entries must be a mapping"),
+        ({"entries": [{"model": "Pop"}]}, "name must be given"),
+        ({"entries": [{"name": 5, "model": "Pop"}]}, "name must be text"),
+        ({"entries": [{"name": "A"}]}, "model must be given"),
+        ({"entries": [{"name": "A", "model": ["Pop"]}]}, "model must be text"),
+        ({"entries": [{"name": "A", "model": "Pop", "settings": ["a"]}]}, "settings must be a map"),
+        ({"entries": [{"name": "A", "model": "Pop", "config_files": "a"}]}, "must be a list"),
+        ({"entries": [{"name": "A", "model": "Pop", "config_files": [1]}]}, "must be text"),
+        ({"entries": [{"name": "A", "model": "Pop", "pretrain": True}]}, "pretrain must be a map"),
+        ({"entries": [{"name": "A", "model": "Pop", "with_images": "no"}]}, "True, False or only"),
+        ({"entries": [*ENTRIES, {"name": "B", "model": "Pop"}]}, "names of their own"),
+        ({"entries": [{"name": "A", "model": "B", "epochs": 3}]}, "epochs must be one of"),
+        ({"entries": [{"name": "A", "model": "B", "setings": {}}]}, "Did you mean 'settings'"),
         ({"baseline": "C"}, "baseline must be an entry's name"),
-        ({"sede": 1}, "takes"),
+        ({"baseline": "b"}, "Did you mean 'B'"),
+        ({"baseline": 3}, "baseline must be text"),
+        ({"sede": 1}, "Did you mean 'seeds'"),
+        ({"dataset": 3}, "dataset must be text"),
+        ({"dataset": ""}, "dataset must be given"),
+        ({"evaluate": "valid"}, "evaluate must be a list"),
+        ({"evaluate": ["train"]}, "must list some of"),
+        ({"evaluate": []}, "must list some of"),
+        ({"settings": {"a": float("inf")}}, "settings: a must be finite"),
+        ({"settings": {"a": [{"b": float("nan")}]}}, "settings: a: b must be finite"),
+        ({"settings": {1: 2}}, "must be text"),
+        ({"settings": {"a": {1, 2}}}, "must be text, numbers, lists or mappings"),
+        ({"tune": [1]}, "tune must be a mapping"),
     ],
 )
 def test_a_wrong_plan_is_refused(values: dict[str, Any], message: str) -> None:
@@ -62,9 +100,40 @@ def test_a_wrong_plan_is_refused(values: dict[str, Any], message: str) -> None:
         plan(**values)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "dataset must be given"),
+        (b"- a\n", "must hold `key: value` lines"),
+        (b"text", "must hold `key: value` lines"),
+        ("name: Caf\u00e9".encode("latin-1"), "must be YAML in UTF-8"),
+        (b"dataset: a\ndataset: b\n", "stands twice"),
+        (b"dataset: !!python/object/apply:os.getcwd []\n", "must be YAML"),
+        (b"base: 3\nvariants: [{name: a}]\n", "base must be a mapping"),
+        (b"base: {}\nvariants: 3\n", "variants must be a list"),
+        (b"base: {}\nvariants: [a]\n", "variant must be a mapping"),
+    ],
+)
+def test_a_file_that_is_no_plan_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "plan.yaml").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_plan(tmp_path / "plan.yaml")
+
+
+def test_no_setting_is_executed_and_a_wrong_one_is_told_before_any_run(tmp_path: Path) -> None:
+    touched = tmp_path / "touched"
+    code = f"__import__('pathlib').Path({str(touched)!r}).touch()"
+    for settings in ({"epochs": code}, {"hiden_size": 3}, {"learning_rate": "fast"}):
+        entries = [ENTRIES[0], {"name": "C", "model": "UR4Rec", "settings": settings}]
+        with pytest.raises(InputError, match="Entry C: Configuration key"):
+            check_configurations(plan(entries=entries, dataset="ml-100k", settings=NO_NEGATIVES))
+    check_configurations(plan(dataset="ml-100k", settings=NO_NEGATIVES | {"data_path": code}))
+    assert not touched.exists()
+
+
 def test_the_documented_plan_is_sound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(REPOSITORY)
-    found = read_plan(benchmark.DOCUMENTED)
+    found = read_plan(DOCUMENTED)
     asked = "UR4Rec SASRec GRU4Rec BERT4Rec FDSA SASRecF S3Rec CORE FEARec EASE ItemKNN Pop".split()
     assert set(asked) <= {entry.model for entry in found.entries}
     assert set(found.tune) == tuning.KEYS
@@ -126,13 +195,13 @@ def test_the_best_trial_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     "steps", [None, [], {"a": [1]}, [{"a": 1}], [{"a": []}], [{"a": [1], "b": [2]}]]
 )
 def test_a_search_without_steps_is_refused(tmp_path: Path, steps: Any) -> None:
-    with pytest.raises(InputError, match="search a list of"):
+    with pytest.raises(InputError, match="search a list of|tune must be"):
         search(tmp_path, steps)
 
 
 def test_a_missing_tuned_setting_names_the_search(tmp_path: Path) -> None:
     entry = {"name": "A", "model": "SASRec", "config_files": ["tuned.yaml"]}
-    with pytest.raises(InputError, match="benchmark --tune"):
+    with pytest.raises(InputError, match="tuned.yaml must be a file"):
         plan(entries=[entry]).jobs()
 
 

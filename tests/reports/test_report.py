@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import SMALL, make_table, sequences, write_atomic_files
 from ur4rec_recbole.commands import main as cli
-from ur4rec_recbole.reports import compare, run_page
+from ur4rec_recbole.reports import compare, run_page, run_plots
 from ur4rec_recbole.runs import quick_start
 from ur4rec_recbole.runs.folder import RunFolder
 
@@ -67,9 +67,8 @@ def test_the_page_is_whole_and_loads_nothing(
     assert cli.main(["report", str(runs[0].path)]) == 0
     path = Path(capsys.readouterr().out.strip())
     text = path.read_text(encoding="utf-8")
-    assert "<script" not in text
     loaded = re.findall(r"(?:src|href)=[\"']([^\"']*)", text)
-    assert all(target.startswith("#") for target in loaded)
+    assert all(target.startswith("#") or target == "data:," for target in loaded)
     figures = re.findall(r"<svg.*?</svg>", text, re.S)
     assert len(figures) == 6
     for figure in figures:
@@ -83,7 +82,35 @@ def test_a_run_that_has_only_begun_has_a_page(toy: Any, tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", toy().config)
     assert "running" in run_page.page(folder)
     folder.add_epoch({"epoch": 0, "stage": "a<b", "stage_epoch": 1, "seconds": 1.0, "loss": 2.0})
-    assert "<b " not in run_page.page(folder).replace("<b>", "")
+    text = run_page.page(folder)
+    assert "a&lt;b" in text and "a<b" not in text
+    assert "<h2>HR@10" not in text  # nothing to draw
+
+
+def test_values_and_names_are_shown_as_they_are(toy: Any, tmp_path: Path) -> None:
+    huge = "<script>x</script>" + "y" * 5000
+    folder = RunFolder.create(tmp_path / "run", toy().config)
+    folder.about["config"]["gpu_id"]["value"] = huge
+    row = {"epoch": 0, "stage": "$a_b$ c$", "stage_epoch": 1, "seconds": 1.0, r"$\alpha$": 2.0}
+    folder.add_epoch(row)
+    folder.add_finding({"name": "<i>", "epoch": 0, "stage": "{{ 7 * 7 }}"})
+    text = run_page.page(folder)
+    assert huge.replace("<", "&lt;").replace(">", "&gt;") in text
+    assert "<script>x" not in text
+    assert "{{ 7 * 7 }}" in text
+    assert "&lt;i&gt;" in text
+    drawn = "".join(re.findall(r"<text[^>]*>([^<]*)</text>", text))
+    assert r"$\alpha$" in drawn and "$a_b$ c$" in drawn
+
+
+def test_epochs_are_whole_numbers_on_their_axis(toy: Any, tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", toy().config)
+    for epoch in range(3):
+        row = {"epoch": epoch, "stage": "s", "stage_epoch": epoch + 1, "seconds": 1, "loss": 2.0}
+        folder.add_epoch(row)
+    [(_, drawn)] = run_plots.losses(folder.epochs())
+    axis = drawn[drawn.index("matplotlib.axis_1") : drawn.index("matplotlib.axis_2")]
+    assert re.findall(r"<text[^>]*>([^<]*)</text>", axis)[:-1] == ["0", "1", "2"]
 
 
 def test_a_run_of_recboles_own_model_has_a_page(tmp_path: Path) -> None:
@@ -119,7 +146,7 @@ def test_a_run_that_fails_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     write_atomic_files(tmp_path, HISTORIES)
     settings = SMALL | {"data_path": str(tmp_path), "run_folder": str(tmp_path / "run"),
                         "load_col": {"inter": ["user_id", "item_id", "timestamp"]}}  # fmt: skip
-    monkeypatch.setattr("ur4rec_recbole.runs.keeping.evaluation.measure", lambda *_: 1 / 0)
+    monkeypatch.setattr("ur4rec_recbole.runs.keeping.protocols.measure", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         quick_start.run("UR4Rec", "toy", config_dict=settings)
     assert RunFolder.open(tmp_path / "run").about["status"] == "failed"
@@ -134,5 +161,23 @@ def test_runs_are_compared_in_settings_and_results(
     change = values[1] - values[0]
     assert found["test full hit@10"] == [f"{values[0]:.4f}", f"{values[1]:.4f} ({change:+.4f})"]
     assert cli.main(["compare", *(str(each.path) for each in runs)]) == 0
-    assert "n_layers" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "n_layers" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert shown.index("test full_masked ndcg@10") < shown.index("valid")
     assert cli.main(["compare", str(runs[0].path)]) == 2
+
+
+def test_texts_of_a_comparison_are_no_markup(
+    toy: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = toy().config
+    for name, value in (("one-run-with-a-long-name", "[red]a[/red]"), ("two", "[b]")):
+        folder = RunFolder.create(tmp_path / name, config)
+        folder.about["config"]["gpu_id"]["value"] = value
+        folder.mark("done")
+    names = [str(tmp_path / name) for name in ("one-run-with-a-long-name", "two")]
+    assert cli.main(["compare", *names]) == 0
+    shown = capsys.readouterr().out
+    assert "[red]a[/red]" in shown and "[b]" in shown
+    assert "run 1" in shown.replace("\n", "") and "two" in shown

@@ -8,6 +8,7 @@ ur4rec benchmark --tune                    searches the baseline's setting on va
 import argparse
 from pathlib import Path
 
+from ur4rec_recbole.core.yaml_files import find_file
 from ur4rec_recbole.experiments import tuning
 from ur4rec_recbole.experiments.benchmark import choose, execute, on_synthetic_data
 from ur4rec_recbole.experiments.plan import read_plan
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", help="names of entries or models of the plan, by commas")
     parser.add_argument("--dataset", help="instead of the plan's")
     parser.add_argument("--seeds", type=int, help="so many, where an entry has none of its own")
+    parser.add_argument("--images", type=Path, help="an image table, instead of the plan's")
     parser.add_argument("--output", type=Path, help="folder of the runs [runs/benchmark-DATASET]")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
     parser.add_argument("--tune", action="store_true", help="run the plan's search instead")
@@ -30,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the plan; 1 if a run failed."""
-    plan = choose(read_plan(options.plan, options.seeds), options.models, options.dataset)
+    plan = read_plan(find_file(options.plan), options.seeds, options.images)
+    plan = choose(plan, options.models, options.dataset)
     if options.synthetic:
         plan = on_synthetic_data(plan, Path("dataset"))
     output = options.output or Path(f"runs/benchmark-{plan.dataset}")

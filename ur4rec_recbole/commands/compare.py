@@ -7,9 +7,10 @@ ur4rec compare --all runs/a runs/b      with the metrics of subsets and lists
 import argparse
 
 from rich.console import Console
+from rich.text import Text
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.reports.compare import differences, results, table
+from ur4rec_recbole.reports.compare import differences, results, short_names, table
 from ur4rec_recbole.runs.folder import RunFolder
 
 
@@ -25,8 +26,14 @@ def run(options: argparse.Namespace) -> int:
         raise InputError("RUN", "must be given at least twice", options.runs, "Name another run.")
     runs = [RunFolder.open(path) for path in options.runs]
     console = Console(highlight=False)
-    names = [str(each.path) for each in runs]
-    console.print(table("What differs in what was run", names, differences(runs)))
+    names, lines = short_names(runs)
+    for line in lines:
+        console.print(Text(line))
+    differing = differences(runs)
+    if differing:
+        console.print(table("What differs in what was run", names, differing))
+    else:
+        console.print("Nothing differs in what was run.")
     found = results(runs, options.all)
     console.print(table("What came out, and the change from the first run", names, found))
     return 0

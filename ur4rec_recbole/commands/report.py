@@ -2,14 +2,14 @@
 
 ur4rec report runs/UR4Rec-ml-100k-...
 ur4rec report runs/benchmark-ml-100k --baseline "SASRec as shipped"
+ur4rec report docs/results/ablation --baseline small      prints the table of result files
 """
 
 import argparse
-import importlib
 from pathlib import Path
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.reports import run_page
+from ur4rec_recbole.reports import ablation, benchmark_page, run_page
 from ur4rec_recbole.runs.folder import RunFolder
 
 
@@ -22,10 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the page and print where it is."""
     folder = Path(options.folder)
+    if ablation.is_made_of_files(folder):
+        print(ablation.page(folder, options.baseline))
+        return 0
     runs = folder.is_dir() and any(folder.glob("*/run.json"))
     if runs and not (folder / "run.json").exists():
-        many = importlib.import_module("ur4rec_recbole.reports.benchmark_page")
-        print(many.write(folder, options.baseline))
+        print(benchmark_page.write(folder, options.baseline))
         return 0
     if options.baseline:
         raise InputError(

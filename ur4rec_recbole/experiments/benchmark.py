@@ -4,15 +4,15 @@ ur4rec benchmark properties/benchmark.yaml --output runs/benchmark          (or:
 ur4rec benchmark --models UR4Rec,SASRec,Pop --dataset ml-100k --seeds 5
 ur4rec benchmark --tune                    searches the baseline's setting on validation first
 
-plan.py -> jobs -> a process each (benchmark_run.py) -> run folders -> benchmark_page.py. A run
-that is done is skipped; one that was killed goes on after its last whole epoch, where the model is
-UR4Rec or one of RecBole's sequential ones; others and those that failed start anew; a failure stops
-no other.
+plan.py -> jobs -> a process each (benchmark_job.py) -> run folders -> benchmark_page.py. A run
+that is done is skipped; one that was interrupted goes on after its last whole epoch, where the
+model is UR4Rec or one of RecBole's sequential ones; others and those that failed start anew; a
+failure stops no other. What was made with other settings stays where it is and is not shown.
 """
 
-import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import exclusive_lock, read_json, write_json
+from ur4rec_recbole.core.files import exclusive_lock, read_json, require_writable, write_json
 from ur4rec_recbole.datasets import synthetic
 from ur4rec_recbole.experiments.benchmark_job import interrupted, pretraining
-from ur4rec_recbole.experiments.plan import Entry, Job, Plan
+from ur4rec_recbole.experiments.jobs import Entry, Job
+from ur4rec_recbole.experiments.plan import Plan, check_configurations
 from ur4rec_recbole.runs.folder import RunFolder
 
 
@@ -34,10 +35,12 @@ def choose(plan: Plan, models: str | None, dataset: str | None) -> Plan:
     entries = list(plan.entries)
     if models:
         entries = []
-        for name in models.split(","):
+        for name in dict.fromkeys(models.split(",")):
             found = [each for each in plan.entries if name == each.name]
             found = found or [each for each in plan.entries if name == each.model]
             entries += found or [Entry(name, name, seeds=plan.seeds)]
+        starts = {each.start_from for each in entries}
+        entries += [each for each in plan.entries if each.name in starts and each not in entries]
     return replace(plan, entries=tuple(entries), dataset=dataset or plan.dataset)
 
 
@@ -46,88 +49,115 @@ def execute(plan: Plan, output: Path, at_a_time: int = 1) -> int:
     cores = os.cpu_count() or 1
     if not 1 <= at_a_time <= cores:
         raise InputError("--jobs", f"must be in [1, {cores}]", at_a_time, "Choose fewer.")
-    jobs = plan.jobs()
-    output.mkdir(parents=True, exist_ok=True)
+    check_configurations(plan)
+    require_writable("--output", output)
     refusal = InputError(
         f"Folder {output}", "must be free", "one that another benchmark is running in",
         "Wait for it or name another --output.",
     )  # fmt: skip
     with exclusive_lock(output / ".lock", refusal):  # two would remove each other's runs
+        jobs = _with_folders(plan.jobs(), output)
         _write_index(plan, jobs, output)
-        waiting = [job for job in jobs if not done(job, output)]
+        waiting = [job for job in jobs if not _is_done(output / job.id)]
         print(f"{output}: {len(jobs)} runs, {len(jobs) - len(waiting)} done", flush=True)
         with ThreadPoolExecutor(at_a_time) as pool:
             try:
                 ends = list(pool.map(lambda job: start(job, output, cores // at_a_time), waiting))
             except KeyboardInterrupt:
+                print(f"{output}: interrupted; the same command goes on from here", file=sys.stderr)
+                sys.stderr.flush()
                 os._exit(130)  # the runs end with us
     return sum(not ended for ended in ends)
 
 
-def done(job: Job, output: Path) -> bool:
-    """Tell whether a run has ended well; `InputError` if it was made with other settings."""
-    folder, file = output / job.id, _job_file(job, output)
-    if not (folder / "run.json").exists() or RunFolder.open(folder).about["status"] != "done":
-        return False
-    if not _same(file, job.description()):
-        raise InputError(
-            f"Run {folder}", "must have been made as the plan says", "other settings",
-            "Name another --output, or remove the folder to run it again.",
-        )  # fmt: skip
-    return True
+def _with_folders(jobs: Sequence[Job], output: Path) -> list[Job]:
+    """Give each run the folder that holds it already, else a free one, and write down what it is.
+
+    A folder is named by entry and seed, and by a digest of the settings too where another run
+    (of other settings, or of an entry with a similar name) has that name.
+    """
+    found: dict[str, Job] = {}
+    for job in jobs:
+        own = job.description()["digest"]
+        names = [name for name in (job.id, f"{job.id}-{own[:8]}") if name not in found]
+        same = [name for name in names if (_recorded(output, name) or {}).get("digest") == own]
+        free = [name for name in names if _is_free(output, name)]
+        name = (same or free or names[-1:])[0]
+        found[name] = replace(job, id=name)
+        if not same:
+            for old in (output / name, pretraining(output / name)):
+                shutil.rmtree(old, ignore_errors=True)  # of a failed run
+        write_json(_job_file(output, name), found[name].description())
+    return list(found.values())
+
+
+def _recorded(output: Path, name: str) -> dict[str, Any] | None:
+    found = read_json(_job_file(output, name))
+    return found if isinstance(found, dict) else None
+
+
+def _is_free(output: Path, name: str) -> bool:
+    """Tell whether a run may have this folder: there is none, or it is of a failed run of ours."""
+    folder = output / name
+    if not (folder / "run.json").exists():
+        return not folder.exists() or _recorded(output, name) is not None
+    return RunFolder.open(folder).about["status"] == "failed"
+
+
+def _is_done(folder: Path) -> bool:
+    return (folder / "run.json").exists() and RunFolder.open(folder).about["status"] == "done"
 
 
 def start(job: Job, output: Path, threads: int) -> bool:
     """Run one job in a process of its own; return whether it ended well."""
-    folder, file = output / job.id, _job_file(job, output)
-    description = job.description()
-    same = _same(file, description)
-    if not same:
-        shutil.rmtree(pretraining(folder), ignore_errors=True)
-    if not (same and interrupted(folder)):
+    folder, file = output / job.id, _job_file(output, job.id)
+    if not interrupted(folder):
         shutil.rmtree(folder, ignore_errors=True)
-    write_json(file, description)
-    words = [
-        sys.executable,
-        "-m",
-        "ur4rec_recbole.experiments.benchmark_job",
-        str(file),
-        str(folder),
-    ]
+    module = "ur4rec_recbole.experiments.benchmark_job"
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     log = file.with_suffix(".log")
     with log.open("wb") as stream:
-        process = subprocess.Popen(
-            [*words, str(threads)], stdin=subprocess.PIPE, stdout=stream, stderr=stream,
-            env=environment,
-        )  # fmt: skip
-        code = process.wait()
+        # In a session of its own, so that Ctrl-C reaches it through us alone.
+        code = subprocess.Popen(
+            [sys.executable, "-m", module, str(file), str(folder), str(threads)],
+            stdin=subprocess.PIPE, stdout=stream, stderr=stream, env=environment,
+            start_new_session=True,
+        ).wait()  # fmt: skip
     if code:
         _record_failure(folder, log, code)
-    print(f"{job.id}: {'done' if not code else f'failed, see {log}'}", flush=True)
+    said = f"failed, see {log}" if code > 0 else f"ended by {_signal(code)}; start again to go on"
+    print(f"{job.id}: {said if code else 'done'}", flush=True)
     return code == 0
 
 
-def _same(file: Path, description: dict[str, Any]) -> bool:
-    return read_json(file) == json.loads(json.dumps(description))
+def _signal(code: int) -> str:
+    return signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
 
 
 def _record_failure(folder: Path, log: Path, code: int) -> None:
-    """Keep the traceback, which is at the end of the log, where the report finds it."""
+    """Keep the traceback, which is at the end of the log, where the report finds it.
+
+    A run that a signal ended (memory ran out, the machine went down) has not failed: it can go on.
+    """
     text = log.read_text(encoding="utf-8", errors="replace")
     found = text.rfind("Traceback (most recent call last)")
     why = text[found:] if found >= 0 else f"{text[-2000:]}\nended with exit code {code}"
     write_json(log.with_suffix(".failed.json"), {"code": code, "traceback": why.strip()})
-    if (folder / "run.json").exists():
-        RunFolder.open(folder).mark("failed")
+    if code > 0 and (folder / "run.json").exists():
+        run = RunFolder.open(folder)
+        if run.about["status"] == "running":
+            run.mark("failed")
 
 
-def _job_file(job: Job, output: Path) -> Path:
-    return output / "jobs" / f"{job.id}.json"
+def _job_file(output: Path, name: str) -> Path:
+    return output / "jobs" / f"{name}.json"
 
 
 def _write_index(plan: Plan, jobs: Sequence[Job], output: Path) -> None:
-    """Say which folder is whose, for the report; what is not of this plan but was run stays."""
+    """Say which folder is whose, for the report.
+
+    What is not of this plan but was run stays, unless an entry of the plan now has other settings.
+    """
     for job in jobs:
         (output / "jobs" / f"{job.id}.failed.json").unlink(missing_ok=True)
     entries = {entry.name: entry.model for entry in plan.entries}
@@ -137,8 +167,13 @@ def _write_index(plan: Plan, jobs: Sequence[Job], output: Path) -> None:
     if before.get("dataset") == plan.dataset:
         if not before["entries"].keys() <= entries.keys():
             entries = before["entries"] | entries  # else in the order of the plan, which has all
-        begun = {path.stem for path in (output / "jobs").glob("*.json")}
-        runs = {name: of for name, of in before["runs"].items() if name in begun} | runs
+        own = {job.entry: job.description()["digest"] for job in jobs}
+        earlier = {name: (_recorded(output, name), of) for name, of in before["runs"].items()}
+        runs = {
+            name: of
+            for name, (made, of) in earlier.items()
+            if made and own.get(of, made.get("digest")) == made.get("digest")
+        } | runs
         baseline = baseline or before["baseline"]
     write_json(
         file, {"dataset": plan.dataset, "baseline": baseline, "entries": entries, "runs": runs}

@@ -8,20 +8,23 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ur4rec_recbole.core.files import exclusive_lock
 from ur4rec_recbole.core.processes import exit_with_parent
+from ur4rec_recbole.experiments.jobs import digest
 from ur4rec_recbole.runs import keeping, quick_start
 from ur4rec_recbole.runs.folder import RunFolder
 
 PRETRAINED = "pretrained.json"  # in the folder of a pretraining that has ended
 
 
-def run(job: dict[str, Any], folder: Path) -> None:
-    """Pretrain where the job says so, then train and evaluate into the folder."""
+def run(job: Mapping[str, Any], folder: Path) -> None:
+    """Train what comes before where the job says so, then train and evaluate into the folder."""
     began, before = time.perf_counter(), _spent(folder)
     # Ensembles of several seeds share members, which are trained once.
     place = folder.parent if job["model"] == "UR4RecEnsemble" else folder
@@ -30,7 +33,10 @@ def run(job: dict[str, Any], folder: Path) -> None:
         quick_start.run(resume=str(folder))
     else:
         if job["pretrain"]:
-            settings["pre_model_path"] = _pretrained(job, settings, pretraining(folder))
+            first = settings | job["pretrain"]
+            settings["pre_model_path"] = _pretrained(job, first, pretraining(folder))
+        elif job.get("first"):
+            settings["pre_model_path"] = _first_stage(job, folder.parent)
         _train(job, settings | {"run_folder": str(folder)})
     made = RunFolder.open(folder)
     metrics, members = made.read("metrics.json"), made.read("members.json")
@@ -56,14 +62,23 @@ def _spent(folder: Path) -> float:
 
 
 def interrupted(folder: Path) -> bool:
-    """Tell whether the folder holds a run that was killed and can go on."""
+    """Tell whether the folder holds a run that a signal ended and that can go on."""
     if not (folder / "run.json").exists():
         return False
     run = RunFolder.open(folder)
-    return run.about["status"] == "running" and keeping.can_resume(run)
+    return run.about["status"] in ("running", "interrupted") and keeping.can_resume(run)
 
 
-def _pretrained(job: dict[str, Any], settings: dict[str, Any], folder: Path) -> str:
+def _first_stage(job: Mapping[str, Any], output: Path) -> str:
+    """Return the weights after the first stage, which runs of one plan and seed share."""
+    settings = job["first"]["settings"]
+    folder = output / "first" / f"{digest(job['first'])[:16]}-{settings['seed']}"
+    folder.parent.mkdir(exist_ok=True)
+    with exclusive_lock(f"{folder}.lock"):  # another run of the plan may be training it
+        return _pretrained(job, settings, folder)
+
+
+def _pretrained(job: Mapping[str, Any], settings: Mapping[str, Any], folder: Path) -> str:
     """Return the model file of the job's pretraining, ended now unless it was before a kill."""
     if not (folder / PRETRAINED).exists():
         if interrupted(folder):
@@ -71,14 +86,16 @@ def _pretrained(job: dict[str, Any], settings: dict[str, Any], folder: Path) -> 
         else:
             shutil.rmtree(folder, ignore_errors=True)
             own = {"run_folder": str(folder), "checkpoint_dir": str(folder / "checkpoints")}
-            result = _train(job, settings | job["pretrain"] | own)
-        RunFolder.open(folder).write_json(PRETRAINED, {"model_file": result["model_file"]})
+            result = _train(job, {**settings, **own})
+        file = result["model_file"]
+        if job["model"] == "UR4Rec":  # its weights after a stage can be read without unpickling
+            file = str(next(folder.glob("1-*.pth")))
+        RunFolder.open(folder).write_json(PRETRAINED, {"model_file": file})
     return RunFolder.open(folder).read(PRETRAINED)["model_file"]
 
 
-def _train(job: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    files = job["config_files"] or None
-    return quick_start.run(job["model"], job["dataset"], files, settings)
+def _train(job: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    return quick_start.run(job["model"], job["dataset"], None, settings)
 
 
 def main() -> int:

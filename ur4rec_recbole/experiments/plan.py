@@ -1,71 +1,58 @@
-"""Plan: which models a benchmark runs, with which settings and seeds; read from YAML.
+"""Plan: which models are run, with which settings and seeds; read from YAML.
 
 dataset: ml-100k
 seeds: 5                      # or a list; a number stands for 2020, 2021, ...
 baseline: SASRec tuned        # the entry that all others are compared with
-settings: {...}               # of every run
+evaluate: [valid, test]       # [valid]: an ablation, which never reads test data
+model, config_files, settings, start_from        # of every entry, unless it says otherwise
 entries:
-  - {name, model, config_files, settings, seeds, pretrain}
-tune: {name, model, settings, search, output}   # see tuning.py
+  - {name, model, config_files, settings, seeds, pretrain, start_from, with_images}
+images: dataset/ml-100k/item_image.npz           # where it exists, see `with_images`
+tune: {name, model, settings, search, output}    # see tuning.py
 
-An entry's own settings come over its files', and those over the plan's. `pretrain` holds settings
-of a run that comes first and whose model file becomes `pre_model_path` (S3Rec).
+An entry's own settings come over its files', and those over the plan's.
+
+pretrain      settings of a run that comes first and whose model file becomes `pre_model_path`.
+start_from    an entry whose first stage is trained once a seed, for all that start from it: they
+              take its encoder and run their later stages alone. `~` trains an entry as a whole.
+with_images   True: the entry is run a second time with the image table. only: just with it.
+
+plan.py -> jobs -> a process each (benchmark.py, benchmark_job.py) -> run folders -> reports.
 """
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.yaml_files import read_mapping
+from recbole.config import Config
 
-FIRST_SEED = 2020
-KEYS = {"dataset", "seeds", "baseline", "settings", "entries", "tune"}
+from ur4rec_recbole.core.command_line import settings_from
+from ur4rec_recbole.core.config import defaults
+from ur4rec_recbole.core.errors import InputError, nearest
+from ur4rec_recbole.core.yaml_files import find_file, read_mapping
+from ur4rec_recbole.experiments.jobs import (
+    FIRST_SEED,
+    Entry,
+    Job,
+    file_values,
+    slug,
+    with_file_values,
+)
+from ur4rec_recbole.experiments.plan_checks import (
+    ENTRY,
+    PLAN,
+    check_keys,
+    check_type,
+    read_seeds,
+    refuse,
+)
+from ur4rec_recbole.model.stages import read_stages
+from ur4rec_recbole.registration import check_keys as check_settings
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of the comparison.
-
-    Attributes
-    ----------
-    name
-        Shown in the report; unique.
-    model
-        As RecBole knows it.
-    config_files, settings
-        As `quick_start.run` takes them.
-    seeds
-        One run each.
-    pretrain
-        Settings of a run before each; none where empty.
-    """
-
-    name: str
-    model: str
-    config_files: tuple[str, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    seeds: tuple[int, ...] = (FIRST_SEED,)
-    pretrain: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run: an entry with one seed. Its description, as JSON, is all that the run is given."""
-
-    id: str
-    entry: str
-    model: str
-    dataset: str
-    config_files: tuple[str, ...]
-    settings: Mapping[str, Any]
-    pretrain: Mapping[str, Any]
-
-    def description(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
-        return asdict(self) | {"config_files": list(self.config_files)}
+PARTS = ("valid", "test")
+WITH_IMAGES = ", with images"  # behind the name of an entry that is run a second time
 
 
 @dataclass(frozen=True)
@@ -89,95 +76,170 @@ class Plan:
             if turn < len(entry.seeds)
         ]
 
+    def values(self, entry: Entry) -> dict[str, Any]:
+        """Return an entry's settings: its own over its files', and those over the plan's."""
+        found = {**self.settings, **file_values(entry.config_files), **entry.settings}
+        if isinstance(found.get("members"), list):
+            found["members"] = [with_file_values(each) for each in found["members"]]
+        return found
+
     def _job(self, entry: Entry, seed: int) -> Job:
-        values = {**self.settings, **file_values(entry.config_files), **entry.settings}
-        settings = {**values, "seed": seed}
-        if settings.get("members"):
-            settings["members"] = [_with_file_values(each) for each in settings["members"]]
+        settings = {**self.values(entry), "seed": seed}
+        first = None
+        if entry.start_from is not None:
+            settings, first = self._later_stages(entry, settings)
         return Job(
-            f"{_slug(entry.name)}-{seed}", entry.name, entry.model, self.dataset,
-            entry.config_files, settings, entry.pretrain,
+            f"{slug(entry.name)}-{seed}", entry.name, entry.model, self.dataset, settings,
+            entry.pretrain, first,
         )  # fmt: skip
 
+    def _later_stages(
+        self, entry: Entry, settings: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return an entry's settings without its first stage, and those of the one it starts from.
 
-def read_plan(path: Path, seeds: int | None = None) -> Plan:
-    """Read and check a plan file; `seeds` replaces the plan's own number."""
-    if not path.is_file():
-        raise InputError(
-            f"Plan {path}", "must be a YAML file", "none of that name",
-            "Name a plan, or run where properties/benchmark.yaml is.",
-        )  # fmt: skip
+        The latter are another entry's, whose first stage must be of the same name.
+        """
+        start = next((each for each in self.entries if each.name == entry.start_from), entry)
+        shared = {**self.values(start), "seed": settings["seed"], "evaluated_parts": ["valid"]}
+        names = []
+        for values in (settings, shared):
+            values.setdefault("stages", defaults()["stages"])
+            names.append([stage.name for stage in read_stages({**defaults(), **values})])
+        if names[0][0] != names[1][0] or len(names[0]) < 2:
+            refuse(
+                f"Entry {entry.name}",
+                f"must begin with {names[1][0]}, which it starts from, and have more stages",
+                names[0],
+            )
+        shared["stages"] = shared["stages"][:1]
+        return {**settings, "stages": settings["stages"][1:]}, shared
+
+
+def read_plan(path: Path, seeds: int | None = None, images: Path | None = None) -> Plan:
+    """Read and check a plan file; `seeds` and `images` replace the plan's own."""
     values = read_mapping(path, "plan")
-    if seeds is not None and isinstance(values, Mapping):
-        values = {**values, "seeds": seeds}
-    return make_plan(values, str(path))
+    more = {"seeds": seeds, "images": None if images is None else str(images)}
+    given = {key: each for key, each in more.items() if each is not None}
+    return make_plan({**_as_entries(values), **given}, str(path))
 
 
-def make_plan(values: Any, source: str = "plan") -> Plan:
+def make_plan(values: Mapping[str, Any], source: str = "plan") -> Plan:
     """Check a plan's values."""
-    if not isinstance(values, Mapping) or not values.get("entries") or "dataset" not in values:
-        _refuse(source, "must be a mapping with dataset and entries", values)
-    _check_keys(source, values, KEYS)
-    seeds = read_seeds(values.get("seeds", 1), source)
-    entries = tuple(_entry(each, seeds, source) for each in values["entries"])
-    names = [_slug(entry.name) for entry in entries]
-    if len(set(names)) < len(names):
-        _refuse(f"{source}: entries", "must have names of their own", names)
-    baseline = values.get("baseline")
-    if baseline is not None and baseline not in {entry.name for entry in entries}:
-        _refuse(f"{source}: baseline", "must be an entry's name", repr(baseline))
-    settings, tune = values.get("settings") or {}, values.get("tune") or {}
-    return Plan(str(values["dataset"]), seeds, baseline, settings, entries, tune)
+    check_keys(source, values, PLAN, ("dataset", "entries"))
+    seeds = read_seeds(values.get("seeds", 1), source, FIRST_SEED)
+    evaluated = values.get("evaluate")
+    settings = {**file_values(values.get("config_files") or ()), **(values.get("settings") or {})}
+    if evaluated is not None:
+        if not evaluated or not set(evaluated) <= set(PARTS):
+            refuse(f"{source}: evaluate", f"must list some of {list(PARTS)}", evaluated)
+        settings["evaluated_parts"] = list(evaluated)
+    common = {key: values[key] for key in ("model", "start_from") if key in values}
+    table = values.get("images")
+    images = table if table and find_file(table).is_file() else None
+    entries = tuple(
+        entry
+        for each in values["entries"]
+        for entry in _entries(each, common, seeds, images, source)
+    )
+    if not entries:
+        refuse(f"{source}: entries", "must be run with images or without", "none that is")
+    plan = Plan(
+        values["dataset"], seeds, values.get("baseline"), settings, entries,
+        values.get("tune") or {},
+    )  # fmt: skip
+    _check_names(plan, source)
+    return plan
 
 
-def read_seeds(value: Any, source: str) -> tuple[int, ...]:
-    """Read a number of seeds or a list of them."""
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return tuple(range(FIRST_SEED, FIRST_SEED + value))
-    if isinstance(value, Sequence) and value and all(isinstance(each, int) for each in value):
-        return tuple(value)
-    return _refuse(f"{source}: seeds", "must be a number of seeds or a list of them", repr(value))
+def _check_names(plan: Plan, source: str) -> None:
+    names = [entry.name for entry in plan.entries]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        refuse(f"{source}: entries", "must have names of their own", twice)
+    wanted = {f"{source}: entry {each.name}: start_from": each.start_from for each in plan.entries}
+    for what, name in {f"{source}: baseline": plan.baseline, **wanted}.items():
+        if name is not None and name not in names:
+            refuse(what, "must be an entry's name", repr(name), nearest(name, names))
+    models = {entry.name: entry.model for entry in plan.entries}
+    for entry in plan.entries:
+        both = {entry.model, models.get(entry.start_from or "", entry.model)}
+        if entry.start_from is not None and (both != {"UR4Rec"} or entry.pretrain):
+            refuse(f"{source}: entry {entry.name}: start_from", "is for UR4Rec", sorted(both))
 
 
-def _entry(values: Any, seeds: tuple[int, ...], source: str) -> Entry:
-    if not isinstance(values, Mapping) or not {"name", "model"} <= set(values):
-        _refuse(f"{source}: entry", "must be a mapping with name and model", values)
-    _check_keys(f"{source}: entry {values['name']}", values, set(Entry.__dataclass_fields__))
+def _entries(
+    values: Mapping[str, Any],
+    common: Mapping[str, Any],
+    seeds: tuple[int, ...],
+    images: str | None,
+    source: str,
+) -> list[Entry]:
+    """Read one entry: none, or two where it is run with the image table alone, or too."""
+    what = f"{source}: entry {values.get('name')!r}"
+    values = {**common, **values}
+    check_keys(what, values, ENTRY, ("name", "model"))
     own = values.get("seeds")
-    return Entry(
-        str(values["name"]),
-        str(values["model"]),
+    found = Entry(
+        values["name"],
+        values["model"],
         tuple(values.get("config_files") or ()),
         values.get("settings") or {},
-        seeds if own is None else read_seeds(own, f"{source}: entry {values['name']}"),
+        seeds if own is None else read_seeds(own, what, FIRST_SEED),
         values.get("pretrain") or {},
+        values.get("start_from"),
     )
+    chosen = values.get("with_images", False)
+    if chosen not in (True, False, "only"):
+        refuse(f"{what}: with_images", "must be True, False or only", repr(chosen))
+    made = [] if chosen == "only" else [found]
+    if chosen and images:
+        own_images = {"item_image_table": images, **found.settings}
+        made.append(replace(found, name=found.name + WITH_IMAGES, settings=own_images))
+    return made
 
 
-def file_values(files: Sequence[str]) -> dict[str, Any]:
-    """Return what the files set: code's settings would come over them otherwise."""
-    found: dict[str, Any] = {}
-    for file in files:
-        found |= read_mapping(file, "config_files")
-    return {key: value for key, value in found.items() if key not in ("model", "dataset")}
+def _as_entries(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the former form of an ablation's plan: a base, and variants that share its first stage.
+
+    Variants with `whole: True` do not; the others start from the first one.
+    """
+    if not {"base", "variants"} <= set(values):
+        return dict(values)
+    base, variants = values["base"], values["variants"]
+    check_type("plan: base", base, dict)
+    check_type("plan: variants", variants, list)
+    for each in variants:
+        check_type("plan: variant", each, dict)
+    top = {key: base[key] for key in ("dataset", "config_files") if key in base}
+    others = {key: each for key, each in base.items() if key not in top}
+    first = next((each.get("name") for each in variants if not each.get("whole")), None)
+    entries = [
+        {key: value for key, value in each.items() if key != "whole"}
+        | ({"start_from": None if each.get("whole") else first})
+        for each in variants
+    ]
+    rest = {key: each for key, each in values.items() if key not in ("base", "variants")}
+    fixed = {"model": "UR4Rec", "evaluate": ["valid"], "settings": others, "entries": entries}
+    return {**top, **fixed, **rest}
 
 
-def _with_file_values(member: Any) -> Any:
-    """Put what a member's files say into its recipe, so that a changed file is another setting."""
-    if not isinstance(member, Mapping):
-        return member
-    own = {key: value for key, value in member.items() if key != "config_files"}
-    return {**file_values(member.get("config_files") or ()), **own}
+def check_configurations(plan: Plan) -> None:
+    """Raise `InputError` for settings that no run of an entry could begin with."""
+    for entry in plan.entries:
+        job = plan._job(entry, entry.seeds[0])
+        given = [job.settings, *([{**job.settings, **job.pretrain}] if job.pretrain else [])]
+        for settings in [*given, *([job.first] if job.first else [])]:
+            try:
+                _check(job.model, plan.dataset, settings)
+            except InputError as error:
+                what, rule, received, remedy = error.args
+                raise InputError(f"Entry {entry.name}: {what}", rule, received, remedy) from error
 
 
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
-def _check_keys(what: str, values: Mapping[str, Any], known: set[str]) -> None:
-    if not set(values) <= known:
-        _refuse(what, f"takes {sorted(known)}", sorted(set(values) - known))
-
-
-def _refuse(what: str, rule: str, received: object) -> Any:
-    raise InputError(what, rule, received, "Correct the plan; plan.py tells its format.")
+def _check(model: str, dataset: str, settings: Mapping[str, Any]) -> None:
+    with settings_from():
+        config = Config(model, dataset, None, json.loads(json.dumps(settings)))
+    check_settings(config)
+    if model == "UR4Rec":
+        read_stages(config)

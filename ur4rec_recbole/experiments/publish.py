@@ -2,21 +2,26 @@
 
 ur4rec publish runs/benchmark-ml-100k docs/results/benchmark-ml-100k
 
-Weights, logs and absolute paths stay behind. The copy is a folder of runs as well: `ur4rec report`
-reads it, and `ur4rec benchmark --output` goes on from it.
+Weights, logs and absolute paths stay behind, and so does whatever a run does not write itself;
+links are not followed. The copy is a folder of runs as well: `ur4rec report` reads it, and
+`ur4rec benchmark --output` goes on from it.
 """
 
-import shutil
-from pathlib import Path
+import json
+import re
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.files import atomic_write
 from ur4rec_recbole.runs.folder import RunFolder
 
 KEPT = (
-    "members.json", "metrics.json", "ranks.npz", "epochs.csv", "stages.json", "routing.json",
-    "findings.jsonl",
+    "run.json", "members.json", "metrics.json", "ranks.npz", "epochs.csv", "stages.json",
+    "routing.json", "findings.jsonl",
 )  # fmt: skip
+# An absolute path inside a text; neither a web address nor a fraction.
+PATH = re.compile(r"(?<![\w/.:])(?:/[^\s/\"'<>|,;:()]+){2,}|\b[A-Za-z]:\\[^\s\"'<>|,;()]+")
 
 
 def publish(folder: Path, target: Path) -> int:
@@ -31,26 +36,49 @@ def publish(folder: Path, target: Path) -> int:
 
 
 def _publish(folder: Path, target: Path) -> int:
-    opened = [RunFolder.open(path.parent) for path in sorted(folder.glob("*/run.json"))]
-    ended = [each for each in opened if each.about["status"] == "done"]
-    for each in ended:
-        name = each.path.name
-        _copy([each.path / file for file in KEPT], target / name)
-        _copy([folder / "jobs" / f"{name}.json"], target / "jobs")
-        config = {key: value for key, value in each.about["config"].items() if not _local(value)}
-        RunFolder(target / name, {}).write_json("run.json", each.about | {"config": config})
+    if folder.is_symlink():
+        return 0
+    paths = [path.parent for path in sorted(folder.glob("*/run.json"))]
+    opened = [RunFolder.open(path) for path in paths if not path.is_symlink()]
+    ended = [each.path for each in opened if each.about["status"] == "done"]
+    for path in ended:
+        for name in KEPT:
+            _copy(path / name, target / path.name)
+        _copy(folder / "jobs" / f"{path.name}.json", target / "jobs")
     if ended:
-        _copy([folder / "benchmark.json"], target)
+        _copy(folder / "benchmark.json", target)
     return len(ended)
 
 
-def _copy(files: list[Path], target: Path) -> None:
-    target.mkdir(parents=True, exist_ok=True)
-    for file in files:
-        if file.exists():
-            shutil.copyfile(file, target / file.name)
+def _copy(file: Path, target: Path) -> None:
+    """Copy a file where there is one, without the paths of this machine."""
+    if file.is_symlink() or file.parent.is_symlink() or not file.is_file():
+        return
+    content = file.read_bytes()
+    if file.suffix == ".json":
+        content = (json.dumps(without_paths(json.loads(content)), indent=1) + "\n").encode()
+    elif file.suffix == ".jsonl":
+        rows = [without_paths(json.loads(line)) for line in content.splitlines()]
+        content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    with atomic_write(target / file.name) as copy:
+        copy.write(content)
 
 
-def _local(setting: dict[str, Any]) -> bool:
-    """Tell whether a setting is a path that another machine does not have."""
-    return isinstance(setting["value"], str) and Path(setting["value"]).is_absolute()
+def without_paths(value: Any) -> Any:
+    """Replace every absolute path in a value, and inside its texts, by the path's last part."""
+    if isinstance(value, dict):
+        return {without_paths(key): without_paths(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [without_paths(each) for each in value]
+    if not isinstance(value, str):
+        return value
+    return _name(value) if _absolute(value) else PATH.sub(lambda found: _name(found[0]), value)
+
+
+def _absolute(text: str) -> bool:
+    posix = PurePosixPath(text).is_absolute() and text.strip("/") != ""
+    return posix or PureWindowsPath(text).is_absolute()
+
+
+def _name(path: str) -> str:
+    return PureWindowsPath(path).name if "\\" in path else PurePosixPath(path).name

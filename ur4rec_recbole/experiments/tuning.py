@@ -27,7 +27,7 @@ from typing import Any
 import yaml
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import atomic_write
+from ur4rec_recbole.core.files import atomic_write, require_writable
 from ur4rec_recbole.experiments.plan import Entry, Plan
 from ur4rec_recbole.runs.folder import RunFolder
 
@@ -40,11 +40,12 @@ def search(plan: Plan, folder: Path, run: Callable[[Plan], int]) -> tuple[Plan, 
     Returns the plan of all trials and how many of them failed.
     """
     tune = plan.tune
-    if set(tune) != KEYS or not _is_steps(tune["search"]):
+    if set(tune) != KEYS or not _is_steps(tune["search"]) or not _is_trial(tune):
         raise InputError(
             "tune", f"must hold {sorted(KEYS)}, search a list of {{setting: [values]}}",
             dict(tune), "Correct the plan; see tuning.py.",
         )  # fmt: skip
+    require_writable("tune: output", Path(tune["output"]).parent)
     best = dict(tune["settings"])
     tried = [best]
     for step in tune["search"]:
@@ -74,6 +75,11 @@ def choose(plan: Plan, trials: Plan, folder: Path, source: Path) -> str:
 
 def _is_steps(search: Any) -> bool:
     return isinstance(search, list) and len(search) > 0 and all(_is_step(each) for each in search)
+
+
+def _is_trial(tune: Mapping[str, Any]) -> bool:
+    texts = all(isinstance(tune[key], str) and tune[key] for key in ("name", "model", "output"))
+    return texts and isinstance(tune["settings"], Mapping)
 
 
 def _is_step(step: Any) -> bool:

@@ -2,15 +2,18 @@
 
 ur4rec report runs/benchmark-ml-100k          (ur4rec benchmark writes it at its end, too)
 
-Ablation bars are drawn where the folder, or its parent, has an `ablation` folder with results.
+Bars of an ablation are drawn for runs without test results, and where the folder, or its parent,
+has an `ablation` folder with results.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from ur4rec_recbole.core.files import atomic_write
-from ur4rec_recbole.reports import benchmark_plots, run_page
+from ur4rec_recbole.reports import ablation, benchmark_plots
 from ur4rec_recbole.reports.benchmark_results import Benchmark, read
-from ur4rec_recbole.reports.benchmark_tables import Table, tables
+from ur4rec_recbole.reports.benchmark_tables import tables
+from ur4rec_recbole.reports.pages import Plot, Table, report
 
 
 def write(folder: str | Path, baseline: str | None = None) -> Path:
@@ -21,10 +24,12 @@ def write(folder: str | Path, baseline: str | None = None) -> Path:
     found = read(Path(folder), baseline)
     made = list(tables(found))
     with atomic_write(found.folder / "report.md") as file:
-        file.write(markdown(found, made).encode())
+        file.write(markdown(found, made).encode(errors="replace"))
     path = found.folder / "report.html"
     with atomic_write(path) as file:
-        file.write(page(found, made).encode())
+        parts: list[Table | Plot] = [*_plots(found), *made]
+        text = report(title(found), list(_summary(found)), parts)
+        file.write(text.encode(errors="replace"))
     return path
 
 
@@ -40,32 +45,46 @@ def markdown(found: Benchmark, made: list[Table]) -> str:
     """Lay the tables out as Markdown."""
     lines = [f"# {title(found)}"]
     for table in made:
-        lines += ["", f"## {table.title}", "", table.note, ""]
-        lines.append("| " + " | ".join(table.heads) + " |")
-        lines.append("|" + "---|" * len(table.heads))
-        lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in table.rows]
+        lines += ["", f"## {table.title}", "", table.note, "", *ablation.markdown(table)]
     return "\n".join(lines) + "\n"
 
 
-def page(found: Benchmark, made: list[Table]) -> str:
-    """Lay plots and tables out as HTML: no scripts, nothing loaded from elsewhere."""
-    places = [found.folder / "ablation", found.folder.parent / "ablation"]
-    plots = [
-        ("Quality against time", benchmark_plots.quality_against_time(found) if found.runs else ""),
-        ("Validation over time", benchmark_plots.curves(found)),
-        ("Ablation", next(filter(None, map(benchmark_plots.ablation, places)), "")),
-        ("Router weights after the last epoch", benchmark_plots.routing(found)),
-    ]
-    body = "".join(f"<h2>{name}</h2>{drawn}" for name, drawn in plots if drawn)
-    for table in made:
-        body += f"<h2>{run_page.text(table.title)}</h2><p>{run_page.text(table.note)}</p>"
-        body += run_page.table(table.heads, table.rows)
-    head = run_page.text(title(found))
-    return (
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><link rel='icon' href='data:,'>"
-        f"<title>{head}</title><style>{run_page.STYLE}</style><h1>{head}</h1>{body}</html>"
-    )
+def _summary(found: Benchmark) -> Iterator[str]:
+    """Say which entry is best, by how much, and what is missing."""
+    for part, protocol in (("test", "full_masked"), ("valid", "full_masked")):
+        values = {name: found.values(name, part, protocol, "ndcg@10") for name in found.runs}
+        means = {
+            name: float(each.mean()) for name, each in values.items() if not (each != each).any()
+        }
+        if means:
+            best = max(means, key=lambda name: means[name])
+            against = ""
+            if found.baseline in means and found.baseline != best:
+                against = f"; {found.baseline}, the baseline, has {means[found.baseline]:.4f}"
+            yield f"Best {part} NDCG@10 ({protocol}): {best}, {means[best]:.4f}{against}."
+            break
+    left = len(found.failures) + len(found.missing)
+    if left:
+        yield f"{left} runs have no result; see the last table."
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+def _plots(found: Benchmark) -> Iterator[Plot]:
+    yield Plot("Quality against time", "Dots: runs; diamonds: their means.",
+               benchmark_plots.quality_against_time(found))  # fmt: skip
+    yield Plot("Validation over time", "Each entry's first seed; dots begin a stage.",
+               benchmark_plots.curves(found))  # fmt: skip
+    yield Plot("Ablation", "Means and standard deviations over the seeds, on validation.",
+               benchmark_plots.ablation(_ablation(found)))  # fmt: skip
+    yield Plot("Router weights after the last epoch", "", benchmark_plots.routing(found))
+
+
+def _ablation(found: Benchmark) -> dict[str, list[float]]:
+    """Return validation NDCG@10 by entry, of the runs themselves or of an ablation beside them."""
+    own = {name: list(found.by_seed(name, "ndcg@10").values()) for name in found.runs}
+    tested = any("test" in found.metrics(run) for runs in found.runs.values() for run in runs)
+    if not tested:
+        return {name: values for name, values in own.items() if values}
+    for folder in (found.folder / "ablation", found.folder.parent / "ablation"):
+        if ablation.is_made_of_files(folder):
+            return ablation.values_of_files(folder)
+    return {}

@@ -3,7 +3,7 @@
 run folders -> read -> the numbers that benchmark_tables.py and benchmark_plots.py show.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import read_json
 from ur4rec_recbole.evaluation import paired
-from ur4rec_recbole.evaluation.paired import Comparison
+from ur4rec_recbole.evaluation.paired import Comparison, Runs
 from ur4rec_recbole.experiments.benchmark_job import pretraining
 from ur4rec_recbole.model.stages import read_stages
 from ur4rec_recbole.runs.folder import RunFolder
@@ -45,34 +45,57 @@ class Benchmark:
     runs: dict[str, list[RunFolder]]
     failures: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    _metrics: dict[Path, Mapping[str, Any]] = field(default_factory=dict)
+    _ranks: dict[Path, dict[str, np.ndarray]] = field(default_factory=dict)
+
+    def metrics(self, run: RunFolder) -> Mapping[str, Any]:
+        """Return what a run's metrics.json holds, read once."""
+        if run.path not in self._metrics:
+            self._metrics[run.path] = run.read("metrics.json") or {}
+        return self._metrics[run.path]
 
     def values(self, entry: str, part: str, protocol: str, metric: str) -> np.ndarray:
         """Return a metric's values over the seeds of an entry; nan where a run has it not."""
-        found = [run.read("metrics.json") for run in self.runs[entry]]
+        found = [self.metrics(run) for run in self.runs[entry]]
         read = [each.get(part, {}).get(protocol, {}).get(metric) for each in found]
         return np.array([np.nan if each is None else each for each in read], dtype=float)
 
-    def ranks(self, entry: str, part: str, protocol: str) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return users and ranks of each run, as `paired` takes them."""
-        found = [run.ranks() for run in self.runs[entry]]
-        return [(each[f"{part}/users"], each[f"{part}/{protocol}"]) for each in found]
+    def ranks(self, entry: str, part: str, protocol: str) -> Runs:
+        """Return users and ranks of each run that has them, as `paired` takes them."""
+        for run in self.runs[entry]:
+            if run.path not in self._ranks:
+                self._ranks[run.path] = run.ranks()
+        found = [self._ranks[run.path] for run in self.runs[entry]]
+        keys = f"{part}/users", f"{part}/{protocol}"
+        return [(each[keys[0]], each[keys[1]]) for each in found if set(keys) <= set(each)]
 
     def compared(self, protocol: str, metric: str) -> Iterator[tuple[str, Comparison, float]]:
         """Compare every other entry with the baseline on test: entry, comparison, Holm's p."""
-        if self.baseline is None:
+        ranks = {entry: self.ranks(entry, "test", protocol) for entry in self.runs}
+        base = ranks.pop(self.baseline, []) if self.baseline else []
+        others = {entry: runs for entry, runs in ranks.items() if runs}
+        if not base:
             return
-        base = self.ranks(self.baseline, "test", protocol)
-        others = [entry for entry in self.runs if entry != self.baseline]
-        found = [
-            paired.compare(self.ranks(entry, "test", protocol), base, metric) for entry in others
-        ]
+        found = paired.compare_all(list(others.values()), base, metric)
         corrected = paired.holm([each.p for each in found])
         yield from zip(others, found, corrected, strict=True)
 
+    def by_seed(self, entry: str, metric: str) -> dict[int, float]:
+        """Return validation values by seed, with the history masked where that was measured."""
+        found: dict[int, float] = {}
+        for run in self.runs[entry]:
+            measured = self.metrics(run).get("valid", {})
+            values: Mapping[str, float] = measured.get("full_masked", {})
+            values = values or next(iter(measured.values()), {})
+            if metric in values:
+                found[run.about["seed"]] = values[metric]
+        return found
+
     def seconds(self, entry: str) -> np.ndarray:
         """Return each run's wall-clock seconds, preparation and evaluation included."""
-        found = [run.read("metrics.json") for run in self.runs[entry]]
-        return np.array([each.get("wall_seconds", each["seconds"]) for each in found])
+        found = [self.metrics(run) for run in self.runs[entry]]
+        read = [each.get("wall_seconds", each.get("seconds", np.nan)) for each in found]
+        return np.array(read, dtype=float)
 
     def thresholds(self) -> dict[str, float]:
         """Return `SHARE` of the best validation NDCG@10, averaged over the seeds.
@@ -143,16 +166,16 @@ def read(folder: Path, baseline: str | None = None) -> Benchmark:
 
     `baseline` is an entry to compare with, instead of the plan's.
     """
-    index = read_json(folder / "benchmark.json")
+    index = _index(folder)
     paths = sorted(path.parent for path in folder.glob("*/run.json"))
     opened = {path.name: RunFolder.open(path) for path in paths}
     owners = index["runs"] if index else {name: run.about["model"] for name, run in opened.items()}
-    found = Benchmark(folder, index and index["baseline"], {})
+    found = Benchmark(folder, index["baseline"] if index else None, {})
     for name, entry in owners.items():
         failed = folder / "jobs" / f"{name}.failed.json"
         if failed.exists():
             found.failures[name] = read_json(failed)["traceback"]
-        elif name in opened and "test" in (opened[name].read("metrics.json") or {}):
+        elif name in opened and {"valid", "test"} & set(opened[name].read("metrics.json") or {}):
             found.runs.setdefault(entry, []).append(opened[name])
         else:
             found.missing.append(name)
@@ -161,6 +184,7 @@ def read(folder: Path, baseline: str | None = None) -> Benchmark:
             f"Folder {folder}", "must hold runs that have ended", "none",
             "Run `ur4rec benchmark` first.",
         )  # fmt: skip
+    _check_data(found)
     order = [entry for entry in (index["entries"] if index else found.runs) if entry in found.runs]
     found.runs = {entry: found.runs[entry] for entry in order}
     if baseline is not None and baseline not in found.runs:
@@ -172,3 +196,27 @@ def read(folder: Path, baseline: str | None = None) -> Benchmark:
     if found.baseline not in found.runs:
         found.baseline = None
     return found
+
+
+def _index(folder: Path) -> dict[str, Any] | None:
+    """Read which run is whose; None in a folder that no benchmark made."""
+    found = read_json(folder / "benchmark.json")
+    if found is None:
+        return None
+    sound = isinstance(found, dict) and {"runs", "entries", "baseline"} <= set(found)
+    if not sound or not isinstance(found["runs"], dict) or not isinstance(found["entries"], dict):
+        raise InputError(
+            f"{folder / 'benchmark.json'}", "must name runs, entries and baseline", "other content",
+            "Run `ur4rec benchmark` again, or remove it to read the runs without it.",
+        )  # fmt: skip
+    return found
+
+
+def _check_data(found: Benchmark) -> None:
+    """Raise `InputError` for runs of several data sets: their numbers cannot stand in a table."""
+    names = sorted({run.about["dataset"] for runs in found.runs.values() for run in runs})
+    if len(names) > 1:
+        raise InputError(
+            f"Folder {found.folder}", "must hold runs of one data set", ", ".join(names),
+            "Move the runs of the others to a folder of their own.",
+        )  # fmt: skip

@@ -1,31 +1,30 @@
 """The tables of a benchmark's report, for Markdown and HTML alike."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from ur4rec_recbole.evaluation.protocols import PROTOCOLS
 from ur4rec_recbole.reports.benchmark_results import SHARE, Benchmark
+from ur4rec_recbole.reports.pages import Table, best_of
 
 METRICS = ("hit@5", "hit@10", "hit@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr")
 SUBSETS = ("tail", "cold", "unseen", "short", "medium", "long")
 TESTED = ("ndcg@10", "hit@10")
-
-
-class Table(NamedTuple):
-    """A table with its title and one sentence on how to read it."""
-
-    title: str
-    note: str
-    heads: Sequence[str]
-    rows: Sequence[Sequence[str]]
+CANDIDATES = {
+    "full": "Ranked among all items, those that the user has had included.",
+    "full_masked": "Ranked among all items but those that the user has had.",
+    "uniform_99": "Ranked among the target and 99 items that the user never has.",
+    "popularity_99": "Ranked among the target and 99 items that the user never has, by popularity.",
+}
 
 
 def tables(found: Benchmark) -> Iterator[Table]:
     """Make all tables that the runs have something for."""
     made = (
         *(_quality(found, protocol) for protocol in PROTOCOLS),
+        validation(found),
         *(_comparison(found, protocol) for protocol in PROTOCOLS),
         _cost(found),
         times(found),
@@ -37,12 +36,41 @@ def tables(found: Benchmark) -> Iterator[Table]:
 
 
 def _quality(found: Benchmark, protocol: str) -> Table:
+    values = {
+        name: [found.values(name, "test", protocol, metric) for metric in METRICS]
+        for name in found.runs
+    }
+    values = {name: each for name, each in values.items() if not np.isnan(each).all()}
     rows = [
-        [name, str(len(runs)), *(spread(found.values(name, "test", protocol, m)) for m in METRICS)]
-        for name, runs in found.runs.items()
+        [name, str(len(found.runs[name])), *(spread(each) for each in measured)]
+        for name, measured in values.items()
     ]
-    note = "Mean and standard deviation over the seeds."
-    return Table(f"Test, {protocol}", note, ["model", "seeds", *METRICS], rows)
+    best = best_of([[_mean(each) for each in measured] for measured in values.values()], 2)
+    note = f"{CANDIDATES[protocol]} Mean and standard deviation over the seeds; the best is bold."
+    return Table(f"Test, {protocol}", note, ["model", "seeds", *METRICS], rows, best)
+
+
+def validation(found: Benchmark, entries: Sequence[str] | None = None) -> Table:
+    """Show quality on validation, and each entry's difference to the baseline or first entry."""
+    names = [name for name in entries or found.runs if name in found.runs]
+    measured = {name: [found.by_seed(name, metric) for metric in TESTED] for name in names}
+    return seed_by_seed(measured, found.baseline if found.baseline in names else None)
+
+
+def seed_by_seed(measured: Mapping[str, Sequence[dict[int, float]]], first: str | None) -> Table:
+    """Lay `TESTED` of entries out, each metric's values by seed: mean, deviation and difference."""
+    kept = {name: values for name, values in measured.items() if values[0]}
+    first = first if first in kept else next(iter(kept), "")
+    rows = []
+    for name, values in kept.items():
+        both = sorted(set(values[0]) & set(kept[first][0]))
+        gain = np.array([values[0][seed] - kept[first][0][seed] for seed in both])
+        shown = [spread(np.array(list(each.values()))) for each in values]
+        rows.append([name, str(len(values[0])), *shown, spread(gain, "+")])
+    best = best_of([[_mean(list(each.values())) for each in values] for values in kept.values()], 2)
+    heads = ["entry", "seeds", "NDCG@10", "HR@10", f"NDCG@10 against {first}, seed by seed"]
+    note = "Ranked among all items that the user has not had; mean ± standard deviation over seeds."
+    return Table("Validation", note, heads, rows, best)
 
 
 def _comparison(found: Benchmark, protocol: str) -> Table:
@@ -64,13 +92,14 @@ def _comparison(found: Benchmark, protocol: str) -> Table:
 def _cost(found: Benchmark) -> Table:
     rows = []
     for name, runs in found.runs.items():
-        memory = np.array([run.read("metrics.json")["peak_memory"] for run in runs]) / 1e6
+        memory = np.array([found.metrics(run).get("peak_memory", np.nan) for run in runs]) / 1e6
         epochs = np.mean([len(run.epochs()) for run in runs])
         limit = found.at_limit(name)
+        most = "-" if np.isnan(memory).all() else f"{np.nanmax(memory):.0f}"
         rows.append(
             [
                 name, f"{found.seconds(name).mean():.1f}", f"{epochs:.0f}",
-                f"{limit} of {len(runs)}" if limit else "-", f"{memory.max():.0f}",
+                f"{limit} of {len(runs)}" if limit else "-", most
             ]
         )  # fmt: skip
     heads = ["model", "seconds", "epochs", "at epoch limit", "peak MB"]
@@ -80,13 +109,13 @@ def _cost(found: Benchmark) -> Table:
 def times(found: Benchmark) -> Table:
     """Tell who reaches what the baseline's model reaches, as each of its entries has it, when."""
     thresholds = found.thresholds()
-    own = {entry: _mean(found.time_to(entry, goal)) for entry, goal in thresholds.items()}
+    own = {entry: _mean_time(found.time_to(entry, goal)) for entry, goal in thresholds.items()}
     rows = []
     for name in found.runs:
         row = [name]
         for entry, goal in thresholds.items():
             reached = found.time_to(name, goal)
-            seconds, theirs = _mean(reached), own[entry]
+            seconds, theirs = _mean_time(reached), own[entry]
             if seconds is None or theirs is None:
                 row.append("-")
                 continue
@@ -101,7 +130,7 @@ def times(found: Benchmark) -> Table:
     return Table("Time to a quality", note, heads, rows if thresholds else [])
 
 
-def _mean(times: Sequence[float | None]) -> float | None:
+def _mean_time(times: Sequence[float | None]) -> float | None:
     reached = [each for each in times if each is not None]
     return float(np.mean(reached)) if reached else None
 
@@ -116,7 +145,9 @@ def _lists(found: Benchmark) -> Table:
         parts = (
             spread(found.values(name, "test", f"full_masked/{key}", "ndcg@10")) for key in SUBSETS
         )
-        rows.append([name, *lists, *parts])
+        row = [*lists, *parts]
+        if set(row) != {"-"}:
+            rows.append([name, *row])
     note = (
         "Coverage and Gini index of the first ten; NDCG@10 of targets in the tail (outside the "
         "most popular fifth), cold (at most 5 training interactions) and unseen in training, and "
@@ -134,24 +165,29 @@ def _conditions(found: Benchmark) -> Table:
     for key in keys:
         values = list(dict.fromkeys(_plain(each.get(key)) for each in about))
         rows.append([key, " | ".join(values)])
-    note = "Several values, parted by |, mean that not all runs were made alike."
+    note = "Of all runs. Several values, parted by |, mean that not all runs were made alike."
     return Table("Conditions", note, ["what", "value"], rows)
 
 
 def _failures(found: Benchmark) -> Table:
-    rows = [[name, text.splitlines()[-1]] for name, text in found.failures.items()]
+    rows = [[name, (text.splitlines() or ["-"])[-1]] for name, text in found.failures.items()]
     rows += [[name, "has not ended"] for name in found.missing]
     note = "Whole tracebacks are in jobs/*.failed.json."
     return Table("Runs without a result", note, ["run", "why"], rows)
 
 
-def spread(values: np.ndarray) -> str:
+def _mean(values: Sequence[float] | np.ndarray) -> float:
+    known = [each for each in values if not np.isnan(each)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def spread(values: np.ndarray, sign: str = "") -> str:
     """Show mean and standard deviation; a dash where there is nothing."""
     values = values[~np.isnan(values)]
     if not len(values):
         return "-"
     deviation = f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else ""
-    return f"{values.mean():.4f}{deviation}"
+    return f"{values.mean():{sign}.4f}{deviation}"
 
 
 def _plain(value: Any) -> str:

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from ur4rec_recbole.runs.folder import RunFolder
 
 # Where a run is kept is no setting of it.
 PLACES = frozenset({"run_folder", "checkpoint_dir"})
+LONGEST = 20  # letters of a name above a column
 ABOUT = ("status", "commit", "data_fingerprint")
 
 
@@ -31,7 +33,7 @@ def results(runs: Sequence[RunFolder], details: bool = True) -> dict[str, list[s
     """
     flat = [_flat(each, details) for each in runs]
     found = {}
-    for key in dict.fromkeys(key for each in flat for key in each):
+    for key in sorted({key: 0 for each in flat for key in each}, key=_importance):
         first = flat[0].get(key)
         cells = ["-" if first is None else _number(first)]
         for each in flat[1:]:
@@ -40,6 +42,16 @@ def results(runs: Sequence[RunFolder], details: bool = True) -> dict[str, list[s
             cells.append("-" if value is None else _number(value) + change)
         found[key] = cells
     return found
+
+
+def _importance(key: str) -> int:
+    """Put the metrics first that papers report: NDCG@10 and HR@10 on test, history masked."""
+    words = ("ndcg@10", "hit@10"), ("full_masked", "full"), ("test", "valid")
+    for place in range(8):
+        wanted = {each[place >> n & 1] for n, each in enumerate(words)}
+        if set(key.split()) == wanted:
+            return place
+    return 8
 
 
 def _number(value: float, sign: str = "") -> str:
@@ -69,11 +81,20 @@ def _value(entry: Mapping[str, Any] | None) -> str:
     return "-" if entry is None else str(entry["value"])
 
 
+def short_names(runs: Sequence[RunFolder]) -> tuple[list[str], list[str]]:
+    """Return a name for each run that fits above a column, and lines that tell whose they are."""
+    names = [each.path.resolve().name for each in runs]
+    if len(set(names)) == len(names) and all(len(name) <= LONGEST for name in names):
+        return names, []
+    numbers = [f"run {n}" for n in range(1, len(runs) + 1)]
+    return numbers, [f"{n}: {run.path}" for n, run in zip(numbers, runs, strict=True)]
+
+
 def table(title: str, names: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
-    """Lay rows out for the terminal, one column a name."""
-    table = Table(title=title, title_justify="left")
+    """Lay rows out for the terminal, one column a name; texts are shown as they are."""
+    table = Table(title=Text(title), title_justify="left")
     for head in ("", *names):
-        table.add_column(head, overflow="fold")
+        table.add_column(Text(head), overflow="fold")
     for key, cells in rows.items():
-        table.add_row(key, *cells)
+        table.add_row(Text(key), *(Text(cell) for cell in cells))
     return table

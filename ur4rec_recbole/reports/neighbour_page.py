@@ -1,16 +1,15 @@
 """The page of `ur4rec inspect --html`: findings, and nearest neighbours with thumbnails.
 
-One file without scripts; thumbnails are small JPEGs inside it, so that it can be sent around.
+Thumbnails are small JPEGs inside the page, so that it can be sent around.
 """
 
 import base64
-import html
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
-STYLE = """body{font:14px sans-serif;margin:2em;max-width:72em}pre{white-space:pre-wrap}
-table{border-collapse:collapse}td{vertical-align:top;padding:6px;width:9em;font-size:12px}
-td:first-child{font-weight:bold;background:#eef}img{display:block;max-width:96px}"""
+from ur4rec_recbole.extract.decoding import SUFFIXES, UNUSUAL, DecodeRules, decode, read_bytes
+from ur4rec_recbole.reports.pages import render
 
 
 def neighbour_page(
@@ -27,34 +26,18 @@ def neighbour_page(
     images
         Folder of ITEM_ID.jpg and so on; None leaves thumbnails out.
     """
-    body = "".join(
-        "<tr>"
-        + "".join(f"<td>{_cell(token, title, images)}</td>" for token, title in row)
-        + "</tr>"
+    cells = [
+        [(title, _thumbnail(token, Path(images)) if images else "") for token, title in row]
         for row in rows
-    )
-    return (
-        "<!doctype html><html lang='en'><meta charset='utf-8'><title>ur4rec inspect</title>"
-        f"<style>{STYLE}</style><h1>Feature table</h1><pre>{html.escape(chr(10).join(findings))}"
-        "</pre><h2>Nearest neighbours</h2><p>The first column is the item itself.</p>"
-        f"<table>{body}</table></html>"
-    )
+    ]
+    return render("neighbours", title="Feature table", findings=findings, rows=cells)
 
 
-def _cell(token: str, title: str, images: str | None) -> str:
-    picture = _thumbnail(token, images) if images else ""
-    return f"{picture}{html.escape(title)}"
-
-
-def _thumbnail(token: str, folder: str) -> str:
-    """Return an img element, or nothing where there is no picture that can be read."""
-    from pathlib import Path
-
-    from ur4rec_recbole.extract.decoding import SUFFIXES, UNUSUAL, DecodeRules, decode, read_bytes
-
+def _thumbnail(token: str, folder: Path) -> str:
+    """Return a small JPEG in base64, or nothing where there is no picture that can be read."""
     for suffix in SUFFIXES:
         # The token comes from a file: it must not lead out of the folder.
-        file = Path(folder) / f"{Path(token).name}{suffix}"
+        file = folder / f"{Path(token).name}{suffix}"
         if not file.is_file():
             continue
         try:
@@ -64,6 +47,5 @@ def _thumbnail(token: str, folder: str) -> str:
         image.thumbnail((96, 144))
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=80)
-        data = base64.b64encode(buffer.getvalue()).decode()
-        return f"<img alt='' src='data:image/jpeg;base64,{data}'>"
+        return base64.b64encode(buffer.getvalue()).decode()
     return ""

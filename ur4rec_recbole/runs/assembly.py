@@ -4,13 +4,16 @@ What every run begins with, by whichever command it is started.
 Random streams are set before each of the two, so that a model does not depend on what loading drew.
 """
 
+import pickle
 from logging import getLogger
 from typing import Any
 
+import torch
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
 
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.memory import keep_freed_memory
 from ur4rec_recbole.data.dataset import UR4RecDataset, sort_exactly
 from ur4rec_recbole.patches.exclude_history import exclude_history
@@ -30,8 +33,24 @@ def build_trainer(config: Config, train_data: Any) -> Any:
     keep_freed_memory()
     init_seed(config["seed"], config["reproducibility"])
     network = get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    if config["model"] == "UR4Rec" and config["pre_model_path"]:
+        _begin_with_encoder(network, config["pre_model_path"])
     if config["quick_layers"]:
         speed_up(network, config)
     if config["exclude_history"] and not isinstance(train_data._dataset, UR4RecDataset):
         exclude_history(network, train_data._dataset)
     return get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
+
+
+def _begin_with_encoder(network: Any, file: str) -> None:
+    """Load encoder and item embedding of another model of this shape, to predict by their score."""
+    own = {key for key in network.state_dict() if key.startswith(("encoder.", "item_embedding."))}
+    try:
+        given = torch.load(file, map_location="cpu", weights_only=True)
+        network.load_state_dict({key: given[key] for key in own}, strict=False)
+    except (OSError, LookupError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
+        raise InputError(
+            f"pre_model_path {file}", "must hold the weights of an encoder like this model's",
+            " ".join(str(error).split())[:300], "Name a stage's weights, or train from the start.",
+        ) from error  # fmt: skip
+    network.score.zero_()

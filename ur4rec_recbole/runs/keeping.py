@@ -217,7 +217,7 @@ def final_table(
     found: dict[str, Any] = {}
     kept: dict[str, Any] = {}
     placed: dict[str, np.ndarray] = {}
-    for name, part in zip(("valid", "test"), parts, strict=True):
+    for name, part in _evaluated(config, parts):
         measured = protocols.measure(network, part, config)
         found[name] = measured.metrics
         kept[name] = measured.metrics | measured.details
@@ -227,16 +227,22 @@ def final_table(
     return found
 
 
+def _evaluated(config: Any, parts: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """Name validation and test part; one that `evaluated_parts` leaves out is left out."""
+    chosen = config["evaluated_parts"] or ("valid", "test")
+    return (pair for pair in zip(("valid", "test"), parts, strict=True) if pair[0] in chosen)
+
+
 def recboles_result(
     trainer: Any, loaders: Sequence[Any], folder: RunFolder | None
 ) -> dict[str, float]:
     """Evaluate as RecBole does where a user has several targets; return the test metrics."""
     found = {
         name: {key: float(value) for key, value in (result or {}).items()}  # none without rows
-        for name, loader in zip(("valid", "test"), loaders, strict=True)
+        for name, loader in _evaluated(trainer.config, loaders)
         for result in [trainer.evaluate(loader, load_best_model=False)]
     }
     if folder:
         metrics = {name: {"recbole": values} for name, values in found.items() if values}
         folder.write_json("metrics.json", metrics)
-    return found["test"]
+    return found.get("test", {})

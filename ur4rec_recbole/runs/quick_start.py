@@ -122,10 +122,11 @@ def one_target_a_user(config: Any) -> bool:
 
 def table(result: dict[str, Any]) -> str:
     """Lay validation and test metrics out by protocol; a dash where it cannot have one."""
-    heads = list(result["test"]["full"])
+    parts = [part for part in ("valid", "test") if part in result]
+    heads = list(result[parts[0]]["full"])
     widths = {key: max(len(key), 8) for key in heads}
     lines = [f"{'part':<6} {'protocol':<13} " + " ".join(f"{key:>{widths[key]}}" for key in heads)]
-    for part in ("valid", "test"):
+    for part in parts:
         for protocol, values in result[part].items():
             numbers = [f"{values[key]:.4f}" if key in values else "-" for key in heads]
             cells = [f"{n:>{width}}" for n, width in zip(numbers, widths.values(), strict=True)]

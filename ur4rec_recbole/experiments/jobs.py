@@ -1,0 +1,126 @@
+"""One run of a plan: all that it is made of, and the digest by which it is told from others."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ur4rec_recbole.core.config import defaults, defaults_file
+from ur4rec_recbole.core.yaml_files import find_file, read_mapping
+
+FIRST_SEED = 2020
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the comparison.
+
+    Attributes
+    ----------
+    name
+        Shown in the report; unique.
+    model
+        As RecBole knows it.
+    config_files, settings
+        As `quick_start.run` takes them.
+    seeds
+        One run each.
+    pretrain
+        Settings of a run before each; none where empty.
+    start_from
+        The entry whose first stage it starts from, or None.
+    """
+
+    name: str
+    model: str
+    config_files: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (FIRST_SEED,)
+    pretrain: Mapping[str, Any] = field(default_factory=dict)
+    start_from: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: an entry with one seed. Its description, as JSON, is all that the run is given.
+
+    `first` holds the settings of the first stage that it starts from, if any; `id` names its
+    folder.
+    """
+
+    id: str
+    entry: str
+    model: str
+    dataset: str
+    settings: Mapping[str, Any]
+    pretrain: Mapping[str, Any]
+    first: Mapping[str, Any] | None = None
+
+    def description(self) -> dict[str, Any]:
+        """Return what JSON can hold, with the digest of all but the seed."""
+        first = None if self.first is None else self._with_tables(self.first)
+        found = {
+            "entry": self.entry, "model": self.model, "dataset": self.dataset, "first": first,
+            "pretrain": dict(self.pretrain), **self._with_tables(self.settings),
+        }  # fmt: skip
+        return {"id": self.id, **found, "digest": digest(found)}
+
+    def _with_tables(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        tables = _tables(self.model, self.dataset, settings)
+        return {"settings": dict(settings), "tables": tables}
+
+
+def digest(found: Mapping[str, Any]) -> str:
+    """Name what a run is made of by its content, whatever the seed."""
+    bare = json.loads(json.dumps(found))
+    for part in (bare, bare.get("first") or {}):
+        part["settings"] = {k: v for k, v in part.get("settings", {}).items() if k != "seed"}
+    return hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()
+
+
+def _tables(model: str, dataset: str, settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the hash of every table that the settings, or the model's defaults, name."""
+    own = defaults(model) if defaults_file(model).is_file() else {}
+    named = {key: each for key, each in {**own, **settings}.items() if key.endswith("_table")}
+    files = {
+        key: find_file(each.replace("{dataset}", dataset))
+        for key, each in named.items()
+        if isinstance(each, str)
+    }
+    return {
+        key: _hash(str(file), file.stat().st_mtime_ns)
+        for key, file in files.items()
+        if file.is_file()
+    }
+
+
+@lru_cache
+def _hash(file: str, changed: int) -> str:
+    """Return the SHA-256 of a file's content, read once while it does not change."""
+    del changed
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def file_values(files: Sequence[str]) -> dict[str, Any]:
+    """Return what the files set: code's settings would come over them otherwise."""
+    found: dict[str, Any] = {}
+    for file in files:
+        found |= read_mapping(file, "config_files")
+    return {key: value for key, value in found.items() if key not in ("model", "dataset")}
+
+
+def with_file_values(member: Any) -> Any:
+    """Put what a member's files say into its recipe, so that a changed file is another setting."""
+    if not isinstance(member, Mapping):
+        return member
+    own = {key: value for key, value in member.items() if key != "config_files"}
+    return {**file_values(member.get("config_files") or ()), **own}
+
+
+def slug(name: str) -> str:
+    """Return a name as part of a folder's name; several names may give the same."""
+    return re.sub(r"[^\w]+", "-", name.lower()).replace("_", "-").strip("-")[:60] or "entry"
