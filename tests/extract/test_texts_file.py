@@ -53,11 +53,12 @@ def test_halves_of_a_character_are_joined_or_replaced(tmp_path):
 
 @pytest.mark.parametrize("value", [["a", "b"], 5, 1.5, float("nan"), True, {"en": "x"}])
 def test_a_value_that_is_no_text_is_refused_with_its_record(tmp_path, value):
+    records = [{"id": "i1", "text": "x"}, {"id": "i2", "text": value}]
     layouts = {
         "t.json": json.dumps({"i1": "x", "i2": value}),
-        "l.json": json.dumps([{"id": "i1", "text": "x"}, {"id": "i2", "text": value}]),
-        "t.jsonl": json.dumps({"id": "i1", "text": "x"}) + "\n\n" + json.dumps({"id": "i2", "text": value}),
-    }  # fmt: skip
+        "l.json": json.dumps(records),
+        "t.jsonl": "\n\n".join(json.dumps(record) for record in records),
+    }
     places = {"t.json": "id 'i2'", "l.json": "record 2", "t.jsonl": "line 3"}
     for name, words in layouts.items():
         with pytest.raises(InputError, match=f"{places[name]}.*must hold a text") as refusal:
@@ -75,7 +76,7 @@ def test_an_id_that_is_none_is_refused_with_its_record(tmp_path, value):
     ("name", "words", "places"),
     [
         ("t.csv", "id,text\na,b\nc,d\na,e\n", ["'a'", "line 4", "line 2"]),
-        ("t.jsonl", '{"id": 1, "text": "x"}\n{"id": "1", "text": "x"}\n', ["'1'", "line 2", "line 1"]),
+        ("t.jsonl", '{"id": 1, "text": "x"}\n{"id": "1", "text": "x"}\n', ["'1'", "line 1"]),
         ("l.json", '[{"id": "a", "text": ""}, {"id": "a", "text": "x"}]', ["'a'", "record 2"]),
         ("t.json", '{"a": "x", "b": "y", "a": "z"}', ["'a'", "second time"]),
     ],

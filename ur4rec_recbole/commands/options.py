@@ -104,12 +104,11 @@ def check_output(options: argparse.Namespace) -> None:
     if path.suffix != ".npz":
         raise InputError("--output", "must be the name of an .npz file", path.name, "Rename it.")
     beside = [path, *(Path(f"{path}.{ending}") for ending in BESIDE)]
-    folders = [each.name for each in beside if each.is_dir()]
     try:
-        if folders:
-            raise IsADirectoryError(f"{folders[0]} is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         for each in beside:
+            if each.is_dir():
+                raise IsADirectoryError(f"{each.name} is a folder")
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{each.name}."):
                 pass
     except OSError as error:

@@ -6,6 +6,7 @@ are imported when an encoder is made.
 
 import importlib.metadata
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -135,7 +136,7 @@ def text_encoder(
     device
         As torch names it; "auto" is the GPU where there is one.
     """
-    if "+" in name and not Path(name).is_dir():
+    if "+" in name and not os.path.isdir(name):
         parts = [text_encoder(part, pretrained, batch_size, device) for part in name.split("+")]
         return JoinedEncoder(parts)
     kind, _, rest = name.partition(":")
@@ -195,7 +196,7 @@ def _sentence_encoder(name: str, batch_size: int, device: str) -> SentenceEncode
 
 def _locate(name: str) -> tuple[str, str]:
     """Return what to hand to sentence-transformers and a word on where the weights come from."""
-    if Path(name).is_dir():
+    if os.path.isdir(name):
         return name, "local folder"
     module, package = PACKAGED.get(name, ("", ""))
     spec = importlib.util.find_spec(module) if module else None

@@ -6,6 +6,7 @@ NaN, a number, an object) is refused with its record, as are ids that come twice
 
 import csv
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -37,10 +38,10 @@ def read_texts(
         Names in the records. Several text columns are joined by a space. Guessed where left out.
     """
     file = Path(path)
-    if not file.is_file() or file.suffix.lower() not in LAYOUT:
+    if not os.path.isfile(path) or file.suffix.lower() not in LAYOUT:
         raise InputError(
             f"texts file {file.name!r}", f"must be a file that ends in one of {list(LAYOUT)}",
-            "another ending" if file.is_file() else "no such file", "Check --texts.",
+            "another ending" if os.path.isfile(path) else "no such file", "Check --texts.",
         )  # fmt: skip
     try:
         return _texts(_records(file), file.name, id_column, text_columns)
