@@ -112,6 +112,11 @@ def test_a_damaged_or_pickled_encoder_file_is_refused(tmp_path):
             lexical.load(tmp_path / f"{name}.npz")
 
 
+def test_texts_that_are_all_alike_have_one_axis():
+    encoder = TfidfEncoder()
+    assert np.allclose(encoder.encode(["same words"] * 9), 1) and "100.0%" in encoder.version
+
+
 @pytest.mark.parametrize("texts", [["!!!", "..."], [""]])
 def test_texts_without_words_are_refused(texts):
     with pytest.raises(InputError, match="share words"):

@@ -89,12 +89,13 @@ class TfidfEncoder:
                 "the texts", "must share words to be told apart by", f"{len(texts)} texts: {error}",
                 "Check the texts, or name another encoder.",
             ) from error  # fmt: skip
-        svd = TruncatedSVD(min(self.width, *weights.shape), random_state=SEED).fit(weights)
+        with np.errstate(divide="ignore", invalid="ignore"):  # texts that are all alike
+            svd = TruncatedSVD(min(self.width, *weights.shape), random_state=SEED).fit(weights)
         real = svd.singular_values_ > 1e-5 * svd.singular_values_[0]  # the others are rounding
         self.terms = [str(term) for term in vectorizer.get_feature_names_out()]
         self.idf = vectorizer.idf_
         self.axes = svd.components_[real].astype(np.float16)
-        kept = svd.explained_variance_ratio_[real].sum()
+        kept = np.nan_to_num(svd.explained_variance_ratio_[real].sum(), nan=1.0)
         # Not of the axes, whose last bits follow the order of the texts and the processor.
         digest = hashlib.sha256("\n".join(self.terms).encode()).hexdigest()
         self.version = (
