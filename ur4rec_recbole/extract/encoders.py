@@ -141,9 +141,9 @@ def text_encoder(
         return JoinedEncoder(parts)
     kind, _, rest = name.partition(":")
     if kind == "tfidf":
-        return TfidfEncoder(read_width(name, rest))
+        return TfidfEncoder(read_width(kind, rest))
     if kind == "random":
-        return RandomEncoder(read_width(name, rest))
+        return RandomEncoder(read_width(kind, rest))
     if kind == "open_clip":
         from ur4rec_recbole.extract.image_models import open_clip_model
 

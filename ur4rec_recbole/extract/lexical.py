@@ -105,11 +105,6 @@ class TfidfEncoder:
         )
 
 
-def tfidf(width: str) -> TfidfEncoder:
-    """Make the encoder of `tfidf`, or of `tfidf:256` for a width of 256."""
-    return TfidfEncoder(read_width("tfidf", width))
-
-
 def read_width(name: str, width: str) -> int:
     """Read the number of `NAME:256`; nothing stands for the default."""
     if width and not (width.isascii() and width.isdecimal() and int(width) > 0):
