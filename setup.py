@@ -10,6 +10,7 @@ EXTRACT = [
     "transformers>=4.41,<6",
     "pillow>=10",
     "timm>=1.0",
+    "scikit-learn>=1.3",
 ]
 LLM = ["openai>=1.40,<4", "tenacity>=8"]
 TUNE = ["hyperopt==0.2.7"]

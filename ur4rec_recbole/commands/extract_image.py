@@ -8,6 +8,7 @@ import json
 from collections import Counter
 
 from ur4rec_recbole.commands.options import (
+    MASKED,
     add_dataset_options,
     add_encoder_options,
     check_output,
@@ -18,26 +19,52 @@ from ur4rec_recbole.core.files import atomic_write
 from ur4rec_recbole.data.items import item_tokens
 from ur4rec_recbole.extract.decoding import UNUSUAL, DecodeRules
 from ur4rec_recbole.extract.image import ImageRun, extract_images, find_images
-from ur4rec_recbole.extract.image_models import DEFAULT_IMAGE_ENCODER, PRECISIONS, image_model
+from ur4rec_recbole.extract.image_models import (
+    DEFAULT_IMAGE_ENCODER,
+    IMAGE_ENCODERS,
+    PRECISIONS,
+    image_model,
+)
 from ur4rec_recbole.extract.progress import progress_bar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--images", required=True, help="folder of ITEM_ID.jpg|jpeg|png|webp")
     add_dataset_options(parser, required=False)
-    add_encoder_options(parser, DEFAULT_IMAGE_ENCODER)
-    rules = DecodeRules(side=0)
-    parser.add_argument("--workers", type=int, default=ImageRun.workers, help="decoding processes")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="forward pass")
-    parser.add_argument("--resume", action="store_true", help="continue a run that was killed")
-    parser.add_argument("--shard-size", type=int, default=ImageRun.shard_size)
-    parser.add_argument("--max-pixels", type=int, default=rules.max_pixels, help="bomb limit")
-    parser.add_argument("--min-side", type=int, default=rules.min_side, help="pixels")
+    add_encoder_options(parser, DEFAULT_IMAGE_ENCODER, IMAGE_ENCODERS)
     parser.add_argument(
-        "--accept", nargs="+", choices=UNUSUAL, default=[],
-        help="kinds to convert to RGB (an animation's first frame) instead of masking them",
+        "--precision", choices=PRECISIONS, default="fp32",
+        help="numbers that the encoder computes with; bf16 is faster and rougher",
     )  # fmt: skip
+    _add_image_options(parser.add_argument_group("images"))
+
+
+def _add_image_options(group: argparse._ArgumentGroup) -> None:
+    rules = DecodeRules(side=0)
+    group.add_argument(
+        "--images", required=True, metavar="FOLDER", help="of files ITEM_ID.jpg, .jpeg, .png, .webp"
+    )
+    group.add_argument(
+        "--accept", nargs="+", choices=UNUSUAL, default=[],
+        help="convert these kinds to RGB (an animation's first frame) instead of leaving them out",
+    )  # fmt: skip
+    group.add_argument(
+        "--max-pixels", type=int, default=rules.max_pixels, metavar="N",
+        help="leave out images of more pixels; default: %(default)s",
+    )  # fmt: skip
+    group.add_argument(
+        "--min-side", type=int, default=rules.min_side, metavar="N",
+        help="leave out images with a side of fewer pixels; default: %(default)s",
+    )  # fmt: skip
+    group.add_argument(
+        "--workers", type=int, default=ImageRun.workers, metavar="N",
+        help="processes that read images; default: %(default)s",
+    )  # fmt: skip
+    group.add_argument(
+        "--shard-size", type=int, default=ImageRun.shard_size, metavar="N",
+        help="images between two saves of what is done; default: %(default)s",
+    )  # fmt: skip
+    group.add_argument("--resume", action="store_true", help="go on with a run that was killed")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     _at_least("workers", options.workers, 0)
     tokens = set(item_tokens(chosen_dataset(options))) if options.dataset else None
     files, left_out = find_images(options.images, tokens)
-    model = image_model(options.encoder, options.pretrained)
+    model = image_model(options.encoder, options.pretrained, options.device)
     rules = DecodeRules(
         model.side, options.max_pixels, options.min_side, tuple(sorted(options.accept))
     )
@@ -57,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
     )
     with progress_bar(len(files), "images") as progress:
         table, masked = extract_images(files, model, rules, how, options.output, progress)
-    report = f"{options.output}.masked.json"
+    report = f"{options.output}.{MASKED}"
     with atomic_write(report) as file:
         file.write(json.dumps({"masked": masked, "left_out": left_out}, indent=1).encode())
     print(f"{options.output}: {len(table)} of {len(files)} images, width {table.width}.")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from ur4rec_recbole.commands.llm_options import add_llm_options, chosen_model, write_texts
 from ur4rec_recbole.commands.options import (
+    ENCODER,
     add_dataset_options,
     add_encoder_options,
     check_output,
@@ -15,7 +16,12 @@ from ur4rec_recbole.commands.options import (
     chosen_items,
 )
 from ur4rec_recbole.data.items import Item
-from ur4rec_recbole.extract.encoders import DEFAULT_ENCODER, text_encoder
+from ur4rec_recbole.extract.encoders import (
+    DEFAULT_ENCODER,
+    TEXT_ENCODERS,
+    save_learned,
+    text_encoder,
+)
 from ur4rec_recbole.extract.profile import (
     DEFAULT_LENGTHS,
     Snapshot,
@@ -31,22 +37,28 @@ from ur4rec_recbole.extract.template import History, template_profile
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_dataset_options(parser)
-    add_encoder_options(parser, DEFAULT_ENCODER)
-    parser.add_argument(
-        "--lengths", nargs="+", type=int, default=list(DEFAULT_LENGTHS),
-        help="history lengths to write a snapshot at; default: %(default)s",
+    add_encoder_options(parser, DEFAULT_ENCODER, TEXT_ENCODERS)
+    group = parser.add_argument_group("profiles")
+    group.add_argument(
+        "--lengths", nargs="+", type=int, default=list(DEFAULT_LENGTHS), metavar="N",
+        help="numbers of interactions after which a profile is written; default: %(default)s",
     )  # fmt: skip
-    parser.add_argument(
+    group.add_argument(
         "--no-last", dest="last", action="store_false",
-        help="leave out the snapshot at each user's last training interaction",
+        help="leave out the profile after each user's last training interaction",
     )  # fmt: skip
-    parser.add_argument("--writer", choices=("template", "llm"), default="template")
+    group.add_argument(
+        "--writer", choices=("template", "llm"), default="template",
+        help="a fixed sentence of genres, decades and favourites, or a language model",
+    )  # fmt: skip
     add_llm_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Write the table and say what it covers."""
     check_output(options)
+    # Loaded first: a name that does not load is told before texts are paid for.
+    encoder = text_encoder(options.encoder, options.pretrained, options.batch_size, options.device)
     dataset = chosen_dataset(options)
     items = chosen_items(options, dataset)
     train = dataset.build()[0]
@@ -54,14 +66,15 @@ def run(options: argparse.Namespace) -> int:
     snapshots, writer = _written(options, planned, items)
     if snapshots is None:
         return 0
-    encoder = text_encoder(options.encoder, options.pretrained, options.batch_size)
     table = extract_profile(snapshots, encoder, train, writer)
     table.save(options.output)
+    save_learned(encoder, f"{options.output}.{ENCODER}")
     users = len({snapshot.user for snapshot in snapshots})
     print(
         f"{options.output}: {len(table)} snapshots of {users} users, width {table.width}, "
         f"{table.provenance['split']}."
     )
+    print(f"  encoder {encoder.name}: {encoder.version}")
     return 0
 
 

@@ -1,13 +1,14 @@
 """`ur4rec extract text`: from a data set or a file of texts to an item-text table.
 
 ur4rec extract text --dataset ml-100k --output item_text.npz
-ur4rec extract text --dataset ml-100k --texts item_descriptions.json --output item_text.npz
+ur4rec extract text --dataset ml-100k --texts item_descriptions.json --encoder tfidf --output t.npz
 """
 
 import argparse
 
 from ur4rec_recbole.commands.llm_options import add_llm_options, chosen_model, write_texts
 from ur4rec_recbole.commands.options import (
+    ENCODER,
     add_dataset_options,
     add_encoder_options,
     check_output,
@@ -17,22 +18,35 @@ from ur4rec_recbole.commands.options import (
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.data.items import item_tokens
-from ur4rec_recbole.extract.encoders import DEFAULT_ENCODER, text_encoder
+from ur4rec_recbole.extract.encoders import (
+    DEFAULT_ENCODER,
+    TEXT_ENCODERS,
+    save_learned,
+    text_encoder,
+)
 from ur4rec_recbole.extract.prompts import ITEM_TASK, item_prompt, task_hash
-from ur4rec_recbole.extract.text import extract_text, read_texts
+from ur4rec_recbole.extract.text import extract_text
+from ur4rec_recbole.extract.texts_file import LAYOUT, read_texts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_dataset_options(parser)
-    add_encoder_options(parser, DEFAULT_ENCODER)
-    parser.add_argument("--texts", help="JSON {item_id: text}, JSONL, CSV or TSV")
-    parser.add_argument("--id-column", help="column of the item id in --texts")
-    parser.add_argument("--text-column", nargs="+", default=[], help="columns to join in --texts")
-
-    parser.add_argument(
+    add_encoder_options(parser, DEFAULT_ENCODER, TEXT_ENCODERS)
+    group = parser.add_argument_group("texts")
+    group.add_argument(
+        "--texts", metavar="FILE", help=f"texts by item id ({', '.join(LAYOUT)}; UTF-8)"
+    )
+    group.add_argument(
+        "--id-column", metavar="COLUMN", help="column of the item id; default: found by its name"
+    )
+    group.add_argument(
+        "--text-column", nargs="+", default=[], metavar="COLUMN",
+        help="columns to join to one text; default: one, found by its name",
+    )  # fmt: skip
+    group.add_argument(
         "--write", choices=("columns", "llm"), default="columns",
-        help="without --texts: sentences of the item's columns, or descriptions by a model",
+        help="without --texts: make sentences of the .item columns, or ask a language model",
     )  # fmt: skip
     add_llm_options(parser)
 
@@ -40,6 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the table and say what it covers."""
     check_output(options)
+    # Loaded first: a name that does not load is told before texts are paid for.
+    encoder = text_encoder(options.encoder, options.pretrained, options.batch_size, options.device)
     dataset = chosen_dataset(options)
     tokens = item_tokens(dataset)
     written = _texts(options, dataset)
@@ -48,14 +64,15 @@ def run(options: argparse.Namespace) -> int:
     found, source = written
     texts = {token: found[token] for token in tokens if found.get(token, "").strip()}
     foreign = len(set(found) - set(tokens))
-    encoder = text_encoder(options.encoder, options.pretrained, options.batch_size)
     table = extract_text(texts, encoder, source)
     table.save(options.output)
+    save_learned(encoder, f"{options.output}.{ENCODER}")
     print(
         f"{options.output}: {len(table)} of {len(tokens)} items, width {table.width}; "
         f"{len(tokens) - len(table)} items without a text, "
         f"{foreign} texts of items outside the data set left out."
     )
+    print(f"  encoder {encoder.name}: {encoder.version}")
     return 0
 
 

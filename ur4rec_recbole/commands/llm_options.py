@@ -2,16 +2,19 @@
 
 import argparse
 import json
+import math
 import os
 from collections.abc import Sequence
 
+from ur4rec_recbole.commands.options import ANSWERS
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.extract.answers import AnswerCache
-from ur4rec_recbole.extract.llm import Estimate, LlmSettings, LlmWriter
+from ur4rec_recbole.extract.llm import LIMITS, Estimate, LlmSettings, LlmWriter
 from ur4rec_recbole.extract.progress import progress_bar
 from ur4rec_recbole.extract.prompts import Prompt
 
 DEFAULT_REQUEST = {"temperature": 0, "max_tokens": 200}
+OURS = ("model", "messages", "stream", "n")  # request fields that the writer sets itself
 
 
 def add_llm_options(parser: argparse.ArgumentParser) -> None:
@@ -19,30 +22,43 @@ def add_llm_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "language-model writer", "The key is read from OPENAI_API_KEY alone."
     )
-    group.add_argument("--model", help="default: $OPENAI_MODEL")
-    group.add_argument("--base-url", help="default: $OPENAI_BASE_URL")
-    group.add_argument("--cache", help="answers on disk; default: OUTPUT.answers.sqlite")
+    group.add_argument("--model", help="name of the language model; default: $OPENAI_MODEL")
+    group.add_argument(
+        "--base-url", metavar="URL", help="address of the endpoint; default: $OPENAI_BASE_URL"
+    )
+    group.add_argument(
+        "--cache", metavar="FILE", help="keeps all answers; default: OUTPUT.answers.sqlite"
+    )
     group.add_argument(
         "--request", default="{}", metavar="JSON",
         help=f"further request fields, over {json.dumps(DEFAULT_REQUEST)}; null leaves one out",
     )  # fmt: skip
-    group.add_argument("--concurrency", type=int, default=LlmSettings.concurrency)
-    group.add_argument("--attempts", type=int, default=LlmSettings.attempts)
-    group.add_argument("--backoff", type=float, default=LlmSettings.backoff, help="seconds")
-    group.add_argument("--timeout", type=float, default=LlmSettings.timeout, help="seconds")
-    group.add_argument("--price-in", type=float, help="price of a million prompt tokens")
-    group.add_argument("--price-out", type=float, help="price of a million answer tokens")
-    group.add_argument("--max-cost", type=float, help="refuse to start above this estimate")
+    for name, kind, words in (
+        ("concurrency", int, "requests under way at a time"),
+        ("attempts", int, "times that a prompt is tried"),
+        ("backoff", float, "seconds before the second try; doubles each time"),
+        ("timeout", float, "seconds to wait for an answer"),
+    ):
+        group.add_argument(
+            f"--{name}", type=kind, default=getattr(LlmSettings, name), metavar="N",
+            help=f"{words}; default: %(default)s",
+        )  # fmt: skip
+    group.add_argument("--price-in", type=float, metavar="N", help="of a million prompt tokens")
+    group.add_argument("--price-out", type=float, metavar="N", help="of a million answer tokens")
+    group.add_argument(
+        "--max-cost", type=float, metavar="N", help="ask nothing if the estimate is above this"
+    )
     group.add_argument(
         "--dry-run", nargs="?", type=int, const=3, metavar="N",
-        help="print the estimate and the first N prompts (3), and ask nothing",
+        help="print the estimate and the first N prompts (default: 3), and ask nothing",
     )  # fmt: skip
 
 
 def write_texts(options: argparse.Namespace, prompts: Sequence[Prompt]) -> list[str] | None:
     """Estimate, then ask; None after a dry run."""
     settings = llm_settings(options)
-    cache = AnswerCache(options.cache or f"{options.output}.answers.sqlite")
+    _check_costs(options, settings)
+    cache = AnswerCache(options.cache or f"{options.output}.{ANSWERS}")
     try:
         writer = LlmWriter(settings, cache)
         estimate = writer.estimate(prompts)
@@ -51,7 +67,7 @@ def write_texts(options: argparse.Namespace, prompts: Sequence[Prompt]) -> list[
             for prompt in prompts[: options.dry_run]:
                 print(f"--- system\n{prompt.system}\n--- user\n{prompt.user}")
             return None
-        _check_cost(estimate, options)
+        _check_estimate(estimate, options)
         with progress_bar(estimate.prompts, "answers") as progress:
             writer.progress = progress
             return writer.write(prompts)
@@ -67,16 +83,25 @@ def chosen_model(options: argparse.Namespace) -> str | None:
 def llm_settings(options: argparse.Namespace) -> LlmSettings:
     """Read the settings from options and environment."""
     model = chosen_model(options)
-    key = os.environ.get("OPENAI_API_KEY")
+    key = os.environ.get("OPENAI_API_KEY", "").strip()
     if not model or not (key or options.dry_run is not None):
         raise InputError(
             "the language-model writer", "must know a model and a key",
             f"model {model!r}, OPENAI_API_KEY {'set' if key else 'not set'}",
             "Set OPENAI_MODEL (or --model) and OPENAI_API_KEY; a local server takes any key.",
         )  # fmt: skip
+    if key and not (key.isascii() and key.isprintable() and " " not in key):
+        raise InputError(
+            "OPENAI_API_KEY", "must be of printable ASCII characters without spaces",
+            "others among them", "Copy the key again.",
+        )  # fmt: skip
     for name in ("concurrency", "attempts", "backoff", "timeout"):
-        if getattr(options, name) <= 0:
-            raise InputError(f"--{name}", "must be above 0", getattr(options, name), "Raise it.")
+        if not 0 < getattr(options, name) < math.inf:
+            raise InputError(
+                f"--{name}", "must be a number above 0", getattr(options, name), "Correct it."
+            )
+    if options.dry_run is not None and options.dry_run < 0:
+        raise InputError("--dry-run", "must be at least 0", options.dry_run, "Raise it.")
     return LlmSettings(
         model=model,
         base_url=options.base_url or os.environ.get("OPENAI_BASE_URL"),
@@ -91,36 +116,63 @@ def llm_settings(options: argparse.Namespace) -> LlmSettings:
 
 def describe(estimate: Estimate, options: argparse.Namespace) -> str:
     """Put an estimate into words."""
+    limited = math.isfinite(estimate.completion_tokens)
+    answers = f"at most {estimate.completion_tokens}" if limited else "any number of"
     words = (
         f"{estimate.prompts} prompts to ask, {estimate.cached} answered before; about "
-        f"{estimate.prompt_tokens} prompt tokens and at most {estimate.completion_tokens} answer "
-        "tokens"
+        f"{estimate.prompt_tokens} prompt tokens and {answers} answer tokens"
     )
     if options.price_in is None or options.price_out is None:
         return f"{words}; cost unknown without --price-in and --price-out."
-    return f"{words}; cost at most about {estimate.cost(options.price_in, options.price_out):.4f}."
+    cost = estimate.cost(options.price_in, options.price_out)
+    return f"{words}; cost {f'at most about {cost:.4f}' if limited else 'without a limit'}."
 
 
 def _request_fields(words: str) -> dict[str, object]:
     try:
         given = json.loads(words)
-    except ValueError:
+    except (ValueError, RecursionError):
         given = None
-    if not isinstance(given, dict):
+    if not isinstance(given, dict) or set(given) & set(OURS):
         raise InputError(
-            "--request", "must be a JSON object", words, """Write '{"temperature": 1}'."""
-        )
+            "--request", f"must be a JSON object without {list(OURS)}", words,
+            """Write for instance '{"temperature": 1}'.""",
+        )  # fmt: skip
     merged = {**DEFAULT_REQUEST, **given}
+    for name in LIMITS:
+        limit = merged.get(name)
+        if limit is not None and (type(limit) is not int or limit < 1):
+            raise InputError(
+                f"--request: {name}", "must be a whole number above 0, or null for no limit",
+                repr(limit), "Write for instance 200.",
+            )  # fmt: skip
     return {name: value for name, value in merged.items() if value is not None}
 
 
-def _check_cost(estimate: Estimate, options: argparse.Namespace) -> None:
+def _check_costs(options: argparse.Namespace, settings: LlmSettings) -> None:
+    """Refuse prices and limits that could not hold anything back, before any request."""
+    for name in ("price_in", "price_out", "max_cost"):
+        value = getattr(options, name)
+        if value is not None and not 0 <= value < math.inf:
+            raise InputError(
+                f"--{name.replace('_', '-')}", "must be a number from 0 on", value, "Correct it."
+            )
     if options.max_cost is None:
         return
     if options.price_in is None or options.price_out is None:
         raise InputError(
             "--max-cost", "must come with --price-in and --price-out", "no prices", "Give both."
         )
+    if not set(LIMITS) & set(settings.request):
+        raise InputError(
+            "--max-cost", f"must come with a limit of answer tokens ({' or '.join(LIMITS)})",
+            "none in --request", "Leave max_tokens as it is, or name a number.",
+        )  # fmt: skip
+
+
+def _check_estimate(estimate: Estimate, options: argparse.Namespace) -> None:
+    if options.max_cost is None:
+        return
     cost = estimate.cost(options.price_in, options.price_out)
     if cost > options.max_cost:
         raise InputError(

@@ -1,6 +1,7 @@
 """Options that several sub-commands share."""
 
 import argparse
+import tempfile
 from pathlib import Path
 
 from ur4rec_recbole.core.errors import InputError, nearest
@@ -8,16 +9,28 @@ from ur4rec_recbole.core.yaml_files import find_file
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.data.items import Item, load_dataset, read_items
 
+# Endings of the files that `ur4rec extract` writes beside a table.
+BESIDE = (MASKED, ENCODER, ANSWERS) = ("masked.json", "encoder.npz", "answers.sqlite")
+
 
 def add_dataset_options(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Add how to find a data set and its columns."""
-    parser.add_argument("--dataset", required=required, help="RecBole data set name")
-    parser.add_argument("--data-path", help="folder that holds the data set's folder")
-    parser.add_argument(
-        "--config", nargs="+", default=[], metavar="YAML", help="RecBole files: filters, eval_args"
+    group = parser.add_argument_group("data set")
+    group.add_argument(
+        "--dataset", "-d", required=required, metavar="NAME", help="name, such as ml-100k"
     )
+    group.add_argument(
+        "--data-path", metavar="FOLDER", help="where the data set's folder lies; default: dataset/"
+    )
+    group.add_argument(
+        "--config-files", "--config", nargs="+", default=[], metavar="YAML",
+        help="configuration files: columns, filters and the split decide what is covered",
+    )  # fmt: skip
     for role in ("title", "year", "genres"):
-        parser.add_argument(f"--{role}-field", help=f".item column of the {role}, else guessed")
+        group.add_argument(
+            f"--{role}-field", metavar="COLUMN",
+            help=f"column of the {role} in the .item file; default: found by its name",
+        )  # fmt: skip
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -48,19 +61,31 @@ def chosen_files(options: argparse.Namespace) -> list[str]:
     return [str(file), *files]
 
 
-def add_encoder_options(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add the encoder and where its table goes."""
-    parser.add_argument("--encoder", default=default, help="default: %(default)s")
-    parser.add_argument("--pretrained", help="local weights for open_clip: or timm: models")
-    parser.add_argument("--batch-size", type=int, default=32, help="inputs a forward pass")
-    parser.add_argument("--threads", type=int, help="torch threads of the forward pass")
-    parser.add_argument("--output", required=True, help="the table to write (.npz)")
+def add_encoder_options(parser: argparse.ArgumentParser, default: str, kinds: str) -> None:
+    """Add the encoder and where its table goes; `kinds` says which encoders there are."""
+    group = parser.add_argument_group("encoder and table")
+    group.add_argument("--output", required=True, metavar="TABLE.npz", help="the table to write")
+    group.add_argument(
+        "--encoder", default=default, metavar="NAME", help=f"{kinds}; default: %(default)s"
+    )
+    group.add_argument(
+        "--pretrained", metavar="FILE", help="local weights of an open_clip: or timm: model"
+    )
+    group.add_argument(
+        "--device", default="auto",
+        help="where the encoder runs, such as cpu or cuda:0; default: the GPU if there is one",
+    )  # fmt: skip
+    group.add_argument(
+        "--batch-size", type=int, default=32, metavar="N",
+        help="inputs encoded at a time; default: %(default)s",
+    )  # fmt: skip
+    group.add_argument("--threads", type=int, metavar="N", help="CPU threads of the encoder")
 
 
 def chosen_dataset(options: argparse.Namespace) -> UR4RecDataset:
     """Load the data set that the options name."""
     overrides = {"data_path": options.data_path} if options.data_path else {}
-    return load_dataset(options.dataset, options.config, overrides)
+    return load_dataset(options.dataset, options.config_files, overrides)
 
 
 def chosen_items(options: argparse.Namespace, dataset: UR4RecDataset) -> dict[str, Item]:
@@ -74,9 +99,22 @@ def chosen_items(options: argparse.Namespace, dataset: UR4RecDataset) -> dict[st
 
 
 def check_output(options: argparse.Namespace) -> None:
-    """Refuse an output that is no .npz or lies where none can be made, before any work."""
+    """Refuse an output that cannot be written, before any work; its folder is made."""
     path = Path(options.output)
-    if path.suffix != ".npz" or path.is_dir():
+    if path.suffix != ".npz":
         raise InputError("--output", "must be the name of an .npz file", path.name, "Rename it.")
+    beside = [path, *(Path(f"{path}.{ending}") for ending in BESIDE)]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for each in beside:
+            if each.is_dir():
+                raise IsADirectoryError(f"{each.name} is a folder")
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{each.name}."):
+                pass
+    except OSError as error:
+        raise InputError(
+            f"--output {path}", "must be a file that can be written", error,
+            "Name another file or folder.",
+        ) from error  # fmt: skip
     if options.batch_size < 1:
         raise InputError("--batch-size", "must be at least 1", options.batch_size, "Raise it.")

@@ -81,7 +81,8 @@ def image_speed(options: argparse.Namespace) -> dict[str, Any]:
 def text_speed(options: argparse.Namespace) -> dict[str, Any]:
     """Time sentence-transformers' own encode against texts to a table."""
     from ur4rec_recbole.extract.encoders import DEFAULT_ENCODER, SentenceEncoder, text_encoder
-    from ur4rec_recbole.extract.text import extract_text, read_texts
+    from ur4rec_recbole.extract.text import extract_text
+    from ur4rec_recbole.extract.texts_file import read_texts
 
     texts = read_texts(options.texts)
     encoder = text_encoder(DEFAULT_ENCODER, batch_size=options.batch_size)

@@ -7,7 +7,8 @@ soon as it has arrived, so that a killed run loses at most those still under way
 import hashlib
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,8 +34,9 @@ class AnswerCache:
     """
 
     def __init__(self, path: str) -> None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        try:
+        self._path = Path(path)
+        with self._told():
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, timeout=60)
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=FULL")  # kept through a power cut, too
@@ -43,22 +45,18 @@ class AnswerCache:
                     "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, text TEXT NOT NULL, "
                     "prompt_tokens INTEGER, completion_tokens INTEGER)"
                 )
-        except sqlite3.Error as error:
-            raise InputError(
-                f"cache {Path(path).name!r}", "must be an SQLite file of answers", error,
-                "Name another file with --cache.",
-            ) from error  # fmt: skip
 
     def get(self, key: str) -> Answer | None:
         """Return the answer, if there is one."""
-        row = self._database.execute(
-            "SELECT text, prompt_tokens, completion_tokens FROM answers WHERE key = ?", (key,)
-        ).fetchone()
+        with self._told():
+            row = self._database.execute(
+                "SELECT text, prompt_tokens, completion_tokens FROM answers WHERE key = ?", (key,)
+            ).fetchone()
         return Answer(*row) if row else None
 
     def put(self, key: str, answer: Answer) -> None:
         """Keep an answer; on return it is on disk."""
-        with self._database:
+        with self._told(), self._database:
             self._database.execute(
                 "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", (key, *answer)
             )
@@ -66,6 +64,17 @@ class AnswerCache:
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Raise `InputError` for a file that is foreign, damaged, read-only or on a full disk."""
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise InputError(
+                f"cache {self._path.name!r}", "must be an SQLite file of answers to write to",
+                error, "Name another file with --cache, or make room.",
+            ) from error  # fmt: skip
 
 
 def answer_key(model: str, prompt: Prompt, request: Mapping[str, object]) -> str:

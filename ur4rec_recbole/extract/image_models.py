@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.extract.devices import torch_device
 from ur4rec_recbole.extract.fingerprints import weights_hash
 
 DEFAULT_IMAGE_ENCODER = "open_clip:ViT-B-32/openai"
+IMAGE_ENCODERS = "open_clip:MODEL/TAG, open_clip:local-dir:FOLDER, timm:MODEL"
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -40,6 +42,8 @@ class ImageModel:
         Pixels of the shorter side after resizing.
     tokenizer
         Makes the text side's tokenizer, where there is one.
+    device
+        Where the module lies.
     """
 
     name: str
@@ -49,23 +53,34 @@ class ImageModel:
     embed: Callable[[Any], Any]
     side: int
     tokenizer: Callable[[], Any]
+    device: str = "cpu"
 
     def encode(self, images: Any, precision: str = "fp32") -> np.ndarray:
         """Return [B, W] float32 unit vectors of a batch [B, 3, H, W]."""
         import torch
 
         autocast = (
-            torch.autocast("cpu", dtype=torch.bfloat16)
+            torch.autocast(self.device.partition(":")[0], dtype=torch.bfloat16)
             if precision == "bf16"
             else contextlib.nullcontext()
         )
         with torch.inference_mode(), autocast:
-            vectors = self.embed(images).float()
-        return torch.nn.functional.normalize(vectors, dim=-1).numpy()
+            vectors = self.embed(images.to(self.device)).float()
+        return torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy()
 
 
-def image_model(name: str, pretrained: str | None = None) -> ImageModel:
-    """Load `open_clip:MODEL/TAG`, `open_clip:MODEL` with local weights, or `timm:NAME`."""
+def image_model(name: str, pretrained: str | None = None, device: str = "auto") -> ImageModel:
+    """Load `open_clip:MODEL/TAG`, `open_clip:MODEL` with local weights, or `timm:NAME`.
+
+    Parameters
+    ----------
+    name
+        As in the summary; `open_clip:hf-hub:...` and `open_clip:local-dir:...` too.
+    pretrained
+        Local weights.
+    device
+        As torch names it; "auto" is the GPU where there is one.
+    """
     library, _, rest = name.partition(":")
     loaders = {"open_clip": open_clip_model, "timm": timm_model}
     if library not in loaders or not rest:
@@ -74,7 +89,7 @@ def image_model(name: str, pretrained: str | None = None) -> ImageModel:
             f"Write for instance {DEFAULT_IMAGE_ENCODER}.",
         )  # fmt: skip
     try:
-        return loaders[library](rest, pretrained)
+        return loaders[library](rest, pretrained, device)
     except ImportError as error:
         raise InputError(
             library, "must be installed for this encoder", error,
@@ -82,22 +97,24 @@ def image_model(name: str, pretrained: str | None = None) -> ImageModel:
         ) from error  # fmt: skip
 
 
-def open_clip_model(spec: str, pretrained: str | None = None) -> ImageModel:
+def open_clip_model(spec: str, pretrained: str | None, device: str) -> ImageModel:
     """Load an open_clip model: `MODEL/TAG`, `MODEL` with a local file, `hf-hub:`, `local-dir:`."""
     import open_clip
 
     schema = spec.startswith(("hf-hub:", "local-dir:"))
     model_name, _, tag = (spec, "", "") if schema else spec.partition("/")
     _check_open_clip(open_clip, spec, model_name, tag, pretrained, schema)
+    place = torch_device(device)
     try:
-        model, _, preprocess = open_clip.create_model_and_transforms(
-            model_name, pretrained=None if pretrained else (tag or None)
-        )
+        if pretrained:  # its own are left out
+            model, _, preprocess = open_clip.create_model_and_transforms(model_name)
+        else:  # raises where it finds no weights, instead of keeping random ones
+            model, preprocess = open_clip.create_model_from_pretrained(model_name, tag or None)
     except Exception as error:  # the hub clients raise many kinds
         raise InputError(
-            f"encoder open_clip:{spec}", "must load from its hub or folder",
-            f"{type(error).__name__}: {str(error).splitlines()[0]}",
-            "Check the network, or give the weights with --pretrained FILE.",
+            f"encoder open_clip:{spec}", "must load with its weights from its hub or folder",
+            f"{type(error).__name__}: {_first_line(error)}",
+            "Check the network and the folder, or give the weights with --pretrained FILE.",
         ) from error  # fmt: skip
     if pretrained:
         _load(model, pretrained, allowed_extra=())
@@ -105,15 +122,16 @@ def open_clip_model(spec: str, pretrained: str | None = None) -> ImageModel:
     return ImageModel(
         name=f"open_clip:{label}",
         version=_version(model, "open_clip_torch", pretrained),
-        model=model.eval(),
+        model=model.eval().to(place),
         preprocess=preprocess,
         embed=model.encode_image,
         side=_side(model.visual.image_size),
         tokenizer=lambda: open_clip.get_tokenizer(model_name),
+        device=place,
     )
 
 
-def timm_model(name: str, pretrained: str | None = None) -> ImageModel:
+def timm_model(name: str, pretrained: str | None, device: str) -> ImageModel:
     """Load a timm model without its classifier; pooled features are the vector."""
     import timm
 
@@ -122,12 +140,13 @@ def timm_model(name: str, pretrained: str | None = None) -> ImageModel:
         raise InputError(
             f"encoder timm:{name}", "must be a timm model", name, f"Near names: {near}."
         )
+    place = torch_device(device)
     try:
         model = timm.create_model(name, pretrained=pretrained is None, num_classes=0)
     except Exception as error:  # the hub clients raise many kinds
         raise InputError(
             f"encoder timm:{name}", "must load from its hub",
-            f"{type(error).__name__}: {str(error).splitlines()[0]}",
+            f"{type(error).__name__}: {_first_line(error)}",
             "Give the weights with --pretrained FILE.",
         ) from error  # fmt: skip
     if pretrained:
@@ -138,11 +157,12 @@ def timm_model(name: str, pretrained: str | None = None) -> ImageModel:
     return ImageModel(
         name=f"timm:{name}",
         version=_version(model, "timm", pretrained),
-        model=model.eval(),
+        model=model.eval().to(place),
         preprocess=timm.data.create_transform(**settings, is_training=False),
         embed=model,
         side=int(settings["input_size"][-1]),
         tokenizer=lambda: None,
+        device=place,
     )
 
 
@@ -207,13 +227,17 @@ def _state(file: str) -> dict[str, Any]:
         raise InputError(
             f"weights {path.name!r}",
             "must be .safetensors, or a .pt state dict that loads with weights_only",
-            f"{type(error).__name__}: {str(error).splitlines()[0][:200]}",
+            f"{type(error).__name__}: {_first_line(error)}",
             "Save the state dict with safetensors.torch.save_file.",
         ) from error
     for wrapper in ("state_dict", "model"):  # training checkpoints hold more than the weights
         if isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:300]
 
 
 def _below(key: str, parts: tuple[str, ...]) -> bool:

@@ -5,17 +5,22 @@ once up to a limit, are tried again with backoff, and every answer goes to disk 
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.extract.answers import Answer, AnswerCache, answer_key
+from ur4rec_recbole.extract.characters import whole_characters
 from ur4rec_recbole.extract.prompts import Prompt
 
-CHARACTERS_A_TOKEN = 4  # a usual figure for English; only the estimate rests on it
+BYTES_A_TOKEN = 4  # of UTF-8; a usual figure for English, and only the estimate rests on it
 TOKENS_A_MESSAGE = 4
 MOST_FAILURES = 10  # prompts given up before the run stops asking
+MOST_CHARACTERS = 20_000  # of an answer that are kept; encoders read a few hundred words
+LIMITS = ("max_tokens", "max_completion_tokens")  # names of the limit of answer tokens
+SHORTEST_SECRET = 8  # keys of local servers ("none", "EMPTY") are words that answers may hold
 
 
 @dataclass(frozen=True)
@@ -29,9 +34,9 @@ class LlmSettings:
     base_url
         None takes the openai package's own default.
     api_key
-        Sent as a bearer token.
+        Sent as a bearer token; part of no message, answer or `repr`.
     request
-        Further fields of the request, such as temperature and max_tokens.
+        Further fields of the request's body, such as temperature and max_tokens.
     concurrency
         Requests under way at once.
     attempts
@@ -44,25 +49,34 @@ class LlmSettings:
 
     model: str
     base_url: str | None
-    api_key: str
+    api_key: str = field(repr=False)
     request: dict[str, Any] = field(default_factory=dict)
     concurrency: int = 8
     attempts: int = 6
     backoff: float = 1.0
     timeout: float = 60.0
 
+    def redact(self, words: object) -> str:
+        """Return an endpoint's words as a text without the key, which some repeat."""
+        text = str(words)
+        return text.replace(self.api_key, "***") if len(self.api_key) >= SHORTEST_SECRET else text
+
 
 class Estimate(NamedTuple):
-    """What a run will ask for: prompts not in the cache yet, and tokens at most."""
+    """What a run will ask for: prompts not in the cache yet, and tokens at most.
+
+    `completion_tokens` is infinite where the request sets no limit.
+    """
 
     prompts: int
     cached: int
     prompt_tokens: int
-    completion_tokens: int
+    completion_tokens: float
 
     def cost(self, price_in: float, price_out: float) -> float:
         """Return the cost at most, with prices a million tokens."""
-        return (self.prompt_tokens * price_in + self.completion_tokens * price_out) / 1e6
+        answers = self.completion_tokens * price_out if price_out else 0.0
+        return (self.prompt_tokens * price_in + answers) / 1e6
 
 
 class Retry(Exception):
@@ -103,16 +117,16 @@ class LlmWriter:
     def estimate(self, prompts: Sequence[Prompt]) -> Estimate:
         """Count what is still to be asked."""
         waiting = self._waiting(prompts)
-        characters = sum(
-            len(message["content"]) + TOKENS_A_MESSAGE * CHARACTERS_A_TOKEN
+        size = sum(
+            len(message["content"].encode()) + TOKENS_A_MESSAGE * BYTES_A_TOKEN
             for prompt in waiting.values()
             for message in prompt.messages
         )
         request = self.settings.request
-        most = int(request.get("max_tokens") or request.get("max_completion_tokens") or 0)
+        limits = [request[name] for name in LIMITS if name in request]
+        most = max(limits, default=math.inf) * len(waiting) if waiting else 0
         cached = len({self.key(prompt) for prompt in prompts}) - len(waiting)
-        tokens = -(-characters // CHARACTERS_A_TOKEN)
-        return Estimate(len(waiting), cached, tokens, most * len(waiting))
+        return Estimate(len(waiting), cached, -(-size // BYTES_A_TOKEN), most)
 
     def write(self, prompts: Sequence[Prompt]) -> list[str]:
         """Return a text for every prompt ("" where the model refused); raise if any got none."""
@@ -209,7 +223,7 @@ async def _request(client: Any, settings: LlmSettings, key: str, prompt: Prompt)
             messages=prompt.messages,
             # A server that honours it does not bill an answer again that a killed run never saw.
             extra_headers={"Idempotency-Key": key},
-            **settings.request,
+            extra_body=settings.request,  # the endpoint, not the package, knows its fields
         )
     except openai.APIStatusError as error:
         quota = getattr(error, "code", None) == "insufficient_quota"
@@ -217,32 +231,44 @@ async def _request(client: Any, settings: LlmSettings, key: str, prompt: Prompt)
             raise Retry(f"status {error.status_code}", _retry_after(error)) from error
         raise InputError(
             "the language model's endpoint", "must accept the request",
-            f"status {error.status_code}: {str(error)[:300]}",
+            f"status {error.status_code}: {settings.redact(error)[:300]}",
             "Check OPENAI_BASE_URL, OPENAI_MODEL, OPENAI_API_KEY and --request.",
         ) from error  # fmt: skip
-    except (openai.APIError, ValueError) as error:  # time-out, cut connection, malformed JSON
-        raise Retry(f"{type(error).__name__}: {error}") from error
-    return _answer(reply)
+    except (openai.APIError, ValueError, RecursionError) as error:
+        # A time-out, a cut connection, malformed JSON.
+        raise Retry(f"{type(error).__name__}: {settings.redact(error)[:300]}") from error
+    return _answer(reply, settings)
 
 
-def _answer(reply: Any) -> Answer:
-    """Take the text out of a reply that may have any shape."""
+def _answer(reply: Any, settings: LlmSettings) -> Answer:
+    """Take the text out of a reply that may have any shape; what is paid is kept if it can be."""
     try:
         choice = reply.choices[0]
-        text = choice.message.content
-        refused = choice.finish_reason == "content_filter"
-        usage = reply.usage
-    except (AttributeError, IndexError, TypeError) as error:
-        raise Retry(f"a reply without a text: {str(reply)[:200]}") from error
-    if not isinstance(text, str) or not text.strip():
-        if not refused:
-            raise Retry("a reply with an empty text")
-        text = ""  # refused for good, and paid: kept, so that it is not asked again
+        text = _text(choice.message.content)
+        refused = getattr(choice, "finish_reason", None) == "content_filter"
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise Retry(f"a reply without a text: {settings.redact(reply)[:200]}") from error
+    if not text.strip() and not refused:
+        raise Retry("a reply with an empty text")
+    usage = getattr(reply, "usage", None)
     return Answer(
-        text,
-        int(getattr(usage, "prompt_tokens", 0) or 0),
-        int(getattr(usage, "completion_tokens", 0) or 0),
+        settings.redact(whole_characters(text[:MOST_CHARACTERS])),  # "" if refused for good
+        _count(getattr(usage, "prompt_tokens", 0)),
+        _count(getattr(usage, "completion_tokens", 0)),
     )
+
+
+def _text(content: Any) -> str:
+    """Return a message's text, which some endpoints send in parts."""
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part.get("type") == "text")
+    return content if isinstance(content, str) else ""
+
+
+def _count(tokens: Any) -> int:
+    """Return a number of tokens, 0 where it is none that the cache can hold."""
+    usual = isinstance(tokens, int | float) and 0 <= tokens < 2**63
+    return int(tokens) if usual else 0
 
 
 def _retry_after(error: Any) -> float:

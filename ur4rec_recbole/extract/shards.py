@@ -1,12 +1,12 @@
 """Finished parts of an image run on disk, so that a killed run continues where it stood.
 
 Beside OUTPUT.npz lies OUTPUT.npz.parts/ with a manifest and one file a finished shard, each written
-atomically. A run that ends well removes the folder.
+atomically. A run that ends well removes them. A folder of that name without a manifest of ours is
+somebody else's: it is refused and left as it is.
 """
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import atomic_write
+from ur4rec_recbole.core.files import atomic_write, read_json, write_json
+from ur4rec_recbole.data.features import UNREADABLE
+
+MANIFEST = "manifest.json"
 
 
 class Shard(NamedTuple):
@@ -66,14 +69,13 @@ class ShardFolder:
 
     def open(self, resume: bool) -> set[int]:
         """Make or reopen the folder; return the shards that are there already."""
-        manifest = self.path / "manifest.json"
-        if resume and manifest.is_file():
-            self._check(json.loads(manifest.read_text()))
+        found = self._manifest()
+        if found is not None and resume:
+            self._check(found)
             return {index for index in range(self.count) if self._file(index).is_file()}
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        with atomic_write(manifest) as file:
-            file.write(json.dumps(self.manifest, indent=1).encode())
+        if found is not None:
+            self.remove()
+        write_json(self.path / MANIFEST, self.manifest)
         return set()
 
     def write(self, index: int, shard: Shard) -> None:
@@ -90,18 +92,43 @@ class ShardFolder:
 
     def read(self, index: int) -> Shard:
         """Read one shard."""
-        with np.load(self._file(index), allow_pickle=False) as data:
-            reasons = json.loads(str(data["reasons"][()]))
-            return Shard(
-                data["places"],
-                data["vectors"],
-                data["digests"],
-                {int(place): reason for place, reason in reasons.items()},
-            )
+        try:
+            with np.load(self._file(index), allow_pickle=False) as data:
+                reasons = json.loads(str(data["reasons"][()]))
+                return Shard(
+                    data["places"],
+                    data["vectors"],
+                    data["digests"],
+                    {int(place): reason for place, reason in reasons.items()},
+                )
+        except UNREADABLE as error:
+            raise InputError(
+                f"{self.path.name}/{self._file(index).name}", "must be as it was written", error,
+                "Run once without --resume to start anew.",
+            ) from error  # fmt: skip
 
     def remove(self) -> None:
-        """Remove the folder: the table is written."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Remove our files, and the folder if nothing else lies in it; the manifest goes last."""
+        ours = [*self.path.glob("part-*.npz"), *self.path.glob(".part-*.npz.*.tmp")]
+        for file in [*ours, self.path / MANIFEST]:
+            file.unlink(missing_ok=True)
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
+
+    def _manifest(self) -> dict[str, object] | None:
+        """Read the manifest of an earlier run; None where nothing is there yet."""
+        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+            return None
+        try:
+            found = read_json(self.path / MANIFEST)
+        except (ValueError, OSError):
+            found = None
+        if not isinstance(found, dict) or not set(self.manifest) <= set(found):
+            raise InputError(
+                str(self.path), f"must be free, or hold a sound {MANIFEST} of this command",
+                "something else", "Remove it yourself, or choose another --output.",
+            )  # fmt: skip
+        return found
 
     def _check(self, found: Mapping[str, object]) -> None:
         changed = [key for key in self.manifest if found.get(key) != self.manifest[key]]

@@ -1,0 +1,6 @@
+"""Texts from outside that may hold half a character: what Python, JSON and scrapers let through."""
+
+
+def whole_characters(text: str) -> str:
+    """Join surrogate pairs and replace lone halves by U+FFFD, so that UTF-8 can hold the text."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
