@@ -62,8 +62,8 @@ def scale(vectors: np.ndarray, present: np.ndarray, method: str | None) -> np.nd
     vectors, present
         [N, W] and [N].
     method
-        "standardize": dimension by dimension. "scale": all dimensions by one number, so that their
-        mean square is 1 and cosines stay what they are. "whiten": also decorrelated, by PCA with the
+        "standardize": dimension by dimension. "scale": all dimensions by one number, so that
+        cosines stay what they are. "whiten": also decorrelated, by PCA with the
         directions below 1e-3 of the largest variance left out (set to zero). None: as they are.
     """
     if method is None or present.sum() < 2:
