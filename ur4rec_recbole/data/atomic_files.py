@@ -19,8 +19,9 @@ LONGEST_LINE = 1_000_000  # characters
 EXAMPLE = "Write for example user_id:token, item_id:token and timestamp:float into the first line"
 
 
-def read_header(path: Path, separator: str = "\t", encoding: str = "utf-8") -> dict[str, str]:
+def read_header(path: Path, separator: str = "\t", encoding: str | None = None) -> dict[str, str]:
     """Return type by column, in the file's order, as its first line says."""
+    encoding = encoding or "utf-8"
     with _text(path, encoding) as file:
         line = _line(file)
     if line.startswith("\ufeff"):
@@ -50,14 +51,17 @@ def read_header(path: Path, separator: str = "\t", encoding: str = "utf-8") -> d
 
 
 def read_cells(
-    path: Path, separator: str = "\t", encoding: str = "utf-8", wanted: Collection[str] = ()
+    path: Path,
+    separator: str = "\t",
+    encoding: str | None = None,
+    wanted: Collection[str] = (),
 ) -> pd.DataFrame:
     """Return the texts of all cells; row r stands in line r + 2.
 
     Parameters
     ----------
     path, separator, encoding
-        The file, what is between its columns, and its encoding.
+        The file, what is between its columns, and its encoding (UTF-8 unless told).
     wanted
         Which columns, all of them where it is empty.
 
@@ -68,7 +72,7 @@ def read_cells(
     """
     header = read_header(path, separator, encoding)
     places = [place for place, name in enumerate(header) if name in wanted or not wanted]
-    with _text(path, encoding) as file:
+    with _text(path, encoding or "utf-8") as file:
         _line(file)
         columns = _columns(path, file, separator, len(header), places)
     names = list(header)

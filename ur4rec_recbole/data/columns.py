@@ -70,7 +70,7 @@ def set_types(
     for column in frame:
         kind, cells = header[column], frame[column]
         if suffix == "inter" and column == dataset.time_field:
-            frame[column] = read_times(cells, file)
+            frame[column] = read_times(cells, file, kind)
             dataset.field2type[column] = FeatureType.FLOAT  # though the file may call it a token
             dataset.field2bucketnum[column] = 2  # RecBole's start for a float column
         elif kind == "float":
@@ -88,9 +88,11 @@ def _needs_times(dataset: Dataset) -> bool:
 
 def _listed(config: Any, key: str, suffix: str) -> list[str] | None:
     """Return what load_col or unload_col lists for a file, None where it lists nothing."""
-    by_suffix = {} if config[key] is None else config[key]
-    listed = by_suffix.get(suffix) if isinstance(by_suffix, Mapping) else by_suffix
-    if listed is None or listed == "*":
+    if config[key] is None:
+        return None
+    nothing = [] if key == "load_col" else None  # load_col lists all that is loaded
+    listed = config[key].get(suffix, nothing) if isinstance(config[key], Mapping) else config[key]
+    if listed == "*" or (listed is None and key == "unload_col"):
         return None
     if not isinstance(listed, list | tuple | set) or not all(type(each) is str for each in listed):
         _refuse_list(key, suffix, "must list columns by their names", repr(listed),

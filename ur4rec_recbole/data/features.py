@@ -103,12 +103,11 @@ class FeatureTable:
 
     def content_sha256(self) -> str:
         """Return the SHA-256 of tokens, vectors and lengths as they are, row by row."""
-        digest = hashlib.sha256()
-        for array in (self.tokens.astype(str), self.vectors, self.lengths):
+        digest = hashlib.sha256(json.dumps(self.tokens.tolist()).encode())
+        for array in (self.vectors, self.lengths):
             if array is not None:
                 little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-                digest.update(f"{little.dtype.str} {little.shape}\n".encode())
-                digest.update(little.data if little.size else b"")
+                digest.update(f"{little.dtype.str} {little.shape}".encode() + little.tobytes())
         return digest.hexdigest()
 
     def align(
@@ -232,7 +231,7 @@ def _check_provenance(table: FeatureTable) -> None:
 
 
 def _flat(value: object, levels: int) -> bool:
-    """Tell whether lists and mappings in a value stand at most so many levels inside one another."""
+    """Tell whether lists and mappings in a value are nested at most so many levels."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if not isinstance(value, list):

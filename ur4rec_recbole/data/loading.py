@@ -59,11 +59,12 @@ def translated(config: Any) -> Iterator[None]:
         raise
     except Exception as error:
         getLogger().debug("While a data set was loaded:", exc_info=True)
-        used = [f"{key}: {config[key]}" for key in FILTERS if config[key]]
+        given = config.external_config_dict
+        used = [f"{key}: {given[key]}" for key in FILTERS if key in given]
         raise InputError(
             f"Data set {config['dataset']!r}", "must be one that can be loaded, filtered and split",
             f"{type(error).__name__}: {error}"[:500],
-            f"Check its files and what is configured: {'; '.join(used)}.",
+            f"Check its files{' and the filters ' if used else ''}{'; '.join(used)}.",
         ) from error  # fmt: skip
 
 
@@ -189,7 +190,8 @@ def _typed(load: Callable) -> Callable:
     def load_typed(self: Dataset, filepath: str, source: Any) -> pd.DataFrame | None:
         suffix = source.value if isinstance(source, FeatureSource) else source
         path, config = Path(filepath), self.config
-        if isinstance(config["load_col"], Mapping) and suffix not in config["load_col"]:
+        listed = config["load_col"]
+        if suffix != "inter" and isinstance(listed, Mapping) and suffix not in listed:
             return load(self, filepath, source)  # which reads nothing
         header = read_header(path, config["field_separator"], config["encoding"])
         check_columns(self, path.name, suffix, header)

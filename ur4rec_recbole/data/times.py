@@ -19,7 +19,7 @@ UNITS = {"seconds": 1.0, "milliseconds": 1e3, "microseconds": 1e6, "nanoseconds"
 FIRST_DAY, LAST_DAY = 19000101, 21001231  # numbers such as 20240105 are days
 
 
-def read_times(cells: pd.Series, file: str) -> np.ndarray:
+def read_times(cells: pd.Series, file: str, kind: str = "float") -> np.ndarray:
     """Turn the cells of a time column into seconds, [R] float64.
 
     Parameters
@@ -28,9 +28,11 @@ def read_times(cells: pd.Series, file: str) -> np.ndarray:
         [R] texts: numbers, whose size tells their unit, or ISO dates, with a zone or in UTC.
     file
         Its name, for messages.
+    kind
+        The column's type. "float" has numbers alone; "token" may have dates.
     """
     numbers = pd.to_numeric(cells, errors="coerce").astype(np.float64)
-    if 2 * numbers.notna().sum() >= len(cells) or _looks_numeric(cells):
+    if kind == "float" or 2 * numbers.notna().sum() >= (cells != "").sum():
         _refuse_unreadable(cells, np.isfinite(numbers.to_numpy()), file)
         if numbers.between(FIRST_DAY, LAST_DAY).all():
             days = pd.to_datetime(cells, format="%Y%m%d", errors="coerce", utc=True)
@@ -54,20 +56,14 @@ def has_real_times(values: np.ndarray) -> bool:
     return bool(np.median(values) >= UNIX or np.ptp(values) > len(values))
 
 
-def _looks_numeric(cells: pd.Series) -> bool:
-    """Tell whether most cells that are not empty are numbers."""
-    written = cells[cells != ""]
-    return bool(2 * pd.to_numeric(written, errors="coerce").notna().sum() >= len(written))
-
-
 def _refuse_unreadable(cells: pd.Series, sound: np.ndarray, file: str) -> None:
     wrong = np.flatnonzero(~sound)
     if len(wrong):
         raise InputError(
             f"{file}: {cells.name}, {lines_of(wrong)}", "must hold a time in every row",
             f"{cells.iloc[wrong[0]][:40]!r}",
-            "Write seconds since 1970, or dates such as 2024-01-05T10:00:00Z; remove rows whose "
-            "time is not known.",
+            f"Write seconds since 1970, or declare {cells.name}:token and write dates such as "
+            "2024-01-05T10:00:00Z; remove rows whose time is not known.",
         )  # fmt: skip
 
 
