@@ -67,7 +67,7 @@ def test_more_than_the_memory_holds_is_refused_before_it_is_unpacked(
 def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.npz")
     for path in (tmp_path / "pipe.npz", tmp_path, tmp_path / "nowhere.npz"):
-        with pytest.raises(InputError, match="must be a file"):
+        with pytest.raises(InputError, match="must be a feature table file"):
             read_arrays(path, NAMES)
 
 

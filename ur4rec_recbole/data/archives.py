@@ -37,9 +37,8 @@ def read_arrays(
     """
     name = str(path)
     if not Path(path).is_file():
-        received = "none of that name" if not Path(path).exists() else "something else"
-        raise InputError(name, "must be a file, an .npz", f"{received}: no such file",
-                         "Check the path.")  # fmt: skip
+        received = "a folder or a pipe" if Path(path).exists() else "no such file"
+        raise InputError(name, "must be a feature table file", received, "Check the path.")
     try:
         with zipfile.ZipFile(path) as archive:
             there = {entry.filename: entry for entry in archive.infolist()}
