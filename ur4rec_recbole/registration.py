@@ -20,6 +20,7 @@ from recbole.trainer import TraditionalTrainer
 
 from ur4rec_recbole.core import config
 from ur4rec_recbole.core.errors import InputError, nearest
+from ur4rec_recbole.data import loading
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.model import ensemble, item_to_item, ur4rec
 from ur4rec_recbole.patches import compat, config_reading
@@ -39,6 +40,7 @@ def register() -> None:
     """Register models, data sets, trainers and defaults; a second call changes nothing."""
     compat.apply()
     config_reading.apply()
+    loading.apply()
     for name, (module, dataset, trainer) in CLASSES.items():
         sys.modules[f"recbole.model.sequential_recommender.{name.lower()}"] = module
         setattr(recbole.data.dataset, f"{name}Dataset", dataset)

@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.conftest import make_table
+from tests.properties import few
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.features import PROVENANCE_KEYS, FeatureTable, token_rows
 
@@ -259,3 +262,76 @@ def test_an_interrupted_save_leaves_the_old_table(
         make_table("item_text", ["z"]).save(tmp_path / "t.npz")
     assert (tmp_path / "t.npz").read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["t.npz"]
+
+
+def test_values_beyond_float32_are_refused_by_token(table: FeatureTable) -> None:
+    vectors = table.vectors.astype(np.float64)
+    vectors[1, 2] = 1e300
+    with pytest.raises(InputError, match="finite in float32.*'b'"):
+        FeatureTable(table.tokens, vectors, table.provenance)
+
+
+@pytest.mark.parametrize("length", [2**31, 2**61, 2**64 - 1])
+def test_a_length_that_no_history_has_is_refused(length: int) -> None:
+    sound = make_table("user_profile", ["u", "v"], lengths=[1, 2])
+    lengths = np.array([1, length], dtype=np.uint64)
+    with pytest.raises(InputError, match=f"at most 2147483647.*{length}"):
+        FeatureTable(sound.tokens, sound.vectors, sound.provenance, lengths)
+
+
+@pytest.mark.parametrize("depth", [25, 500, 100_000])
+def test_provenance_that_is_nested_too_deeply_is_refused(tmp_path: Path, depth: int) -> None:
+    known = json.dumps(dict(make_table("item_text", TOKENS).provenance))
+    text = f'{known[:-1]}, "more": {"[" * depth}{"]" * depth}}}'
+    with pytest.raises(InputError, match="provenance"):
+        FeatureTable.load(raw(tmp_path / "t.npz", provenance=np.array(text)))
+
+
+def test_the_content_hash_tells_any_change_of_content_and_no_other(table: FeatureTable) -> None:
+    own = table.content_sha256()
+    other_words = {**table.provenance, "encoder": "another"}
+    wide = table.tokens.astype("<U40").byteswap().view(">U40")
+    for same in (
+        FeatureTable(table.tokens, table.vectors, other_words),
+        FeatureTable(table.tokens, np.asfortranarray(table.vectors), table.provenance),
+        FeatureTable(table.tokens, table.vectors.astype(">f4"), table.provenance),
+        FeatureTable(wide, table.vectors, table.provenance),
+    ):
+        assert same.content_sha256() == own
+    profiles = make_table("user_profile", TOKENS, 4, lengths=[1, 2, 3])
+    changed = [
+        FeatureTable(table.tokens[::-1], table.vectors, table.provenance),
+        FeatureTable(table.tokens, np.nextafter(table.vectors, 9), table.provenance),
+        FeatureTable(table.tokens, table.vectors.astype(np.float64), table.provenance),
+        profiles,
+        make_table("user_profile", TOKENS, 4, lengths=[1, 2, 4]),
+    ]
+    assert len({own, *(each.content_sha256() for each in changed)}) == 6
+
+
+NAMES = st.text(
+    st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=6
+)
+FLOATS = st.floats(-(2.0**99), 2.0**99, width=32)
+
+
+@few
+@given(tokens=st.lists(NAMES, min_size=1, max_size=6, unique=True), data=st.data())
+def test_any_table_comes_back_whole_and_aligned(
+    tmp_path: Path, tokens: list[str], data: st.DataObject
+) -> None:
+    size = (len(tokens), data.draw(st.integers(1, 4)))
+    flat = data.draw(st.lists(FLOATS, min_size=size[0] * size[1], max_size=size[0] * size[1]))
+    vectors = np.array(flat, dtype=np.float32).reshape(size)
+    sound = make_table("item_text", ["x"]).provenance
+    table = FeatureTable(np.array(tokens), vectors, {**sound, "encoder": tokens[0]})
+    table.save(tmp_path / "t.npz")
+    back = FeatureTable.load(tmp_path / "t.npz")
+    assert back.tokens.tolist() == tokens and np.array_equal(back.vectors, vectors)
+    assert back.provenance == table.provenance
+    assert back.content_sha256() == table.content_sha256()
+    order = data.draw(st.permutations(tokens))
+    aligned, present = back.align(["[PAD]", *order])
+    assert present.tolist() == [False] + [True] * len(tokens)
+    for row, token in enumerate(order, start=1):
+        assert np.array_equal(aligned[row], vectors[tokens.index(token)])

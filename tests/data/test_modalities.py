@@ -9,8 +9,9 @@ import torch
 
 from tests.conftest import make_table
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.yaml_files import CHECKOUT
 from ur4rec_recbole.data.features import FeatureTable
-from ur4rec_recbole.data.modalities import REPOSITORY, load_modalities, scale, table_path
+from ur4rec_recbole.data.modalities import load_modalities, scale, table_path
 
 SOME = [f"i{n}" for n in range(1, 16)]
 
@@ -140,9 +141,10 @@ def test_an_unset_table_is_reported_and_left_out(
 def test_a_table_may_be_named_by_data_set_and_lie_in_the_repository(toy: Any) -> None:
     made = toy()
     made.config["item_text_table"] = "dataset/{dataset}/item_text.npz"
-    assert table_path(made.config, "item_text_table") == REPOSITORY / "dataset/toy/item_text.npz"
     with pytest.raises(InputError, match="dataset/toy/item_text.npz"):
         load_modalities(made.config, made.train)
+    made.config["dataset"] = "ml-100k"
+    assert table_path(made.config, "item_text_table") == CHECKOUT / "dataset/ml-100k/item_text.npz"
 
 
 def test_a_table_in_the_current_folder_comes_first(toy: Any, tmp_path: Any) -> None:
@@ -159,3 +161,8 @@ def test_profile_row_0_stays_the_absent_one(full_toy: Any) -> None:
     profile = load_modalities(made.config, made.train).profile
     assert not profile.vectors[0].any()
     assert torch.allclose(profile.vectors[1:].mean(0), torch.zeros(4), atol=1e-5)
+
+
+def test_profiles_are_scaled_as_items_are(full_toy: Any) -> None:
+    rows = full_toy(feature_scaling="whiten").model.features.profile_vectors[1:].double().numpy()
+    assert np.allclose(np.cov(rows.T, bias=True), np.eye(rows.shape[1]), atol=1e-4)

@@ -5,9 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests import reference
 from tests.conftest import make_profiles, make_table
+from tests.properties import few
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import training_fingerprint
 from ur4rec_recbole.data.features import FeatureTable
@@ -106,3 +109,37 @@ def test_an_empty_profile_table_leaves_the_modality_masked(toy: Any) -> None:
 
 def _states(model: Any, rows: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(len(rows), 16), torch.ones(len(rows), 1, dtype=torch.bool)
+
+
+@few
+@given(
+    snapshots=st.sets(st.tuples(st.integers(1, 5), st.integers(1, 9)), max_size=12),
+    known=st.integers(0, 12),
+)
+def test_no_position_has_a_snapshot_from_its_future(
+    snapshots: set[tuple[int, int]], known: int
+) -> None:
+    ordered = sorted(snapshots)
+    base = 1 + max((length for _, length in ordered), default=0)
+    keys = torch.tensor([user * base + length for user, length in ordered], dtype=torch.long)
+    users = torch.arange(7)
+    rows = newest_snapshot(keys, base, users, torch.full((7, 1), known)).squeeze(1).tolist()
+    for user, row in zip(users.tolist(), rows, strict=True):
+        lengths = [length for owner, length in ordered if owner == user and length <= known]
+        assert bool(row) == bool(lengths)
+        if row:
+            assert ordered[row - 1] == (user, max(lengths))
+
+
+def test_a_long_profile_of_a_stranger_hides_nobody_elses(toy: Any) -> None:
+    made = toy()
+    plain = make_profiles(made.train)
+    source = training_fingerprint(made.train)
+    tokens, lengths = [*plain.tokens, "stranger"], [*plain.lengths, 2**31 - 1]
+    index = profile_index(
+        make_table("user_profile", tokens, 4, lengths=lengths, source=source),
+        made.train,
+        allow_unknown=True,
+    )
+    assert len(index.keys) == len(plain)
+    assert index.base == int(plain.lengths.max()) + 1

@@ -1,11 +1,19 @@
+import csv
 import gzip
+import html
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from recbole.config import Config
+from recbole.data import create_dataset
 
+from tests.properties import few
 from ur4rec_recbole.commands.main import main
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.data.items import load_dataset, read_items
+from ur4rec_recbole.datasets.convert import YEAR
 
 
 @pytest.fixture
@@ -182,3 +190,72 @@ def test_reviews_with_other_columns_are_refused_with_their_line(tmp_path, capsys
     words = ["--reviews", str(tmp_path / "r.json"), "--output", str(tmp_path / "o")]
     assert main(["convert", "amazon", *words]) == 2
     assert "line 2" in capsys.readouterr().err
+
+
+TITLE = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
+    ["NA", "null", '"Great Performances" Cats', 'Omega"', "a, b", "back\\slash", " both ", "\u2028"]
+)
+
+
+@few
+@given(titles=st.lists(TITLE, min_size=1, max_size=5))
+def test_titles_come_back_from_recbole_as_they_were(tmp_path, titles):
+    folder = tmp_path / "ml"
+    folder.mkdir(exist_ok=True)
+    with (folder / "movies.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = [(number, title, "Drama|NA") for number, title in enumerate(titles)]
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows([("movieId", "title", "genres"), *rows])
+    with (folder / "ratings.csv").open("w") as file:
+        ratings = [f"{user},{number},3.5,{1_000_000_000 + number}\n"
+                   for user in range(2) for number in range(len(titles))]  # fmt: skip
+        file.writelines(["userId,movieId,rating,timestamp\n", *ratings])
+    output = tmp_path / "out" / "films"
+    assert main(["convert", "movielens", str(folder), "--output", str(output)]) == 0
+    columns = {"inter": ["user_id", "item_id", "rating", "timestamp"], "item": "*"}
+    settings = {"data_path": str(output.parent), "load_col": columns, "normalize_all": False,
+                "state": "ERROR"}  # fmt: skip
+    dataset = create_dataset(Config("UR4Rec", "films", config_dict=settings))
+    assert dataset.inter_num == 2 * len(titles)
+    items = dataset.item_feat.set_index("item_id")
+    for number, title in enumerate(titles):
+        row = items.loc[dataset.token2id("item_id", str(number))]
+        words = dataset.id2token("title", row["title"].astype(int))
+        expected = html.unescape(YEAR.sub("", title)).replace("\0", " ").split()
+        assert list(words) == expected
+        assert list(dataset.id2token("genres", row["genres"])) == ["Drama", "NA"]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"reviewerID": "a\tb"},
+        {"reviewerID": ""},
+        {"asin": "x\ny"},
+        {"asin": "\ud800"},
+        {"reviewerID": None},
+        {"overall": float("nan")},
+        {"unixReviewTime": float("inf")},
+        {"asin": ["x"]},
+    ],
+    ids=str,
+)
+def test_a_review_that_no_row_can_hold_is_refused(tmp_path, capsys, record):
+    (tmp_path / "r.json").write_text(json.dumps(REVIEWS_2018[0] | record))
+    words = ["--reviews", str(tmp_path / "r.json"), "--output", str(tmp_path / "o")]
+    assert main(["convert", "amazon", *words]) == 2
+    assert not (tmp_path / "o").exists()
+
+
+def test_an_output_that_is_a_file_is_refused_before_anything_is_read(tmp_path, capsys):
+    (tmp_path / "o").write_text("")
+    words = ["--reviews", str(tmp_path / "none"), "--output", str(tmp_path / "o")]
+    assert main(["convert", "amazon", *words]) == 2
+    assert "--output must be a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("categories", ["Beauty", ["Beauty"], [["Beauty"], ["Beauty"]], [None], {}])
+def test_categories_of_any_shape_are_read(tmp_path, categories):
+    (tmp_path / "r.json").write_text(json.dumps(REVIEWS_2018[0]))
+    (tmp_path / "m.json").write_text(json.dumps(META_2018[0] | {"category": categories}))
+    words = ["--reviews", str(tmp_path / "r.json"), "--meta", str(tmp_path / "m.json")]
+    assert main(["convert", "amazon", *words, "--output", str(tmp_path / "o")]) == 0

@@ -11,6 +11,7 @@ from recbole.config import Config
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.datasets import synthetic
 from ur4rec_recbole.datasets.synthetic import Size
+from ur4rec_recbole.experiments.benchmark import on_synthetic_data
 from ur4rec_recbole.experiments.plan import make_plan
 from ur4rec_recbole.runs.assembly import load_data
 
@@ -51,7 +52,7 @@ def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
 
 def test_a_plan_moves_to_the_made_up_data(tmp_path: Path) -> None:
     plan = make_plan({"dataset": "ml-100k", "entries": [{"name": "a", "model": "Pop"}]})
-    moved = replace(plan, **synthetic.instead(plan, tmp_path, SIZE))
+    moved = on_synthetic_data(plan, tmp_path, SIZE)
     assert moved.dataset == "synthetic"
     assert moved.jobs()[0].settings["data_path"] == str(tmp_path)
     assert (tmp_path / "synthetic" / "synthetic.inter").is_file()

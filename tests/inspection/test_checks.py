@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,34 @@ def test_a_profile_table_of_another_split_is_refused(tmp_path, capsys):
     FeatureTable(table.tokens, table.vectors, other, table.lengths).save(tmp_path / "p.npz")
     assert main(["inspect", str(tmp_path / "p.npz"), "--dataset", "ml-100k"]) == 2
     assert "source_sha256" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_table_is_refused_without_waiting(tmp_path, capsys):
+    whole = (SHIPPED / "item_text.npz").read_bytes()
+    (tmp_path / "truncated.npz").write_bytes(whole[:2000])
+    (tmp_path / "empty.npz").write_bytes(b"")
+    with (tmp_path / "plain.npz").open("wb") as file:
+        np.save(file, np.ones((3, 3)))
+    os.mkfifo(tmp_path / "pipe.npz")
+    (tmp_path / "folder.npz").mkdir()
+    for name in ("truncated", "empty", "plain", "pipe", "folder", "nowhere"):
+        table = str(tmp_path / f"{name}.npz")
+        assert main(["inspect", table, "--dataset", "ml-100k"]) == 2
+        assert f"{name}.npz" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--json", "--html"])
+def test_an_output_that_cannot_be_written_is_refused_first(tmp_path, capsys, option):
+    words = [str(tmp_path / "nowhere.npz"), "--dataset", "ml-100k", option, str(tmp_path)]
+    assert main(["inspect", *words]) == 2
+    assert option in capsys.readouterr().err
+
+
+def test_large_values_do_not_break_the_measures(tmp_path):
+    table = FeatureTable.load(SHIPPED / "item_text.npz")
+    FeatureTable(table.tokens, table.vectors * 1e30, table.provenance).save(tmp_path / "t.npz")
+    code, found = inspected(tmp_path / "t.npz", tmp_path)
+    assert code == 0 and np.isfinite(found["norm_most"])
 
 
 def test_the_page_shows_thumbnails_and_escapes_titles(tmp_path):

@@ -7,6 +7,8 @@ ur4rec convert amazon --reviews Beauty_5.json.gz --meta meta_Beauty.json.gz --ou
 import argparse
 from pathlib import Path
 
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.files import require_writable
 from ur4rec_recbole.datasets.convert import amazon, movielens, write
 
 
@@ -24,11 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Convert and say what came out."""
+    folder = Path(options.output).resolve()  # whose name is the data set's
+    if folder.exists() and not folder.is_dir():
+        raise InputError("--output", "must be a folder", f"the file {folder}", "Name another one.")
+    require_writable("--output", folder.parent)
     if options.kind == "movielens":
         converted = movielens(Path(options.source))
     else:
         converted = amazon(Path(options.reviews), Path(options.meta) if options.meta else None)
-    folder = Path(options.output)
     write(converted, folder)
     rows = converted.interactions
     print(

@@ -11,7 +11,7 @@ import numpy as np
 
 from ur4rec_recbole.commands.options import add_dataset_options, chosen_dataset, chosen_items
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import atomic_write, write_json
+from ur4rec_recbole.core.files import atomic_write, require_writable, write_json
 from ur4rec_recbole.inspection import measures
 from ur4rec_recbole.inspection.checks import Subject, inspect, load_any, shown_rows, subject_of
 from ur4rec_recbole.inspection.verdict import report
@@ -33,6 +33,11 @@ def run(options: argparse.Namespace) -> int:
     """Print the findings; exit code 1 if the ids are wrong or the vectors are not useful."""
     if options.neighbours < 1:
         raise InputError("--neighbours", "must be at least 1", options.neighbours, "Raise it.")
+    for key, path in (("--json", options.json), ("--html", options.html)):
+        if path and Path(path).is_dir():
+            raise InputError(key, "must name a file", f"the folder {path}", "Name another one.")
+        if path:
+            require_writable(key, Path(path).parent)
     table = load_any(options.table)
     dataset = chosen_dataset(options)
     items = chosen_items(options, dataset)

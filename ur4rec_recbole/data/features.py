@@ -7,26 +7,25 @@ RecBole's internal ids). A table is an .npz file without pickle:
     vectors     [R, W] float   one row a token
     provenance  [] str         JSON: kind, encoder, encoder_version, source_sha256, split, ...
     lengths     [R] int        only in user-profile tables: interactions that the row has seen
+
+Whatever else lies in the file is never unpacked.
 """
 
+import hashlib
 import json
 import os
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import atomic_write
+from ur4rec_recbole.data.archives import read_arrays
 
-# What numpy, zipfile and json raise for a damaged, foreign or pickled file.
-UNREADABLE = (
-    OSError, ValueError, TypeError, AttributeError, KeyError, EOFError, NotImplementedError,
-    zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
+LONGEST = 2**31 - 1  # interactions of a profile
+DEEPEST = 20  # lists and mappings inside one another in the provenance
 PROVENANCE_KEYS = ("kind", "encoder", "encoder_version", "source_sha256", "split")
 KINDS = ("item_text", "item_image", "user_profile")
 
@@ -91,23 +90,25 @@ class FeatureTable:
     def load(cls, path: str | os.PathLike[str]) -> "FeatureTable":
         """Read a table, never unpickling. Raises `InputError` for anything but a sound table."""
         name = str(path)
-        if not Path(path).is_file():
-            raise InputError(
-                name, "must be a feature table file", "no such file", "Check the path."
-            )
+        arrays = read_arrays(path, ("tokens", "vectors", "provenance"), ("lengths",))
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in archive.files}
             provenance = json.loads(str(arrays["provenance"][()]))
-            tokens, vectors = arrays["tokens"].astype(str), arrays["vectors"]
-        except UNREADABLE as error:
+            tokens = arrays["tokens"].astype(str)
+        except (ValueError, TypeError, RecursionError) as error:
             raise InputError(
-                name,
-                "must be an .npz of tokens, vectors and provenance without pickled objects",
-                f"{type(error).__name__}: {error}",
-                "Make it again with `ur4rec extract`.",
-            ) from error
-        return cls(tokens, vectors, provenance, arrays.get("lengths"), name)
+                name, "must have texts as tokens and JSON as provenance",
+                f"{type(error).__name__}: {error}", "Make it again with `ur4rec extract`.",
+            ) from error  # fmt: skip
+        return cls(tokens, arrays["vectors"], provenance, arrays.get("lengths"), name)
+
+    def content_sha256(self) -> str:
+        """Return the SHA-256 of tokens, vectors and lengths as they are, row by row."""
+        digest = hashlib.sha256(json.dumps(self.tokens.tolist()).encode())
+        for array in (self.vectors, self.lengths):
+            if array is not None:
+                little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+                digest.update(f"{little.dtype.str} {little.shape}".encode() + little.tobytes())
+        return digest.hexdigest()
 
     def align(
         self, id_to_token: Sequence[str], allow_unknown: bool = False
@@ -180,10 +181,12 @@ def _check_keys(table: FeatureTable) -> None:
     if table.lengths is None:
         keys = table.tokens
     else:
-        if len(table.lengths) and int(table.lengths.min()) < 1:
+        ends = [int(table.lengths.min()), int(table.lengths.max())] if len(table) else [1, 1]
+        if ends[0] < 1 or ends[1] > LONGEST:
             raise InputError(
-                f"{table.name}: lengths", "must be at least 1", int(table.lengths.min()),
-                "A profile is written from at least one interaction.",
+                f"{table.name}: lengths", f"must be at least 1 and at most {LONGEST}",
+                f"{ends[0]} to {ends[1]}",
+                "A length counts the interactions that a profile is written from.",
             )  # fmt: skip
         keys = np.char.add(np.char.add(table.tokens, " after "), table.lengths.astype(str))
     distinct, counts = np.unique(keys, return_counts=True)
@@ -197,11 +200,12 @@ def _check_keys(table: FeatureTable) -> None:
 
 
 def _check_finite(table: FeatureTable) -> None:
-    finite = np.isfinite(table.vectors).all(axis=1)
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(table.vectors.astype(np.float32)).all(axis=1)
     if not finite.all():
         bad = table.tokens[~finite]
         raise InputError(
-            f"{table.name}: vectors", "must be finite",
+            f"{table.name}: vectors", "must be finite in float32",
             f"NaN or infinity in {len(bad)} rows, such as token {bad[:5].tolist()}",
             "Leave such rows out: a missing row is masked.",
         )  # fmt: skip
@@ -211,6 +215,11 @@ def _check_provenance(table: FeatureTable) -> None:
     given = table.provenance if isinstance(table.provenance, Mapping) else {}
     missing = [key for key in PROVENANCE_KEYS if key not in given]
     kind = given.get("kind")
+    if not _flat(given, DEEPEST):
+        raise InputError(
+            f"{table.name}: provenance", f"must be nested at most {DEEPEST} deep", "a deeper one",
+            "Make the table again with `ur4rec extract`.",
+        )  # fmt: skip
     if missing or kind not in KINDS or (kind == "user_profile") != (table.lengths is not None):
         raise InputError(
             f"{table.name}: provenance",
@@ -219,3 +228,12 @@ def _check_provenance(table: FeatureTable) -> None:
             f"missing {missing}, kind {kind!r}, lengths: {table.lengths is not None}",
             "Make the table again with `ur4rec extract`.",
         )
+
+
+def _flat(value: object, levels: int) -> bool:
+    """Tell whether lists and mappings in a value are nested at most so many levels."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return True
+    return levels > 0 and all(_flat(each, levels - 1) for each in value)

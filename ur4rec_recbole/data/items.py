@@ -4,17 +4,17 @@ First step of `ur4rec extract text` and `ur4rec extract profile`, and where `ur4
 titles. Reads RecBole's atomic files; loads no heavy library.
 """
 
-import csv
+import functools
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from logging import getLogger
 from pathlib import Path
 
-import pandas as pd
 from recbole.config import Config
 
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.atomic_files import read_cells, read_header
 from ur4rec_recbole.data.dataset import UR4RecDataset
 
 ROLES = {
@@ -88,19 +88,7 @@ def load_dataset(
         "normalize_all": False,  # ratings in profiles keep the data set's own scale
         **(overrides or {}),
     }
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # RecBole's pandas calls, thousands
-            return UR4RecDataset(Config("SASRec", name, list(config_files) or None, settings))
-    except (FileNotFoundError, ValueError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"dataset {name!r}",
-            "must be one that RecBole can load",
-            f"{type(error).__name__}: {error}",
-            "Name a folder of atomic files below --data-path, or make one with `ur4rec convert`.",
-        ) from error
+    return UR4RecDataset(Config("SASRec", name, list(config_files) or None, settings))
 
 
 def item_tokens(dataset: UR4RecDataset) -> list[str]:
@@ -127,22 +115,14 @@ def read_items(dataset: UR4RecDataset, columns: Mapping[str, str] | None = None)
     path = Path(config["data_path"]) / f"{config['dataset']}.item"
     if not path.is_file():
         return {}
-    frame = pd.read_csv(
-        path,
-        sep=config["field_separator"],
-        dtype=str,
-        keep_default_na=False,
-        quoting=csv.QUOTE_NONE,
-        encoding=config["encoding"] or "utf-8",
-    )
-    kinds = dict(header.rsplit(":", 1) for header in frame.columns)
-    frame.columns = pd.Index(list(kinds))
+    kinds = read_header(path, config["field_separator"], config["encoding"])
     if dataset.iid_field not in kinds:
         raise InputError(
             f"{path.name}: columns", f"must include {dataset.iid_field!r}", list(kinds),
             "Set ITEM_ID_FIELD to the file's own name for item ids.",
         )  # fmt: skip
     roles = _roles(list(kinds), dataset.iid_field, columns or {}, path.name)
+    frame = read_cells(path, config["field_separator"], config["encoding"])
     known = set(item_tokens(dataset))
     rows = frame[frame[dataset.iid_field].isin(known)].to_dict("records")
     texts = [
@@ -152,6 +132,23 @@ def read_items(dataset: UR4RecDataset, columns: Mapping[str, str] | None = None)
     ]
     separator = config["seq_separator"] or " "
     return {row[dataset.iid_field]: _item(row, roles, texts, separator) for row in rows}
+
+
+def read_sound_items(dataset: UR4RecDataset) -> dict[str, Item]:
+    """Read the .item file, or nothing and a warning where it is damaged.
+
+    For what is only shown: a run that does not load the file must not end because of it.
+    """
+    try:
+        return read_items(dataset)
+    except InputError as error:
+        _warn_once(str(error))
+        return {}
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    getLogger().warning(f"Titles and genres are left out. {message}")
 
 
 def _roles(names: list[str], iid_field: str, given: Mapping[str, str], file: str) -> dict[str, str]:

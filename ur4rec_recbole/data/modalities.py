@@ -49,7 +49,7 @@ def load_modalities(config: Any, dataset: UR4RecDataset) -> Modalities:
         profile = profile_index(profiles, dataset, unknown_allowed)
         rows = profile.vectors.numpy()
         present = np.arange(len(rows)) > 0
-        scaled = scale(rows, present, "standardize" if config["feature_scaling"] else None)
+        scaled = scale(rows, present, config["feature_scaling"])
         profile = profile._replace(vectors=torch.from_numpy(scaled))
     return Modalities(items, profile)
 

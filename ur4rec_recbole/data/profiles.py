@@ -24,7 +24,7 @@ class ProfileIndex(NamedTuple):
     keys
         [R] int64, ascending: user * base + length.
     base
-        One more than the longest length in the table.
+        One more than the longest length of a user of the data set.
     """
 
     vectors: torch.Tensor
@@ -41,7 +41,7 @@ def profile_index(
     _check_causal(table, users, lengths, train)
     known = np.flatnonzero(users > 0)
     order = known[np.lexsort((lengths[known], users[known]))]
-    base = int(lengths.max(initial=0)) + 1
+    base = int(lengths[known].max(initial=0)) + 1
     keys = users[order] * base + lengths[order]
     vectors = np.zeros((len(order) + 1, table.width), dtype=np.float32)
     vectors[1:] = table.vectors[order]

@@ -11,7 +11,9 @@ import ast
 import gzip
 import html
 import json
+import math
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +25,7 @@ from ur4rec_recbole.core.files import atomic_write
 from ur4rec_recbole.data.items import Item
 
 YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
+UNWRITABLE = re.compile("[\t\r\n\0\ud800-\udfff]")
 TEXT_LENGTH = 1000  # characters; sentence encoders read fewer
 CONFIG = """# Made by `ur4rec convert`.
 load_col:                       # (dict) Fields to be loaded by atomic file.
@@ -112,6 +115,8 @@ def write(converted: Converted, folder: Path) -> None:
     """Write the atomic files, the configuration and the texts, each atomically."""
     name = folder.name
     rows = converted.interactions.sort_values(["user_id", "timestamp"], kind="stable")
+    for ids in (rows.user_id, rows.item_id):
+        _check_ids(ids)
     used = set(rows.item_id)
     items = converted.items[converted.items.item_id.isin(used)]
     _write_table(rows, folder / f"{name}.inter", ("token", "token", "float", "float"))
@@ -130,22 +135,22 @@ def _write_table(frame: pd.DataFrame, path: Path, kinds: tuple[str, ...]) -> Non
     )
     with atomic_write(path) as file:
         file.write(f"{header}\n".encode())
-        # No quoting: RecBole reads these files without; `_clean` took tabs and line ends out.
-        body = frame.to_csv(sep="\t", header=False, index=False, quoting=3, lineterminator="\n")
-        file.write(body.encode())
+        # No quoting: the package reads these files without. `_clean` and `_check_ids` see to tabs.
+        for row in frame.itertuples(index=False):
+            file.write(("\t".join(map(str, row)) + "\n").encode())
 
 
 def _table(file: Path, columns: list[str], old: bool) -> pd.DataFrame:
     """Read one MovieLens table as text."""
     try:
         if old:  # Latin-1, "::" between columns, no header
-            lines = file.read_text(encoding="latin-1").splitlines()
+            lines = file.read_text(encoding="latin-1").split("\n")
             rows = [line.split("::") for line in lines if line]
             wrong = [place for place, row in enumerate(rows, 1) if len(row) != len(columns)]
             if wrong:
                 raise ValueError(f"line {wrong[0]} has {len(rows[wrong[0] - 1])} columns")
             return pd.DataFrame(rows, columns=columns)
-        frame = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
+        frame = pd.read_csv(file, dtype=str, na_filter=False, encoding="utf-8")
         frame = frame.rename(columns={"userId": "user_id", "movieId": "item_id"})
         return frame[columns]
     except (ValueError, KeyError) as error:  # UnicodeDecodeError and ParserError included
@@ -157,7 +162,10 @@ def _table(file: Path, columns: list[str], old: bool) -> pd.DataFrame:
 
 def _numbers(values: pd.Series, dtype: type, file: str) -> pd.Series:
     try:
-        return values.astype(float).astype(dtype)
+        numbers = values.astype(float)
+        if not numbers.map(math.isfinite).all():
+            raise ValueError("a number that is not finite")
+        return numbers.astype(dtype)
     except ValueError as error:
         raise InputError(
             f"MovieLens file {file!r}: {values.name}", "must be a number in every row", error,
@@ -180,7 +188,9 @@ def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if words.strip():
                     record = json.loads(words) if words[:2] != "{'" else ast.literal_eval(words)
                     yield line, dict(record)
-    except (ValueError, SyntaxError, TypeError, OSError, EOFError) as error:
+    except (
+        ValueError, SyntaxError, TypeError, OSError, EOFError, RecursionError, zlib.error,
+    ) as error:  # fmt: skip
         if isinstance(error, InputError):
             raise
         raise InputError(
@@ -192,12 +202,16 @@ def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _review(record: Mapping[str, Any], file: str, line: int) -> tuple[str, str, float, int]:
     try:
         if "reviewerID" in record:  # 2014 and 2018
+            user, item, rating = record["reviewerID"], record["asin"], float(record["overall"])
             time = int(record["unixReviewTime"])
-            return str(record["reviewerID"]), str(record["asin"]), float(record["overall"]), time
-        item = record.get("parent_asin") or record["asin"]
-        milliseconds = int(record.get("timestamp", record.get("sort_timestamp")))
-        return str(record["user_id"]), str(item), float(record["rating"]), milliseconds // 1000
-    except (KeyError, TypeError, ValueError) as error:
+        else:
+            user, item = record["user_id"], record.get("parent_asin") or record["asin"]
+            rating = float(record["rating"])
+            time = int(record.get("timestamp", record.get("sort_timestamp"))) // 1000
+        if not math.isfinite(rating):
+            raise ValueError("a rating that is not finite")
+        return _id(user), _id(item), rating, time
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"reviews {file!r}, line {line}",
             "must have reviewerID, asin, overall, unixReviewTime (2014, 2018) or user_id, "
@@ -209,10 +223,10 @@ def _review(record: Mapping[str, Any], file: str, line: int) -> tuple[str, str, 
 
 def _amazon_categories(record: Mapping[str, Any]) -> str:
     found = record.get("categories") or record.get("category") or []
-    if found and isinstance(found[0], list):  # 2014: a list of paths
-        found = [name for path in found for name in path]
-    if isinstance(found, str):
+    if not isinstance(found, list):
         found = [found]
+    if all(isinstance(path, list) for path in found):  # 2014: a list of paths
+        found = [name for path in found for name in path]
     names = [_clean(html.unescape(str(name))).replace(" ", "_") for name in found]
     return " ".join(dict.fromkeys(name for name in names if name and "<" not in name))
 
@@ -231,9 +245,8 @@ def _words(value: object) -> str:
 
 
 def _movielens_genres(genres: str) -> str:
-    return " ".join(
-        name.replace(" ", "_") for name in genres.split("|") if name != "(no genres listed)"
-    )
+    names = (_clean(name) for name in genres.split("|") if name != "(no genres listed)")
+    return " ".join(name.replace(" ", "_") for name in names)
 
 
 def _names(genres: str) -> tuple[str, ...]:
@@ -241,5 +254,22 @@ def _names(genres: str) -> tuple[str, ...]:
 
 
 def _clean(text: str) -> str:
-    """Make one line without tabs, HTML entities resolved."""
-    return " ".join(html.unescape(text).split())
+    """Make one line without tabs, HTML entities resolved; what UTF-8 has no bytes for is "?"."""
+    line = " ".join(html.unescape(text).replace("\0", " ").split())
+    return line.encode("utf-8", "replace").decode()
+
+
+def _id(value: object) -> str:
+    if type(value) not in (str, int):
+        raise TypeError(f"an id {value!r}")
+    return str(value)
+
+
+def _check_ids(ids: pd.Series) -> None:
+    """Raise `InputError` for ids that cannot stand in a cell."""
+    for value in ids.unique():
+        if not value or UNWRITABLE.search(value):
+            raise InputError(
+                f"{ids.name}: every id", "must be a text of one line without tabs", repr(value),
+                "Correct or remove its rows.",
+            )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.archives import read_arrays
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.data.features import FeatureTable, token_rows
 from ur4rec_recbole.data.items import Item
@@ -63,10 +64,10 @@ def load_any(path: str) -> FeatureTable:
         return FeatureTable.load(path)
     except InputError as refusal:
         try:
-            with np.load(path, allow_pickle=False) as data:
-                tokens, vectors = data["token"].astype(str), data["vector"]
-        except (OSError, ValueError, KeyError):
+            arrays = read_arrays(path, ("token", "vector"))
+        except InputError:
             raise refusal from None
+        tokens, vectors = arrays["token"].astype(str), arrays["vector"]
         blank = {"encoder": "unknown", "encoder_version": "unknown", "source_sha256": "unknown"}
         return FeatureTable(
             tokens, vectors, {"kind": "item_image", "split": "none", **blank}, name=path
@@ -93,7 +94,7 @@ def subject_of(table: FeatureTable, dataset: UR4RecDataset, items: dict[str, Ite
 def inspect(subject: Subject, k: int) -> dict[str, Any]:
     """Measure a table. Returns numbers by name, `ids_right` and `useful` among them."""
     vectors = subject.table.vectors
-    norms = np.linalg.norm(vectors.astype(np.float32), axis=1)
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
     groups = measures.duplicates(vectors)
     sample = _sample(subject)
     if len(sample) < 3:

@@ -70,8 +70,8 @@ class Agreement:
 
 def unit(vectors: np.ndarray, centre: bool = False) -> np.ndarray:
     """Return [R, W] float32 rows of length 1, after taking off the mean if asked."""
-    rows = vectors.astype(np.float32)
-    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)  # squares of 1e30
+    rows = (vectors / np.maximum(norms, 1e-9)).astype(np.float32)
     if centre:
         rows = rows - rows.mean(axis=0)
         rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.features import FeatureTable, token_rows
-from ur4rec_recbole.data.items import read_items
+from ur4rec_recbole.data.items import read_sound_items
 from ur4rec_recbole.data.modalities import ITEM_TABLES, table_path
 from ur4rec_recbole.inspection import checks
 from ur4rec_recbole.monitoring.findings import Finding
@@ -55,7 +55,7 @@ def check_tables(config: Any, train: Any) -> list[tuple[str, bool]]:
             continue
         table = FeatureTable.load(path)
         rows = token_rows(table, train.field2id_token[train.iid_field], allow_unknown=True)
-        subject = checks.Subject(table, rows, train, train, read_items(train))
+        subject = checks.Subject(table, rows, train, train, read_sound_items(train))
         try:
             numbers = checks.inspect(subject, NEIGHBOURS)
         except InputError as error:

@@ -16,6 +16,7 @@ from recbole.utils import get_model, get_trainer, init_seed
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.memory import keep_freed_memory
 from ur4rec_recbole.data.dataset import UR4RecDataset, sort_exactly
+from ur4rec_recbole.data.loading import check_parts, translated
 from ur4rec_recbole.patches.exclude_history import exclude_history
 from ur4rec_recbole.patches.quick_layers import speed_up
 
@@ -23,9 +24,12 @@ from ur4rec_recbole.patches.quick_layers import speed_up
 def load_data(config: Config) -> tuple[Any, Any, Any]:
     """Return RecBole's training, validation and test loader, interactions in exact time order."""
     init_seed(config["seed"], config["reproducibility"])
-    data = sort_exactly(create_dataset(config))
-    getLogger().info(data)
-    return data_preparation(config, data)
+    with translated(config):
+        data = sort_exactly(create_dataset(config))
+        getLogger().info(data)
+        loaders = data_preparation(config, data)
+    check_parts(config, [each._dataset for each in loaders])
+    return loaders
 
 
 def build_trainer(config: Config, train_data: Any) -> Any:

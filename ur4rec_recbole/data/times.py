@@ -1,0 +1,91 @@
+"""The time column: Unix seconds in float64, whatever the file has, or a refusal.
+
+RecBole numbers the values of a `token` column in the order in which they occur, fills missing
+numbers with the mean, and knows no dates: each makes another order of the same data.
+"""
+
+from logging import getLogger
+
+import numpy as np
+import pandas as pd
+
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.atomic_files import lines_of
+
+UNIX = 1e8  # seconds: March 1973
+# Numbers from each of these on are in the next unit: 1e11 seconds are the year 5138.
+LIMITS = (1e11, 1e14, 1e17)
+UNITS = {"seconds": 1.0, "milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
+FIRST_DAY, LAST_DAY = 19000101, 21001231  # numbers such as 20240105 are days
+
+
+def read_times(cells: pd.Series, file: str, kind: str = "float") -> np.ndarray:
+    """Turn the cells of a time column into seconds, [R] float64.
+
+    Parameters
+    ----------
+    cells
+        [R] texts: numbers, whose size tells their unit, or ISO dates, with a zone or in UTC.
+    file
+        Its name, for messages.
+    kind
+        The column's type. "float" has numbers alone; "token" may have dates.
+    """
+    numbers = pd.to_numeric(cells, errors="coerce").astype(np.float64)
+    if kind == "float" or 2 * numbers.notna().sum() >= (cells != "").sum():
+        _refuse_unreadable(cells, np.isfinite(numbers.to_numpy()), file)
+        if numbers.between(FIRST_DAY, LAST_DAY).all():
+            days = pd.to_datetime(cells, format="%Y%m%d", errors="coerce", utc=True)
+            if days.notna().all():
+                return _seconds(days, cells, file)
+        return _scaled(numbers.to_numpy(), cells, file)
+    dates = pd.to_datetime(cells, format="ISO8601", errors="coerce", utc=True)
+    _refuse_unreadable(cells, dates.notna().to_numpy(), file)
+    return _seconds(dates, cells, file)
+
+
+def has_real_times(values: np.ndarray) -> bool:
+    """Tell whether times [R] are moments in time, and not positions that only give an order.
+
+    They are where most lie past 1e8 (Unix seconds from 1973 on), or where they span more units
+    than there are interactions. A position in a history, a counter of rows and a number of days
+    or sessions span fewer.
+    """
+    if not len(values):
+        return False
+    return bool(np.median(values) >= UNIX or np.ptp(values) > len(values))
+
+
+def _refuse_unreadable(cells: pd.Series, sound: np.ndarray, file: str) -> None:
+    wrong = np.flatnonzero(~sound)
+    if len(wrong):
+        raise InputError(
+            f"{file}: {cells.name}, {lines_of(wrong)}", "must hold a time in every row",
+            f"{cells.iloc[wrong[0]][:40]!r}",
+            f"Write seconds since 1970, or declare {cells.name}:token and write dates such as "
+            "2024-01-05T10:00:00Z; remove rows whose time is not known.",
+        )  # fmt: skip
+
+
+def _scaled(numbers: np.ndarray, cells: pd.Series, file: str) -> np.ndarray:
+    """Divide numbers [R] by what their size says that a second has."""
+    unit = np.digitize(np.abs(numbers), LIMITS)
+    usual = int(np.median(unit))
+    others = np.flatnonzero(unit != usual)
+    name = list(UNITS)[usual]
+    if len(others):
+        raise InputError(
+            f"{file}: {cells.name}, {lines_of(others)}", "must be in one unit throughout",
+            f"{cells.iloc[others[0]]} where most are {name}", "Write all of them in seconds.",
+        )  # fmt: skip
+    return _told(numbers / UNITS[name], cells, file, name)
+
+
+def _seconds(dates: pd.Series, cells: pd.Series, file: str) -> np.ndarray:
+    seconds = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
+    return _told(seconds.to_numpy(np.float64), cells, file, "dates")
+
+
+def _told(seconds: np.ndarray, cells: pd.Series, file: str, form: str) -> np.ndarray:
+    getLogger().info(f"{file}: {cells.name} is read as {form}.")
+    return seconds
