@@ -16,6 +16,7 @@ import torch
 from ur4rec_recbole.core.processes import exit_with_parent
 from ur4rec_recbole.runs import keeping, quick_start
 from ur4rec_recbole.runs.folder import RunFolder
+from ur4rec_recbole.runs.result import RunResult
 
 PRETRAINED = "pretrained.json"  # in the folder of a pretraining that has ended
 
@@ -76,7 +77,7 @@ def _pretrained(job: dict[str, Any], settings: dict[str, Any], folder: Path) -> 
     return RunFolder.open(folder).read(PRETRAINED)["model_file"]
 
 
-def _train(job: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+def _train(job: dict[str, Any], settings: dict[str, Any]) -> RunResult:
     files = job["config_files"] or None
     return quick_start.run(job["model"], job["dataset"], files, settings)
 

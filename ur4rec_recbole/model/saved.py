@@ -149,8 +149,8 @@ def configuration(about: Mapping[str, Any]) -> Config:
 def _settings(config: Config) -> dict[str, Any]:
     """Return what makes the configuration again: what was given, and our defaults of that day."""
     own = schema(config["model"]) if defaults_file(config["model"]).exists() else {}
-    values = {key: config[key] for key in own if key != "member_configs"}
-    values |= config.external_config_dict
+    before = config.internal_config_dict  # before RecBole has completed its values
+    values = {key: before[key] for key in own if key in before} | config.external_config_dict
     skipped = ("model", "dataset", "member_configs", "run_folder")
     plain = {key: each for key, each in values.items() if key not in skipped and _is_plain(each)}
     return {"model": config["model"], "dataset": config["dataset"], "settings": plain}

@@ -42,22 +42,19 @@ _safe_load: Callable[..., Any] = torch.load
 def unpickling(*files: Any) -> Iterator[None]:
     """Let `torch.load` unpickle these files, if they are names, where it is not told otherwise."""
     mine = [(threading.get_ident(), _absolute(file)) for file in files if _is_name(file)]
-    _change(_named.extend, mine)
+    global _safe_load
+    with _lock:
+        if not _named and mine:
+            _safe_load, torch.load = torch.load, _load
+        _named.extend(mine)
     try:
         yield
     finally:
-        _change(lambda entries: [_named.remove(each) for each in entries], mine)
-
-
-def _change(change: Callable[[list[tuple[int, str]]], Any], entries: Any) -> None:
-    global _safe_load
-    with _lock:
-        before = bool(_named)
-        change(entries)
-        if _named and not before:
-            _safe_load, torch.load = torch.load, _load
-        elif before and not _named:
-            torch.load = _safe_load
+        with _lock:
+            for each in mine:
+                _named.remove(each)
+            if not _named and mine:
+                torch.load = _safe_load
 
 
 def _load(f: Any, *args: Any, **kwargs: Any) -> Any:
@@ -120,7 +117,7 @@ def _configured(keys: tuple[str, ...], model: Any, config: Any, *_: Any) -> list
 
 
 def _load_data_and_model_in_place() -> None:
-    found = importlib.import_module("recbole.quick_start.quick_start")
+    found: Any = importlib.import_module("recbole.quick_start.quick_start")
     function = found.load_data_and_model
     original = types.FunctionType(function.__code__, function.__globals__, function.__name__)
 
@@ -133,4 +130,4 @@ def _load_data_and_model_in_place() -> None:
 
 
 def _through_module(model_file):  # type: ignore[no-untyped-def]  # noqa: D103
-    return _load_data_and_model_unpickling(model_file)  # type: ignore[name-defined]  # noqa: F821
+    return _load_data_and_model_unpickling(model_file)  # noqa: F821

@@ -86,7 +86,9 @@ def _older_run(folder: Path) -> saved.Saved:
     )  # fmt: skip
     if run.about["model"] != "UR4Rec":
         raise refusal
-    config = saved.configuration({**run.about, "settings": run.settings(with_defaults=True)})
+    settings = run.settings(with_defaults=True)
+    settings.pop("train_neg_sample_args", None)  # as RecBole has completed it
+    config = saved.configuration({**run.about, "settings": settings})
     stages = read_stages(config)
     file = folder / f"{len(stages)}-{stages[-1].name}.pth"
     if not file.is_file():

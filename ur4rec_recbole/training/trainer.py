@@ -137,7 +137,7 @@ class UR4RecTrainer(WatchedTrainer):
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Go on from a state that `resume.save` wrote."""
-        self._first = range(len(self.stages))[state["stage_index"]]
+        self._first = range(len(self.stages)).index(state["stage_index"])
         self._next_epoch = state["_next_epoch"]
         self._begin(self.stages[self._first])
         self.model.stage_epoch = state["stage_epoch"]
