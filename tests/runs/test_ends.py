@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.conftest import SMALL, sequences, write_atomic_files
 from ur4rec_recbole import InputError, run
@@ -18,7 +19,6 @@ from ur4rec_recbole.core.processes import Terminated
 from ur4rec_recbole.monitoring.monitor import Monitor
 from ur4rec_recbole.runs.folder import RunFolder
 
-WORDS = ["--model=UR4Rec", "--dataset=toy", "--data_path=.", "--run_folder=run"]
 SETTINGS: dict[str, Any] = SMALL | {
     "data_path": ".",
     "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
@@ -130,8 +130,6 @@ def test_a_place_that_becomes_read_only_is_a_message(monkeypatch: pytest.MonkeyP
     with pytest.raises(InputError, match="Read-only file system.*ur4rec train --resume run"):
         run("UR4Rec", "toy", config_dict=SETTINGS)
     assert RunFolder.open("run").about["status"] == "failed"
-    monkeypatch.undo()
-    os.chdir(Path.cwd())
 
 
 def test_a_second_process_is_refused_before_it_reads_data(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,8 +172,6 @@ def test_what_a_kill_left_half_written_is_removed_and_nothing_else() -> None:
 
 
 def test_the_state_names_no_file_that_is_written() -> None:
-    import torch
-
     run("UR4Rec", "toy", config_dict=SETTINGS)
     RunFolder.open("run").mark("running")
     Path("precious").write_text("precious")
@@ -195,8 +191,6 @@ def test_the_state_names_no_file_that_is_written() -> None:
     ],
 )  # fmt: skip
 def test_a_damaged_state_is_a_message(change: dict[str, Any], finished: Path) -> None:
-    import torch
-
     state = torch.load(finished / "resume.pth", weights_only=True)
     torch.save(state | change, finished / "resume.pth")
     with pytest.raises(InputError, match="resume.pth"):
@@ -204,8 +198,6 @@ def test_a_damaged_state_is_a_message(change: dict[str, Any], finished: Path) ->
 
 
 def test_a_state_that_is_a_list_is_a_message(finished: Path) -> None:
-    import torch
-
     torch.save([1], finished / "resume.pth")
     with pytest.raises(InputError, match="must be a mapping"):
         run(resume=str(finished))

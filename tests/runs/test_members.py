@@ -116,5 +116,7 @@ def test_files_are_taken_as_they_are(ensemble: Any) -> None:
 
 
 def test_an_entry_that_is_neither_file_nor_recipe_is_refused(ensemble: Any) -> None:
-    with pytest.raises(InputError, match="members must list folders or checkpoint files, or mappings"):
+    with pytest.raises(
+        InputError, match="members must list folders or checkpoint files, or mappings"
+    ):
         members.prepare(ensemble([{"seeds": 3}]))

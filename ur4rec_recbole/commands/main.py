@@ -53,13 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     try:
-        with settings_from(), termination_raises():
+        with settings_from():
             return _run(options, others)
     except InputError as error:
         print(f"ur4rec {options.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
-        print(f"ur4rec {options.command}: {error or 'interrupted'}", file=sys.stderr)
+        print(f"ur4rec {options.command}: {str(error) or 'interrupted'}", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
 
 
@@ -75,7 +75,8 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
             f"Command line: {others[0]}", "must be an option of this command", "an unknown word",
             f"See ur4rec {options.command} --help.",
         )  # fmt: skip
-    return int(module.run(options) or 0)
+    with termination_raises():  # now that all is imported: ray puts a handler of its own in place
+        return int(module.run(options) or 0)
 
 
 def _module(command: str) -> Any:

@@ -96,8 +96,11 @@ def check_inputs(what: str, before: Mapping[str, str], now: Mapping[str, str]) -
     what
         Names it: "--resume runs/x", "model.pth".
     before, now
-        What `inputs` returned then, and returns now; data count where both know them.
+        What `inputs` returned then, and returns now; data count where both know them. What is
+        older than this check knows nothing and passes.
     """
+    if not before:
+        return
     for key in sorted({*before, *now}):
         old, new = before.get(key), now.get(key)
         known = key != "data" or (old and new)

@@ -177,7 +177,7 @@ def _pack(value: Any, name: str, arrays: dict[str, Tensor]) -> Any:
         return {"tensor": name}
     if isinstance(value, np.ndarray | np.matrix):
         arrays[name] = torch.from_numpy(np.asarray(value))
-        return {"array": name}
+        return {"matrix" if isinstance(value, np.matrix) else "array": name}
     if sparse.issparse(value):
         parts = value.tocoo()
         for part in ("data", "row", "col"):
@@ -190,15 +190,18 @@ def _pack(value: Any, name: str, arrays: dict[str, Tensor]) -> Any:
 def _unpack(value: Any, arrays: Mapping[str, Tensor]) -> Any:
     """Return what `_pack` has packed; a module is left out, the model has one."""
     [kind] = set(value or {"plain": None}) & {
-        "mapping", "list", "module", "tensor", "array", "sparse", "plain", "text",
+        "mapping", "list", "module", "tensor", "array", "matrix", "sparse", "plain", "text",
     }  # fmt: skip
     held = (value or {"plain": None})[kind]
     if kind == "mapping":
         return {key: _unpack(each, arrays) for key, each in held.items() if "module" not in each}
     if kind == "list":
         return [_unpack(each, arrays) for each in held]
-    if kind in ("tensor", "array"):
-        return arrays[held] if kind == "tensor" else arrays[held].numpy()
+    if kind == "tensor":
+        return arrays[held]
+    if kind in ("array", "matrix"):
+        values = arrays[held].numpy()
+        return np.asmatrix(values) if kind == "matrix" else values
     if kind == "sparse":
         data, row, col = (arrays[f"{held}/{part}"].numpy() for part in ("data", "row", "col"))
         return sparse.coo_matrix((data, (row, col)), value["shape"]).asformat(value["format"])

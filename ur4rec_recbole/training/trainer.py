@@ -51,6 +51,12 @@ class StageResult(NamedTuple):
     metrics: dict[str, float]
     sampled_hit10: float | None = None
 
+    @classmethod
+    def from_state(cls, kept: dict[str, Any]) -> "StageResult":
+        """Return a result that resume.pth has kept, under an older run's name too."""
+        now = {"hit_of_100": "sampled_hit10"}
+        return cls(**{now.get(key, key): value for key, value in kept.items()})
+
 
 class UR4RecTrainer(WatchedTrainer):
     """Trains a UR4Rec model stage by stage; everything else is RecBole's.
@@ -146,7 +152,7 @@ class UR4RecTrainer(WatchedTrainer):
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._received = resume.load_weights(self, self._first)
-        self.results = [StageResult(**result) for result in state["results"]]
+        self.results = [StageResult.from_state(result) for result in state["results"]]
         self.monitor.findings = [Finding(**each) for each in state["findings"]]
         self._state = state
         self._go_on()
