@@ -132,11 +132,11 @@ def test_a_place_that_becomes_read_only_is_a_message(monkeypatch: pytest.MonkeyP
     assert RunFolder.open("run").about["status"] == "failed"
 
 
-def test_a_second_process_is_refused_before_it_reads_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_process_is_refused_before_it_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     run("UR4Rec", "toy", config_dict=SETTINGS)
     RunFolder.open("run").mark("interrupted")
     monkeypatch.setattr(
-        "ur4rec_recbole.runs.quick_start.load_data", lambda *_: pytest.fail("data were read")
+        "ur4rec_recbole.runs.quick_start.build_trainer", lambda *_: pytest.fail("a trainer")
     )
     with (
         exclusive_lock("run/.lock"),

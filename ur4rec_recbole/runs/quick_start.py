@@ -1,7 +1,6 @@
 """The whole run on one screen: configuration -> data -> model -> training -> final table."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -55,25 +54,21 @@ def run(
         For configuration, data and tables that cannot be used, and a folder that is another run's.
     """
     files = list(config_file_list or [])
-    with ExitStack() as locks:
-        old = None
-        if resume:
-            old = resuming.interrupted(resume)
-            locks.enter_context(keeping.only_writer(old))
-            model, dataset, config_dict = old.about["model"], old.about["dataset"], old.settings()
-        with settings_from(arguments):
-            config = _configuration(model, dataset, files, config_dict, old)
-        data = load_data(config)
-        if config["model"] == "UR4RecEnsemble":
-            config["members"] = members.prepare(config)
-        parts = _parts(config, data)
-        config[INPUTS] = inputs(config, data[0]._dataset.fingerprint)
-        if old:
-            resuming.check_same(old, config[INPUTS], parts[0])
-        network = build_model(config, data[0])
-        folder = old or _new_folder(config, files, parts[0])
-        if folder and not old:
-            locks.enter_context(keeping.only_writer(folder))
+    old = resuming.interrupted(resume) if resume else None
+    if old:
+        model, dataset, config_dict = old.about["model"], old.about["dataset"], old.settings()
+    with settings_from(arguments):
+        config = _configuration(model, dataset, files, config_dict, old)
+    data = load_data(config)
+    if config["model"] == "UR4RecEnsemble":
+        config["members"] = members.prepare(config)
+    parts = _parts(config, data)
+    config[INPUTS] = inputs(config, data[0]._dataset.fingerprint)
+    if old:
+        resuming.check_same(old, config[INPUTS], parts[0])
+    network = build_model(config, data[0])
+    folder = old or _new_folder(config, files, parts[0])
+    with keeping.only_writer(folder):
         trainer = build_trainer(config, data[0], network, folder.path if folder else None)
         return _train(trainer, folder, bool(old), data, parts)
 
