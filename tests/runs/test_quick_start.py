@@ -13,6 +13,7 @@ import torch
 from recbole.config import Config
 
 from tests.conftest import SMALL, write_atomic_files
+from ur4rec_recbole.commands.main import main
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.evaluation import protocols
@@ -78,7 +79,8 @@ def test_the_command_trains_ur4rec_on_ml100k_and_prints_all_protocols(tmp_path: 
         assert hits[2] > 0
     assert "UR4Rec on ml-100k, seed 2020" in output
     assert output.count("stage ") >= 4
-    assert list((tmp_path / "saved").glob("UR4Rec-*.pth"))
+    assert list((tmp_path / "runs").glob("UR4Rec-ml-100k-*/model.pth"))
+    assert not (tmp_path / "saved").exists()
 
 
 def test_the_command_trains_another_model_of_recbole(tmp_path: Path) -> None:
@@ -91,12 +93,11 @@ def test_the_command_trains_another_model_of_recbole(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def argv(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run main as the command would, with arguments in sys.argv."""
+def argv() -> Any:
+    """Run the command in this process."""
 
     def run(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["run_recbole.py", *arguments])
-        return quick_start.main()
+        return main(["train", *arguments])
 
     return run
 
@@ -114,7 +115,7 @@ def test_every_model_takes_a_run_folder(tmp_path: Path, argv: Any, model: str) -
 
 def test_an_unknown_key_on_the_command_line_exits_with_2(tmp_path: Path) -> None:
     output = command("--model=UR4Rec", "--dataset=ml-100k", "--hiden_size=32", code=2)
-    assert "run_recbole: Configuration key 'hiden_size'" in output
+    assert "ur4rec train: Configuration key 'hiden_size'" in output
     assert "Did you mean 'hidden_size'?" in output
     assert "Traceback" not in output
 
@@ -139,7 +140,7 @@ def test_bad_input_is_a_message_and_exit_code_2(
     load = "--load_col={'inter':['user_id','item_id','timestamp']}"
     assert argv("--model=UR4Rec", *arguments, load, argument) == 2
     error = capsys.readouterr().err
-    assert error.startswith("run_recbole: ")
+    assert error.startswith("ur4rec train: ")
     assert message in error
     assert not Path("runs").exists()
 

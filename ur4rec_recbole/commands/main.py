@@ -5,12 +5,14 @@ ur4rec --help
 
 import argparse
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from ur4rec_recbole.core.command_line import check_words, settings_from
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.processes import Terminated, termination_raises
 
 COMMANDS = {
     "train": "train and evaluate a model, or go on with a run that was interrupted",
@@ -28,7 +30,10 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one sub-command; bad input gives its message and exit code 2."""
+    """Run one sub-command; bad input gives its message and exit code 2.
+
+    Ctrl-C and SIGTERM give one line and 128 plus the signal's number.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = next((word for word in words if not word.startswith("-")), None)
     parser = argparse.ArgumentParser(
@@ -53,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"ur4rec {options.command}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as error:
+        print(f"ur4rec {options.command}: {str(error) or 'interrupted'}", file=sys.stderr)
+        return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
 
 
 def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
@@ -67,7 +75,8 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
             f"Command line: {others[0]}", "must be an option of this command", "an unknown word",
             f"See ur4rec {options.command} --help.",
         )  # fmt: skip
-    return int(module.run(options) or 0)
+    with termination_raises():  # now that all is imported: ray puts a handler of its own in place
+        return int(module.run(options) or 0)
 
 
 def _module(command: str) -> Any:

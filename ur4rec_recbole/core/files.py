@@ -6,6 +6,7 @@ must not do at a time is done under an `exclusive_lock`.
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +20,15 @@ from ur4rec_recbole.core.errors import InputError
 
 
 @contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def atomic_write(path: str | os.PathLike[str], make_folder: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path` and rename it onto `path` once all is written.
 
-    The parent folder is made where needed. If the block raises, `path` keeps its old content.
+    The parent folder is made where needed; without `make_folder` it is a `FileNotFoundError` that
+    it is gone. If the block raises, `path` keeps its old content.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if make_folder:
+        target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -39,14 +42,22 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise
 
 
+def remove_temporary(folder: Path, names: str) -> None:
+    """Remove what killed `atomic_write`s left of the files whose names match an expression."""
+    left = re.compile(rf"\.(?:{names})\.[a-z0-9_]{{8}}\.tmp")
+    for path in folder.glob(".*.tmp"):
+        if left.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            path.unlink(missing_ok=True)
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file; None where there is none."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, make_folder: bool = True) -> None:
     """Write a JSON file as `atomic_write` does."""
-    with atomic_write(path) as file:
+    with atomic_write(path, make_folder) as file:
         file.write((json.dumps(value, indent=1) + "\n").encode())
 
 

@@ -1,15 +1,53 @@
-"""Ends a process that has lost the one it works for, which may have been killed without a word."""
+"""How processes end, and what several that train together agree on."""
 
+import importlib
 import os
-from collections.abc import Callable
-from threading import Thread
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Thread, current_thread, main_thread
+from typing import Any
+
+
+class Terminated(KeyboardInterrupt):
+    """Raised where the process is asked to end by SIGTERM, as Ctrl-C raises its own."""
+
+
+@contextmanager
+def termination_raises() -> Iterator[None]:
+    """Let SIGTERM raise `Terminated`, so that what is open is closed; in the main thread only."""
+
+    def end(*_: Any) -> None:
+        raise Terminated
+
+    if current_thread() is not main_thread() or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def exit_with_parent(wait: Callable[[], object]) -> None:
-    """Exit at once when `wait`, called in a thread of its own, returns."""
+    """Exit at once when `wait`, called in a thread of its own, returns.
+
+    For a process that works for another one, which may be killed without a word.
+    """
 
     def end() -> None:
         wait()
         os._exit(1)
 
     Thread(target=end, daemon=True).start()
+
+
+def agreed(value: Any) -> Any:
+    """Return the first process's value in each of several that train together."""
+    distributed = importlib.import_module("torch.distributed")  # slow: the command's --help waits
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return value
+    held = [value]
+    distributed.broadcast_object_list(held, src=0)
+    return held[0]

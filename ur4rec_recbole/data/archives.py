@@ -7,6 +7,7 @@ and a member of a few kilobytes may unpack to gigabytes.
 import math
 import os
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
@@ -15,6 +16,12 @@ import numpy as np
 import psutil
 
 from ur4rec_recbole.core.errors import InputError
+
+# What numpy, zipfile and json raise for a damaged, foreign or pickled file.
+UNREADABLE = (
+    OSError, ValueError, TypeError, AttributeError, KeyError, EOFError, NotImplementedError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def read_arrays(

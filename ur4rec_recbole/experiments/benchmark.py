@@ -24,10 +24,11 @@ from typing import Any
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import exclusive_lock, read_json, require_writable, write_json
 from ur4rec_recbole.datasets import synthetic
-from ur4rec_recbole.experiments.benchmark_job import interrupted, pretraining
+from ur4rec_recbole.experiments.benchmark_job import pretraining
 from ur4rec_recbole.experiments.jobs import Entry, Job
 from ur4rec_recbole.experiments.plan import Plan, check_configurations
 from ur4rec_recbole.runs.folder import RunFolder
+from ur4rec_recbole.runs.resuming import unfinished
 
 
 def choose(plan: Plan, models: str | None, dataset: str | None) -> Plan:
@@ -111,7 +112,7 @@ def _is_done(folder: Path) -> bool:
 def start(job: Job, output: Path, threads: int) -> bool:
     """Run one job in a process of its own; return whether it ended well."""
     folder, file = output / job.id, _job_file(output, job.id)
-    if not interrupted(folder):
+    if not unfinished(folder):
         shutil.rmtree(folder, ignore_errors=True)
     module = "ur4rec_recbole.experiments.benchmark_job"
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}

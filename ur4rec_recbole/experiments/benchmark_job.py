@@ -15,10 +15,12 @@ from typing import Any
 import torch
 
 from ur4rec_recbole.core.files import exclusive_lock
-from ur4rec_recbole.core.processes import exit_with_parent
+from ur4rec_recbole.core.processes import exit_with_parent, termination_raises
 from ur4rec_recbole.experiments.jobs import digest
-from ur4rec_recbole.runs import keeping, quick_start
+from ur4rec_recbole.runs import quick_start
 from ur4rec_recbole.runs.folder import RunFolder
+from ur4rec_recbole.runs.result import RunResult
+from ur4rec_recbole.runs.resuming import unfinished
 
 PRETRAINED = "pretrained.json"  # in the folder of a pretraining that has ended
 
@@ -26,10 +28,10 @@ PRETRAINED = "pretrained.json"  # in the folder of a pretraining that has ended
 def run(job: Mapping[str, Any], folder: Path) -> None:
     """Train what comes before where the job says so, then train and evaluate into the folder."""
     began, before = time.perf_counter(), _spent(folder)
-    # Ensembles of several seeds share members, which are trained once.
-    place = folder.parent if job["model"] == "UR4RecEnsemble" else folder
-    settings = dict(job["settings"]) | {"checkpoint_dir": str(place / "checkpoints")}
-    if interrupted(folder):
+    settings = dict(job["settings"])
+    if job["model"] == "UR4RecEnsemble":  # several seeds share members, which are trained once
+        settings["checkpoint_dir"] = str(folder.parent / "checkpoints")
+    if unfinished(folder):
         quick_start.run(resume=str(folder))
     else:
         if job["pretrain"]:
@@ -58,15 +60,7 @@ def _spent(folder: Path) -> float:
     seconds = 0.0
     if (first / PRETRAINED).exists():
         seconds += RunFolder.open(first).read("metrics.json")["seconds"]
-    return seconds + sum(RunFolder.open(p).elapsed() for p in (first, folder) if interrupted(p))
-
-
-def interrupted(folder: Path) -> bool:
-    """Tell whether the folder holds a run that a signal ended and that can go on."""
-    if not (folder / "run.json").exists():
-        return False
-    run = RunFolder.open(folder)
-    return run.about["status"] in ("running", "interrupted") and keeping.can_resume(run)
+    return seconds + sum(RunFolder.open(p).elapsed() for p in (first, folder) if unfinished(p))
 
 
 def _first_stage(job: Mapping[str, Any], output: Path) -> str:
@@ -81,12 +75,11 @@ def _first_stage(job: Mapping[str, Any], output: Path) -> str:
 def _pretrained(job: Mapping[str, Any], settings: Mapping[str, Any], folder: Path) -> str:
     """Return the model file of the job's pretraining, ended now unless it was before a kill."""
     if not (folder / PRETRAINED).exists():
-        if interrupted(folder):
+        if unfinished(folder):
             result = quick_start.run(resume=str(folder))
         else:
             shutil.rmtree(folder, ignore_errors=True)
-            own = {"run_folder": str(folder), "checkpoint_dir": str(folder / "checkpoints")}
-            result = _train(job, {**settings, **own})
+            result = _train(job, {**settings, "run_folder": str(folder)})
         file = result["model_file"]
         if job["model"] == "UR4Rec":  # its weights after a stage can be read without unpickling
             file = str(next(folder.glob("1-*.pth")))
@@ -94,7 +87,7 @@ def _pretrained(job: Mapping[str, Any], settings: Mapping[str, Any], folder: Pat
     return RunFolder.open(folder).read(PRETRAINED)["model_file"]
 
 
-def _train(job: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _train(job: Mapping[str, Any], settings: Mapping[str, Any]) -> RunResult:
     return quick_start.run(job["model"], job["dataset"], None, settings)
 
 
@@ -104,7 +97,8 @@ def main() -> int:
     torch.set_num_threads(threads)
     # Our input closes with the parent. Not sys.stdin: its lock would be held when Python ends.
     exit_with_parent(lambda: os.read(0, 1))
-    run(json.loads(job.read_text(encoding="utf-8")), folder)
+    with termination_raises():
+        run(json.loads(job.read_text(encoding="utf-8")), folder)
     return 0
 
 

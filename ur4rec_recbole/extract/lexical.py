@@ -16,7 +16,7 @@ import numpy as np
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import atomic_write
-from ur4rec_recbole.data.features import UNREADABLE
+from ur4rec_recbole.data.archives import UNREADABLE
 
 WIDTH = 384
 SEED = 2020

@@ -15,7 +15,7 @@ import numpy as np
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import atomic_write, read_json, write_json
-from ur4rec_recbole.data.features import UNREADABLE
+from ur4rec_recbole.data.archives import UNREADABLE
 
 MANIFEST = "manifest.json"
 

@@ -3,7 +3,7 @@
 s_ui = sum_m w_m z_m(s_m,ui), where z_m brings the scores of member m for a row to mean 0 and
 deviation 1 over the candidates. The weights are chosen on validation data alone, as those that make
 its targets likeliest, members of one class weighing the same (stacking, Wolpert 1992; see
-trainer/ensemble.py).
+training/ensemble.py).
 """
 
 from pathlib import Path
@@ -16,6 +16,7 @@ from recbole.utils import get_model
 from torch import Tensor, nn
 
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.model import saved
 from ur4rec_recbole.model.full_sort import FullSortRecommender
 
 
@@ -25,11 +26,11 @@ class UR4RecEnsemble(FullSortRecommender):
     Parameters
     ----------
     config
-        `members`: checkpoint files of RecBole models on the same data and split (recipes among
-        them become files by `members.prepare`, as run_recbole.py does). They are unpickled, so
-        name only files that you trust. `member_configs`, where present, is what an
-        earlier construction found in them; the files are then not read, so that a saved ensemble
-        loads without its members' checkpoints.
+        `members`: folders of trained models or checkpoint files of RecBole, on the same data and
+        split (recipes among them become folders by `members.prepare`, as `ur4rec train` does). A
+        checkpoint file is unpickled, so name only files that you trust. `member_configs`, where
+        present, is what an earlier construction found in them; they are then not read, so that a
+        saved ensemble loads without its members.
     dataset
         The training part of a `UR4RecDataset`.
     """
@@ -41,20 +42,18 @@ class UR4RecEnsemble(FullSortRecommender):
         self.config = config
         loaded = [] if config["member_configs"] else _load(config["members"])
         if loaded:
-            config["member_configs"] = [checkpoint["config"] for checkpoint in loaded]
+            config["member_configs"] = [each.config for each in loaded]
         configs = config["member_configs"]
         if not configs:
             raise InputError(
-                "members", "must name at least one checkpoint", config["members"],
-                "List the files of trained RecBole models.",
+                "members", "must name at least one trained model", config["members"],
+                "List the folders or checkpoint files of trained models.",
             )  # fmt: skip
         for member in configs:
             _check_same_data(config, member)
         self.members = nn.ModuleList(get_model(c["model"])(c, dataset) for c in configs)
-        network: Any  # a RecBole model
-        for network, checkpoint in zip(self.members, loaded, strict=False):
-            network.load_state_dict(checkpoint["state_dict"])
-            network.load_other_parameter(checkpoint.get("other_parameter"))
+        for network, each in zip(self.members, loaded, strict=False):
+            each.load_into(network)
         self.register_buffer("weights", torch.full((len(configs),), 1 / len(configs)))
 
     def other_parameter(self) -> list[Any]:
@@ -118,15 +117,21 @@ def combine(scores: Tensor, weights: Tensor) -> Tensor:
     return torch.einsum("m,mbn->bn", weights[used], scores[used].clamp(min=-1e6))
 
 
-def _load(files: Any) -> list[dict[str, Any]]:
-    for name in files or []:
-        if not isinstance(name, str) or not Path(name).is_file():
-            raise InputError(
-                "members", "must be checkpoint files", repr(name),
-                "Check the path; a recipe is trained by run_recbole.py or members.prepare.",
-            )  # fmt: skip
-    # A RecBole checkpoint holds its Config and cannot be read without unpickling.
-    return [torch.load(name, map_location="cpu", weights_only=False) for name in files or []]
+def _load(names: Any) -> list[saved.Saved]:
+    return [_read(name) for name in names or []]
+
+
+def _read(name: Any) -> saved.Saved:
+    """Read a member from its folder, without unpickling, or from a checkpoint that is named."""
+    path = Path(name) if isinstance(name, str) else None
+    if path and saved.exists(path):
+        return saved.read(path)
+    if path and path.is_file():
+        return saved.read_checkpoint(path)
+    raise InputError(
+        "members", "must be folders of trained models or checkpoint files", repr(name),
+        "Check the path; a recipe is trained by `ur4rec train`.",
+    )  # fmt: skip
 
 
 def _check_same_data(config: Any, member: Config) -> None:

@@ -1,10 +1,12 @@
 """The repairs that RecBole 1.2.1 needs on today's stack; each goes away with its cause.
 
-torch.load
-    Since torch 2.6 `torch.load` refuses by default RecBole's checkpoints, which hold its Config
-    object (RecBole issues #2212 and #2215). Calls made from RecBole's own modules, all of which
-    read a file that the user named or the same run has written, get the old default back; every
-    other call in the process keeps torch's safe one.
+torch.load (torch_load.py)
+    Since torch 2.6 it refuses RecBole's checkpoints. RecBole's callers get the old default back,
+    for the file that they name and while they run.
+get_local_time
+    Names checkpoints and logs by the second, so that runs of one second overwrite each other's. A
+    name gets six random hexadecimal digits more; a checkpoint's are the same in all processes that
+    train together.
 Collector.get_data_struct
     Moves all that metrics need to the CPU, and so fails for what is no tensor: the item counts of
     AveragePopularity and TailPercentage, the number of items of GiniIndex and ItemCoverage (RecBole
@@ -29,16 +31,20 @@ import functools
 import importlib
 import inspect
 import os
-import sys
+import secrets
 from typing import Any
 
 import torch
+
+from ur4rec_recbole.core.processes import agreed
+from ur4rec_recbole.patches import torch_load
 
 
 def apply() -> None:
     """Make the repairs that are needed; a second call changes nothing."""
     _leave_anomaly_detection_alone()
-    _load_checkpoints()
+    torch_load.apply()
+    _name_files_apart()
     _collect_other_than_tensors()
     _count_popularity()
     _make_folders_beside_others()
@@ -48,26 +54,6 @@ def _leave_anomaly_detection_alone() -> None:
     before = torch.is_anomaly_enabled()
     importlib.import_module("recbole.model.sequential_recommender")
     torch.autograd.set_detect_anomaly(before)
-
-
-def _load_checkpoints() -> None:
-    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
-    if version < (2, 6) or hasattr(torch.load, "for_recbole"):
-        return
-    trainer = importlib.import_module("recbole.trainer.trainer")
-    if "weights_only" in inspect.getsource(trainer):
-        return  # a RecBole that no longer needs it
-    safe_load = torch.load
-
-    @functools.wraps(safe_load)
-    def load(*args: Any, **kwargs: Any) -> Any:
-        caller = sys._getframe(1).f_globals.get("__name__", "")
-        if caller.split(".")[0] == "recbole":
-            kwargs.setdefault("weights_only", False)
-        return safe_load(*args, **kwargs)
-
-    load.for_recbole = True  # type: ignore[attr-defined]
-    torch.load = load
 
 
 def _collect_other_than_tensors() -> None:
@@ -106,3 +92,19 @@ def _make_folders_beside_others() -> None:
     make = functools.partial(os.makedirs, exist_ok=True)
     for name in ("utils.utils", "utils", "utils.logger", "trainer.trainer"):
         importlib.import_module(f"recbole.{name}").ensure_dir = make  # type: ignore[attr-defined]
+
+
+def _name_files_apart() -> None:
+    now = importlib.import_module("recbole.utils.utils").get_local_time
+    if hasattr(now, "apart"):
+        return
+
+    def own() -> str:
+        return f"{now()}-{secrets.token_hex(3)}"
+
+    def shared() -> str:  # every process makes a trainer, and all of them use its checkpoint
+        return f"{now()}-{agreed(secrets.token_hex(3))}"
+
+    own.apart = True  # type: ignore[attr-defined]
+    for name, namer in (("utils.utils", own), ("utils.logger", own), ("trainer.trainer", shared)):
+        importlib.import_module(f"recbole.{name}").get_local_time = namer  # type: ignore[attr-defined]

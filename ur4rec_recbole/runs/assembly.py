@@ -6,6 +6,7 @@ Random streams are set before each of the two, so that a model does not depend o
 
 import pickle
 from logging import getLogger
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,24 +17,36 @@ from recbole.utils import get_model, get_trainer, init_seed
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.memory import keep_freed_memory
 from ur4rec_recbole.data.dataset import UR4RecDataset, sort_exactly
+from ur4rec_recbole.data.fingerprints import data_fingerprint
 from ur4rec_recbole.data.loading import check_parts, translated
 from ur4rec_recbole.patches.exclude_history import exclude_history
 from ur4rec_recbole.patches.quick_layers import speed_up
+from ur4rec_recbole.runs import caches
+
+CHECKPOINT = "model.pth"  # RecBole's, a pickle
 
 
 def load_data(config: Config) -> tuple[Any, Any, Any]:
-    """Return RecBole's training, validation and test loader, interactions in exact time order."""
+    """Return RecBole's training, validation and test loader, interactions in exact time order.
+
+    Their data sets have a `fingerprint`, of all interactions before they were split.
+    """
     init_seed(config["seed"], config["reproducibility"])
-    with translated(config):
+    with translated(config), caches.usable(config):
         data = sort_exactly(create_dataset(config))
+        data.config = config  # a data set from a cache has that of the run which made it
+        data.fingerprint = data_fingerprint(data)
         getLogger().info(data)
         loaders = data_preparation(config, data)
+    for loader in loaders:
+        loader._dataset.config = config
+        loader._dataset.fingerprint = data.fingerprint
     check_parts(config, [each._dataset for each in loaders])
     return loaders
 
 
-def build_trainer(config: Config, train_data: Any) -> Any:
-    """Return the trainer of the configured model, the new model being its `model`."""
+def build_model(config: Config, train_data: Any) -> Any:
+    """Return a new model as configured."""
     keep_freed_memory()
     init_seed(config["seed"], config["reproducibility"])
     network = get_model(config["model"])(config, train_data._dataset).to(config["device"])
@@ -43,7 +56,7 @@ def build_trainer(config: Config, train_data: Any) -> Any:
         speed_up(network, config)
     if config["exclude_history"] and not isinstance(train_data._dataset, UR4RecDataset):
         exclude_history(network, train_data._dataset)
-    return get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
+    return network
 
 
 def _begin_with_encoder(network: Any, file: str) -> None:
@@ -58,3 +71,24 @@ def _begin_with_encoder(network: Any, file: str) -> None:
             " ".join(str(error).split())[:300], "Name a stage's weights, or train from the start.",
         ) from error  # fmt: skip
     network.score.zero_()
+
+
+def build_trainer(
+    config: Config, train_data: Any, network: Any = None, folder: Path | None = None
+) -> Any:
+    """Return the trainer of a model, its `model`; of a new one, as configured, unless given.
+
+    With a folder, RecBole's checkpoint is model.pth there and `checkpoint_dir` stays untouched.
+    """
+    network = build_model(config, train_data) if network is None else network
+    kind = get_trainer(config["MODEL_TYPE"], config["model"])
+    if folder is None:
+        return kind(config, network)
+    given = config["checkpoint_dir"]
+    config["checkpoint_dir"] = str(folder)  # where RecBole's trainers put whatever they write
+    try:
+        trainer = kind(config, network)
+    finally:
+        config["checkpoint_dir"] = given
+    trainer.saved_model_file = str(folder / CHECKPOINT)
+    return trainer

@@ -1,5 +1,7 @@
 """RunFolder: everything that is known of one run, on disk from its first second.
 
+A folder belongs to one run: it is made by that run and holds nothing that is not of it.
+
 run.json        what was run: model, data, seed, configuration with origins, versions, machine
 epochs.csv      one line an epoch: losses, validation metrics, seconds, peak memory
 findings.jsonl  what the monitor found
@@ -8,27 +10,36 @@ routing.json    what the routers chose
 members.json    the members of an ensemble, and the seconds of their training
 metrics.json    final metrics by part and protocol
 ranks.npz       the rank of every target: "<part>/<protocol>" [R] and "<part>/users" [R] tokens
-*.pth           checkpoints
+model.*, tokens.npz   the trained model (model/saved.py); model.pth is RecBole's checkpoint
+resume.pth, <n>-<stage>.pth   what a run that was interrupted goes on from (training/resume.py)
 
-quick_start.run makes one for every run; `ur4rec report` and `ur4rec compare` read them.
+quick_start.run makes one for every run; `ur4rec report` and `ur4rec compare` read them. Nothing
+that they read is unpickled, and what has another shape than a run writes is an `InputError`.
 """
 
 import csv
 import io
+import itertools
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import atomic_write, read_json, require_writable, write_json
+from ur4rec_recbole.core.files import atomic_write, remove_temporary, require_writable
+from ur4rec_recbole.runs import reading
 from ur4rec_recbole.runs.provenance import commit, machine, resolved, versions
 
-STATUSES = ("running", "done", "failed")
+STATUSES = ("running", "done", "failed", "interrupted")
+OWN_FILES = (
+    r"(?:run|stages|routing|members|metrics|model)\.json|epochs\.csv|findings\.jsonl"
+    r"|(?:ranks|tokens)\.npz|model\.safetensors|report\.html|(?:model|resume|\d+-\w+)\.pth"
+)
 
 
 class RunFolder:
@@ -53,26 +64,25 @@ class RunFolder:
         config: Any,
         files: Sequence[str] = (),
         fingerprint: str | None = None,
+        inputs: Mapping[str, str] | None = None,
     ) -> "RunFolder":
         """Make the folder and write run.json.
 
         Parameters
         ----------
         path
-            A folder that holds no run yet; None is runs/<model>-<dataset>-<time>.
+            A folder that is not there yet or is empty; None is runs/<model>-<dataset>-<time>, with
+            a number where another run has taken that name.
         config
             RecBole's Config.
         files
             The configuration files that it was made from.
         fingerprint
             Of the training interactions (`data.dataset.training_fingerprint`).
+        inputs
+            Of the data and the tables (`data.fingerprints.inputs`).
         """
-        folder = Path(path) if path else _default_folder(config)
-        if (folder / "run.json").exists():
-            raise InputError(
-                f"run_folder {folder}", "must not hold a run yet", "one that does",
-                f"Name another folder, or continue that run by --resume {folder}.",
-            )  # fmt: skip
+        folder = _claim_given(Path(path), config) if path else _claim_default(config)
         about = {
             "model": config["model"],
             "dataset": config["dataset"],
@@ -84,8 +94,8 @@ class RunFolder:
             "commit": commit(),
             "machine": machine(),
             "data_fingerprint": fingerprint,
+            "inputs": dict(inputs or {}),
         }
-        require_writable("run_folder", folder)
         run = cls(folder, about)
         run.write_json("run.json", about)
         return run
@@ -94,18 +104,11 @@ class RunFolder:
     def open(cls, path: str | os.PathLike[str]) -> "RunFolder":
         """Open an existing folder; `InputError` if it holds no readable run."""
         folder = Path(path)
-        try:
-            about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        about = reading.read_json(folder, "run.json")
+        if about is None:
             raise InputError(
-                f"Run folder {folder}", "must hold a readable run.json", error, "Check the path."
-            ) from error
-        needed = {"model", "dataset", "seed", "status", "config", "versions", "machine"}
-        if not isinstance(about, dict) or not needed <= set(about):
-            raise InputError(
-                f"{folder / 'run.json'}", f"must have {sorted(needed)}", sorted(about),
-                "Make the run again.",
-            )  # fmt: skip
+                f"Run folder {folder}", "must hold a run.json", "none", "Check the path."
+            )
         if about["status"] not in STATUSES:
             raise InputError(
                 f"{folder / 'run.json'}: status", f"must be one of {STATUSES}", about["status"],
@@ -114,15 +117,15 @@ class RunFolder:
         return cls(folder, about)
 
     def mark(self, status: str) -> None:
-        """Set the status: running, done or failed."""
+        """Set the status, one of `STATUSES`."""
         self.about["status"] = status
         self.write_json("run.json", self.about)
 
-    def settings(self) -> dict[str, Any]:
-        """Return what was set by the user, to run the same again."""
+    def settings(self, with_defaults: bool = False) -> dict[str, Any]:
+        """Return what was set by the user, to run the same again; our defaults of that day too."""
         given = self.about["config"].items()
-        own = {"default", "recbole"}
-        return {key: each["value"] for key, each in given if each["origin"] not in own}
+        left_out = {"recbole"} if with_defaults else {"default", "recbole"}
+        return {key: each["value"] for key, each in given if each["origin"] not in left_out}
 
     def add_epoch(self, row: Mapping[str, Any]) -> None:
         """Add one epoch's line; columns may differ from those of earlier epochs."""
@@ -155,42 +158,33 @@ class RunFolder:
         ranks
             "<part>/<protocol>" [R] int and "<part>/users" [R] str.
         """
-        with atomic_write(self.path / "ranks.npz") as file:
+        with self._writing("ranks.npz") as file:
             np.savez_compressed(file, **dict(ranks))
         self.write_json("metrics.json", metrics)
 
     def epochs(self) -> list[dict[str, Any]]:
         """Read epochs.csv: numbers as numbers, empty cells left out, a half last line dropped."""
-        lines = self._whole_lines("epochs.csv")
-        rows = csv.DictReader(io.StringIO("".join(lines)))
-        return [{k: _number(v) for k, v in row.items() if v not in ("", None)} for row in rows]
+        return reading.read_epochs(self.path)
 
     def elapsed(self) -> float:
         """Return the seconds, of all processes of the run, that its epochs tell of."""
-        return float(sum(row["elapsed"] for row in self.epochs()[-1:]))
+        return float(sum(row.get("elapsed", 0.0) for row in self.epochs()[-1:]))
 
     def findings(self) -> list[dict[str, Any]]:
         """Read findings.jsonl, a half last line dropped."""
-        return [json.loads(line) for line in self._whole_lines("findings.jsonl")]
+        return reading.read_findings(self.path)
 
     def read(self, name: str) -> Any:
         """Read one of the .json files; None where it is not there (yet)."""
-        return read_json(self.path / name)
+        return reading.read_json(self.path, name)
 
     def ranks(self) -> dict[str, np.ndarray]:
         """Read ranks.npz; empty where the run has not ended."""
-        path = self.path / "ranks.npz"
-        if not path.exists():
-            return {}
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        return reading.read_ranks(self.path)
 
-    def _whole_lines(self, name: str) -> list[str]:
-        path = self.path / name
-        if not path.exists():
-            return []
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [line for line in lines if line.endswith("\n")]
+    def remove_temporary(self) -> None:
+        """Remove what a kill has left of files that were being written; needs the run's lock."""
+        remove_temporary(self.path, OWN_FILES)
 
     def _write_epochs(self, rows: list[dict[str, Any]]) -> None:
         columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -206,23 +200,64 @@ class RunFolder:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write one of the .json files."""
-        write_json(self.path / name, value)
+        self._write(name, json.dumps(value, indent=1) + "\n")
 
     def _write(self, name: str, text: str) -> None:
-        with atomic_write(self.path / name) as file:
+        with self._writing(name) as file:
             file.write(text.encode())
 
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[BinaryIO]:
+        """Open one of the run's files; a run whose folder was removed does not begin another."""
+        if not (self.path / "run.json").exists():
+            raise FileNotFoundError(f"the run folder {self.path} was removed")
+        with atomic_write(self.path / name, make_folder=False) as file:
+            yield file
 
-def _default_folder(config: Any) -> Path:
+
+def require_free(path: str | os.PathLike[str], config: Any) -> None:
+    """Raise `InputError` unless a folder is not there yet or is empty.
+
+    Checkpoints may lie inside it: what is theirs is not counted.
+    """
+    folder = Path(path)
+    if not folder.exists() and not folder.is_symlink():
+        return
+    checkpoints = Path(config["checkpoint_dir"]).absolute()
+    others = []
+    if folder.is_dir():
+        inside = (each.absolute() for each in folder.iterdir())
+        others = [each.name for each in inside if each not in (checkpoints, *checkpoints.parents)]
+    if others or not folder.is_dir():
+        held = f"one with {sorted(others)[0]}" if others else "a file"
+        remedy = "Name another folder, or leave run_folder out."
+        if "run.json" in others:
+            remedy = f"Name another folder, or continue that run by --resume {folder}."
+        raise InputError(f"run_folder {folder}", "must be a new or empty folder", held, remedy)
+
+
+def _claim_given(folder: Path, config: Any) -> Path:
+    """Make a folder of the user's choice this run's; of two runs that name it one gets it."""
+    require_writable("run_folder", folder)
+    require_free(folder, config)
+    try:
+        (folder / "run.json").touch(exist_ok=False)
+    except FileExistsError as error:
+        raise InputError(
+            f"run_folder {folder}", "must be a new or empty folder", "one that another run has",
+            "Name another folder.",
+        ) from error  # fmt: skip
+    return folder
+
+
+def _claim_default(config: Any) -> Path:
+    """Make a folder that no other process has made."""
     stem = f"runs/{config['model']}-{config['dataset']}-{time.strftime('%Y%m%d-%H%M%S')}"
-    tried = [Path(stem), *(Path(f"{stem}-{n}") for n in range(2, 1000))]
-    return next(path for path in tried if not path.exists())
-
-
-def _number(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    require_writable("run_folder", "runs")
+    for number in itertools.count(1):
+        folder = Path(stem if number == 1 else f"{stem}-{number}")
+        with suppress(FileExistsError):
+            folder.mkdir()
+            (folder / "run.json").touch()
+            break
+    return folder

@@ -1,87 +1,41 @@
-"""What quick_start.run does beside training: keeping the run in a folder, and going on with it.
+"""What quick_start.run does beside training: keeping the run in its folder, however it ends.
 
 A UR4Rec trainer writes its own epochs; for RecBole's models a callback writes what RecBole tells.
 """
 
+import errno
+import os
+import secrets
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from logging import INFO, getLogger
+from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import exclusive_lock, require_writable
 from ur4rec_recbole.core.memory import peak_memory
-from ur4rec_recbole.data.dataset import UR4RecDataset, training_fingerprint
+from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.evaluation import protocols
 from ur4rec_recbole.evaluation.subsets import per_target
+from ur4rec_recbole.model import saved
 from ur4rec_recbole.monitoring.data_rules import data_findings
 from ur4rec_recbole.runs.folder import RunFolder
 from ur4rec_recbole.runs.live import LiveView
-from ur4rec_recbole.runs.provenance import versions
+from ur4rec_recbole.runs.resuming import can_resume
 from ur4rec_recbole.runs.to_folder import ToRunFolder
 from ur4rec_recbole.training import resume, resume_recbole
 from ur4rec_recbole.training.trainer import UR4RecTrainer
 
 MASKED = "full_masked_ndcg@10"  # column of epochs.csv
-
-
-def interrupted(path: str) -> RunFolder:
-    """Open the folder of a run to go on with; one that is done or kept no state is refused."""
-    folder = RunFolder.open(path)
-    if not can_resume(folder):
-        raise InputError(
-            f"--resume {path}",
-            f"must name a run of UR4Rec, or one of RecBole's sequential models with {resume.FILE}",
-            f"one of {folder.about['model']} without it", "Start it again.",
-        )  # fmt: skip
-    if not folder.about["config"].get("single_spec", {"value": True})["value"]:
-        raise InputError(
-            f"--resume {path}", "must name a run of one process", "one of several",
-            "Start it again.",
-        )  # fmt: skip
-    if folder.about["status"] == "done":
-        raise InputError(
-            f"--resume {path}", "must name a run that has not ended", "one that is done",
-            "Read it with `ur4rec report`.",
-        )  # fmt: skip
-    if folder.about["versions"] != versions():
-        getLogger().warning(
-            f"The run began with {folder.about['versions']} and goes on with {versions()}: its "
-            "result may differ from an uninterrupted one's."
-        )
-    return folder
-
-
-def can_resume(folder: RunFolder) -> bool:
-    """Tell whether a run can go on; one of UR4Rec can from its first epoch on."""
-    return folder.about["model"] == "UR4Rec" or (folder.path / resume.FILE).exists()
-
-
-def fingerprint_of(train: Any, old: RunFolder | None) -> str:
-    """Return the fingerprint of training data; other data than those of an old run are refused."""
-    found = training_fingerprint(train)
-    if old and old.about.get("data_fingerprint") != found:
-        raise InputError(
-            f"--resume {old.path}", "needs the training interactions that the run began with",
-            "other ones", "Restore the data set, or start a new run.",
-        )  # fmt: skip
-    return found
-
-
-def folder_of(
-    config: Any, files: Sequence[str], fingerprint: str, old: RunFolder | None
-) -> RunFolder | None:
-    """Make the run's folder, or return the old one.
-
-    Of several processes that train together the first keeps the run; None for the others.
-    """
-    if config["local_rank"]:
-        return None
-    return old or RunFolder.create(config["run_folder"], config, files, fingerprint)
+# What a folder that is full, read-only or gone makes of writing.
+NOT_WRITABLE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO,
+    errno.ENOENT,
+)  # fmt: skip
 
 
 def only_writer(folder: RunFolder | None) -> AbstractContextManager[None]:
@@ -92,7 +46,64 @@ def only_writer(folder: RunFolder | None) -> AbstractContextManager[None]:
         f"Run folder {folder.path}", "must be one process's", "one that another writes to",
         "Wait until that ends.",
     )  # fmt: skip
-    return exclusive_lock(folder.path / ".lock", refusal)
+    try:
+        return exclusive_lock(folder.path / ".lock", refusal)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+
+
+@contextmanager
+def ending(trainer: Any, folder: RunFolder | None) -> Iterator[None]:
+    """Mark in the run's folder, if any, how a training ends, and say how to go on with it."""
+    if folder is None:
+        yield
+        return
+    try:
+        yield
+        folder.mark("done")
+    except KeyboardInterrupt as error:
+        with suppress(OSError):
+            folder.mark("interrupted")
+        error.args = (_how_to_go_on(folder),)
+        raise
+    except BaseException as error:
+        with suppress(OSError):  # such as the full disk that it failed of
+            folder.mark("failed")
+        if not isinstance(error, InputError) and _is_about_writing(folder, error):
+            raise _cannot_write(folder, error) from error
+        raise
+    finally:
+        if isinstance(trainer, UR4RecTrainer):
+            trainer.monitor.close()
+
+
+def _how_to_go_on(folder: RunFolder) -> str:
+    if can_resume(folder):
+        return f"interrupted; go on with: ur4rec train --resume {folder.path}"
+    return f"interrupted; a run of {folder.about['model']} cannot go on, start it again"
+
+
+def _is_about_writing(folder: RunFolder, error: BaseException) -> bool:
+    """Tell whether an error comes from a folder that cannot be written to any more.
+
+    torch raises a RuntimeError of its own where a disk is full.
+    """
+    if isinstance(error, OSError):
+        return error.errno in NOT_WRITABLE or not (folder.path / "run.json").exists()
+    if not isinstance(error, RuntimeError):
+        return False
+    gone = not folder.path.exists()
+    return gone or shutil.disk_usage(folder.path).free < 2**20
+
+
+def _cannot_write(folder: RunFolder, error: BaseException) -> InputError:
+    gone = not (folder.path / "run.json").exists()
+    return InputError(
+        f"run_folder {folder.path}",
+        "must stay while the run goes on" if gone else "must be a folder that can be written to",
+        "a folder that was removed" if gone else error,
+        "Start the run again." if gone else f"Make room; {_how_to_go_on(folder)}",
+    )
 
 
 @contextmanager
@@ -103,7 +114,7 @@ def keeping(
     train_data: Any,
     valid: UR4RecDataset | None,
 ) -> Iterator[Callable | None]:
-    """Keep a training in its folder, if any, and mark how it ends; yields the callback for `fit`.
+    """Keep a training in its folder, if any; yields the callback for `fit`.
 
     `train_data` is the loader, `valid` the validation rows where each has one target, else None.
     """
@@ -111,43 +122,35 @@ def keeping(
         yield None
         return
     if resumed:
+        folder.remove_temporary()
         folder.mark("running")  # now that its lock is ours
     began = time.perf_counter()
-    try:
-        if isinstance(trainer, UR4RecTrainer):
-            _require_room(trainer, folder, resume.size(trainer.model, len(trainer.stages)))
-            stages, epoch = trainer.keep(folder.path, resumed)
-            findings = trainer.monitor.findings
-            trainer.monitor.observers.insert(0, ToRunFolder(folder, stages, epoch, findings))
-            trainer.monitor.observers.append(_live_view(trainer.config))
+    if isinstance(trainer, UR4RecTrainer):
+        require_writable("run_folder", folder.path, resume.size(trainer.model, len(trainer.stages)))
+        stages, epoch = trainer.keep(folder.path, resumed)
+        findings = trainer.monitor.findings
+        trainer.monitor.observers.insert(0, ToRunFolder(folder, stages, epoch, findings))
+        trainer.monitor.observers.append(_live_view(trainer.config))
+        began -= folder.elapsed()
+        yield None
+    else:
+        if resume_recbole.can_resume(trainer):
+            require_writable("run_folder", folder.path, resume_recbole.size(trainer.model))
+        if resumed:
+            folder.rewind(resume_recbole.restore(trainer, train_data, folder.path))
             began -= folder.elapsed()
-            yield None
-        else:
-            if resume_recbole.can_resume(trainer):
-                _require_room(trainer, folder, resume_recbole.size(trainer.model))
-            if resumed:
-                folder.rewind(resume_recbole.restore(trainer, train_data, folder.path))
-                began -= folder.elapsed()
-            if not getLogger().isEnabledFor(INFO):  # or nothing would say that it trains
-                config = trainer.config
-                print(f"training {config['model']} on {config['dataset']}, kept in {folder.path}")
-            for finding in data_findings(trainer.config, valid) if valid else ():
-                getLogger().warning(f"finding {finding}")
-                folder.add_finding(finding)
-            write = _epoch_writer(trainer, folder, train_data, valid)
-            if resume_recbole.pretrains(trainer):
-                _tell_of_epochs(trainer, write)
-            yield write
-        usage = {"seconds": time.perf_counter() - began, "peak_memory": peak_memory()}
-        folder.write_json("metrics.json", {**(folder.read("metrics.json") or {}), **usage})
-        folder.mark("done")
-    except BaseException:
-        with suppress(OSError):  # such as the full disk that it failed of
-            folder.mark("failed")
-        raise
-    finally:
-        if isinstance(trainer, UR4RecTrainer):
-            trainer.monitor.close()
+        if not getLogger().isEnabledFor(INFO):  # or nothing would say that it trains
+            config = trainer.config
+            print(f"training {config['model']} on {config['dataset']}, kept in {folder.path}")
+        for finding in data_findings(trainer.config, valid) if valid else ():
+            getLogger().warning(f"finding {finding}")
+            folder.add_finding(finding)
+        write = _epoch_writer(trainer, folder, train_data, valid)
+        if resume_recbole.pretrains(trainer):
+            _tell_of_epochs(trainer, write)
+        yield write
+    usage = {"seconds": time.perf_counter() - began, "peak_memory": peak_memory()}
+    folder.write_json("metrics.json", {**(folder.read("metrics.json") or {}), **usage})
 
 
 def _live_view(config: Any) -> LiveView:
@@ -158,10 +161,49 @@ def _live_view(config: Any) -> LiveView:
     )
 
 
-def _require_room(trainer: Any, folder: RunFolder, size: int) -> None:
-    """Raise `InputError` where checkpoints of `size` bytes have no room."""
-    require_writable("run_folder", folder.path, size)
-    require_writable("checkpoint_dir", trainer.checkpoint_dir, size)
+def use_best_weights(trainer: Any, valid_data: Any) -> None:
+    """Load the best weights after `fit`, without unpickling where this process knows them.
+
+    A UR4Rec trainer has loaded them, and a pretraining has none.
+    """
+    if isinstance(trainer, UR4RecTrainer) or resume_recbole.pretrains(trainer):
+        return
+    best = resume_recbole.best_weights(trainer)
+    if best:
+        trainer.model.load_state_dict(best)
+    else:
+        trainer.evaluate(valid_data, load_best_model=True)  # from the file of this very run
+
+
+def save_model(
+    trainer: Any, folder: RunFolder, inputs: dict[str, str], dataset: Any, place: str | None
+) -> str:
+    """Write the trained model; return RecBole's checkpoint of it.
+
+    Parameters
+    ----------
+    place
+        A `checkpoint_dir` of the user's choice, where the checkpoint gets a name of its own; None
+        leaves it in the run's folder.
+    """
+    saved.save_tokens(folder.path, dataset)
+    try:
+        saved.save(folder.path, trainer.model, trainer.config, inputs)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        getLogger().warning(f"{trainer.config['model']} is kept as a pickle alone: {error}")
+    file = Path(trainer.saved_model_file)
+    if place is None or not file.exists():
+        return str(file)
+    stem = f"{trainer.config['model']}-{time.strftime('%b-%d-%Y_%H-%M-%S')}"
+    target = Path(place) / f"{stem}-{secrets.token_hex(3)}.pth"
+    try:
+        os.link(file, target)
+    except FileExistsError:
+        raise
+    except OSError:  # another disk, or one without links
+        with file.open("rb") as source, target.open("xb") as copy:
+            shutil.copyfileobj(source, copy)
+    return str(target)
 
 
 def _epoch_writer(
@@ -208,41 +250,3 @@ def _tell_of_epochs(trainer: Any, write: Callable[[int, float | None], None]) ->
         return loss
 
     trainer._train_epoch = told
-
-
-def final_table(
-    network: Any, parts: Sequence[Any], config: Any, folder: RunFolder | None
-) -> dict[str, Any]:
-    """Evaluate validation and test part; write metrics and ranks; return metrics by part."""
-    found: dict[str, Any] = {}
-    kept: dict[str, Any] = {}
-    placed: dict[str, np.ndarray] = {}
-    for name, part in _evaluated(config, parts):
-        measured = protocols.measure(network, part, config)
-        found[name] = measured.metrics
-        kept[name] = measured.metrics | measured.details
-        placed |= measured.arrays(name)
-    if folder:
-        folder.write_result(kept, placed)
-    return found
-
-
-def _evaluated(config: Any, parts: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    """Name validation and test part; one that `evaluated_parts` leaves out is left out."""
-    chosen = config["evaluated_parts"] or ("valid", "test")
-    return (pair for pair in zip(("valid", "test"), parts, strict=True) if pair[0] in chosen)
-
-
-def recboles_result(
-    trainer: Any, loaders: Sequence[Any], folder: RunFolder | None
-) -> dict[str, float]:
-    """Evaluate as RecBole does where a user has several targets; return the test metrics."""
-    found = {
-        name: {key: float(value) for key, value in (result or {}).items()}  # none without rows
-        for name, loader in _evaluated(trainer.config, loaders)
-        for result in [trainer.evaluate(loader, load_best_model=False)]
-    }
-    if folder:
-        metrics = {name: {"recbole": values} for name, values in found.items() if values}
-        folder.write_json("metrics.json", metrics)
-    return found.get("test", {})

@@ -1,14 +1,15 @@
 """Members of an ensemble, trained from their recipes where no checkpoint of them exists yet.
 
-`members:` of UR4RecEnsemble may hold checkpoint files and recipes. A recipe is trained once, as
-`run_recbole.py` would but without reading test data, and kept under a name that its settings
-determine: a run that was killed goes on with the first member that is missing. How long its
-training took is kept beside it: runs may share members, but each ensemble costs all of its own.
+`members:` of UR4RecEnsemble may hold folders of trained models, checkpoint files and recipes. A
+recipe is trained once, as `ur4rec train` would but without reading test data, and kept in a folder
+whose name its settings, its data and its tables determine: a run that was killed goes on with the
+first member that is missing. How long its training took is kept with it: runs may share members,
+but each ensemble costs all of its own.
 """
 
 import hashlib
 import json
-import os
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from logging import getLogger
@@ -20,19 +21,24 @@ from recbole.config import Config
 from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import exclusive_lock, read_json, write_json
+from ur4rec_recbole.data.fingerprints import INPUTS, inputs, source_hash, table_hashes
+from ur4rec_recbole.model import saved
 from ur4rec_recbole.runs.assembly import build_trainer, load_data
+from ur4rec_recbole.training.trainer import UR4RecTrainer
+
+COST = "cost.json"
 
 # What a recipe has of the ensemble's own configuration, where that sets it, unless it says other.
 INHERITED = ("eval_args", "load_col", "checkpoint_dir", "gpu_id", "use_gpu", "state")
 
 
 def prepare(config: Config) -> list[str]:
-    """Return the checkpoint files of all members, training those that are missing.
+    """Return the folders and files of all members, training those that are missing.
 
     Parameters
     ----------
     config
-        Of the ensemble. An entry of its `members` is a file, or a mapping with `model`, optionally
+        Of the ensemble. An entry of its `members` is a path, or a mapping with `model`, optionally
         `config_files` (list), `seeds` (how many: the ensemble's seed and those after it), and any
         keys of that model.
     """
@@ -43,7 +49,7 @@ def prepare(config: Config) -> list[str]:
             continue
         if not isinstance(entry, Mapping) or "model" not in entry:
             raise InputError(
-                "members", "must list checkpoint files, or mappings with the key model",
+                "members", "must list folders or checkpoint files, or mappings with the key model",
                 repr(entry), "Write for example {model: UR4Rec, seeds: 2}.",
             )  # fmt: skip
         recipe = dict(entry)
@@ -53,36 +59,34 @@ def prepare(config: Config) -> list[str]:
 
 
 def cost(files: Sequence[str]) -> list[dict[str, Any]]:
-    """Return `member` (name of its file) and `seconds` of each; None where no recipe made it.
+    """Return `member` (its name) and `seconds` of each; None where no recipe made it.
 
     The seconds are of loading its data and training it, whenever that was.
     """
-    return [{"member": Path(file).stem, "seconds": _seconds(Path(file))} for file in files]
+    return [{"member": _stem(Path(file)), "seconds": _seconds(Path(file))} for file in files]
 
 
-def _seconds(file: Path) -> float | None:
-    record = read_json(_record(file))
+def _stem(path: Path) -> str:
+    return path.name if path.is_dir() else path.stem
+
+
+def _seconds(folder: Path) -> float | None:
+    record = read_json(folder / COST) if folder.is_dir() else None
     return record["seconds"] if record else None
 
 
-def _record(file: Path) -> Path:
-    return file.with_name(f"{file.name}.cost.json")  # a user's file may have a .json beside it
-
-
 def _trained(ensemble: Config, recipe: dict[str, Any]) -> str:
-    """Return the checkpoint of one recipe."""
+    """Return the folder of one recipe's model."""
     given = ensemble.external_config_dict
     recipe = {key: given[key] for key in INHERITED if key in given} | recipe
     recipe["data_path"] = str(Path(ensemble["data_path"]).parent)  # RecBole appends the name
     files = recipe.pop("config_files", [])
     with settings_from():  # the command line is the ensemble's
         config = Config(recipe.pop("model"), ensemble["dataset"], files or None, recipe)
-    target = Path(config["checkpoint_dir"]) / "members" / f"{_name(config)}.pth"
+    target = Path(config["checkpoint_dir"]) / "members" / _name(config)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with exclusive_lock(
-        f"{target}.lock"
-    ):  # ensembles that run beside this one may share the member
-        if target.exists() and _record(target).exists():
+    with exclusive_lock(f"{target}.lock"):  # ensembles that run beside this one may share it
+        if saved.exists(target):
             getLogger().info(f"member {target} exists")
         else:
             getLogger().info(f"training member {target}")
@@ -91,24 +95,31 @@ def _trained(ensemble: Config, recipe: dict[str, Any]) -> str:
 
 
 def _train(config: Config, target: Path) -> None:
-    """Train a member and keep its checkpoint, and how long it took."""
+    """Train a member and keep it, and how long that took."""
     began = time.perf_counter()
     train_data, valid_data, _ = load_data(config)
-    trainer = build_trainer(config, train_data)
-    partial = f"{target}.part"
-    trainer.saved_model_file = partial
-    trainer.fit(train_data, valid_data, verbose=False)
-    write_json(_record(target), {"seconds": time.perf_counter() - began})
-    os.replace(partial, target)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as place:
+        folder = Path(place)
+        trainer = build_trainer(config, train_data, folder=folder)
+        trainer.fit(train_data, valid_data, verbose=False)
+        if not isinstance(trainer, UR4RecTrainer):  # which has loaded its best weights
+            trainer.evaluate(valid_data, load_best_model=True)
+        whole = folder / "whole"
+        whole.mkdir()
+        known = inputs(config, train_data._dataset.fingerprint)
+        saved.save(whole, trainer.model, config, known)
+        write_json(whole / COST, {"seconds": time.perf_counter() - began})
+        whole.replace(target)
 
 
 def _name(config: Config) -> str:
-    """Name a member by its model, data set, seed and a digest of all its settings."""
+    """Name a member by its model, data set, seed and a digest of all that shapes it."""
     settings = {
         key: value
         for key, value in config.final_config_dict.items()
         if isinstance(value, str | int | float | bool | list | dict | None)
-        and key not in ("checkpoint_dir", "gpu_id", "use_gpu", "state", "show_progress")
+        and key not in ("checkpoint_dir", "gpu_id", "use_gpu", "state", "show_progress", INPUTS)
     }
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    made_from = [settings, source_hash(config), table_hashes(config)]
+    digest = hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode())
     return f"{config['model']}-{config['dataset']}-{config['seed']}-{digest.hexdigest()[:12]}"

@@ -1,7 +1,8 @@
 """The whole run on one screen: configuration -> data -> model -> training -> final table."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from logging import getLogger
+from pathlib import Path
 from typing import Any
 
 from recbole.config import Config
@@ -9,11 +10,15 @@ from recbole.utils import EvaluatorType, init_logger, init_seed
 
 from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.core.files import require_writable
-from ur4rec_recbole.data.dataset import UR4RecDataset
+from ur4rec_recbole.data.dataset import UR4RecDataset, training_fingerprint
+from ur4rec_recbole.data.fingerprints import INPUTS, inputs
 from ur4rec_recbole.evaluation import protocols
 from ur4rec_recbole.registration import check_keys
-from ur4rec_recbole.runs import keeping, members
-from ur4rec_recbole.runs.assembly import build_trainer, load_data
+from ur4rec_recbole.runs import keeping, members, resuming
+from ur4rec_recbole.runs.assembly import build_model, build_trainer, load_data
+from ur4rec_recbole.runs.final import final_table, recboles_result, table
+from ur4rec_recbole.runs.folder import RunFolder, require_free
+from ur4rec_recbole.runs.result import RunResult
 
 
 def run(
@@ -23,8 +28,11 @@ def run(
     config_dict: Mapping[str, Any] | None = None,
     resume: str | None = None,
     arguments: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> RunResult:
     """Train and evaluate UR4Rec, or any model of RecBole, and log the final table.
+
+    Everything is kept in a folder of its own (`run_folder`). Where the program is asked to end,
+    by Ctrl-C or SIGTERM made an exception, the run is marked as interrupted and can go on.
 
     Parameters
     ----------
@@ -39,45 +47,32 @@ def run(
     Returns
     -------
     result
-        `best_valid_score`, `model_file`, `run_folder` (None where another process keeps the run),
-        and for a split with one target a user the `valid` and `test` metrics by protocol; for any
-        other split RecBole's `test_result`.
+        Its `model`, `metrics`, `folder` and `findings`; see `RunResult`.
+
+    Raises
+    ------
+    InputError
+        For configuration, data and tables that cannot be used, and a folder that is another run's.
     """
-    old = keeping.interrupted(resume) if resume else None
+    files = list(config_file_list or [])
+    old = resuming.interrupted(resume) if resume else None
     if old:
         model, dataset, config_dict = old.about["model"], old.about["dataset"], old.settings()
-    files = list(config_file_list or [])
     with settings_from(arguments):
-        config = _configuration(model, dataset, files, config_dict)
+        config = _configuration(model, dataset, files, config_dict, old)
     data = load_data(config)
     if config["model"] == "UR4RecEnsemble":
         config["members"] = members.prepare(config)
     parts = _parts(config, data)
     protocols.check_cut_offs(config, parts[0].item_num - 1)
-    fingerprint = keeping.fingerprint_of(parts[0], old)
-    trainer = build_trainer(config, data[0])
-    folder = keeping.folder_of(config, files, fingerprint, old)
-    if folder and config["model"] == "UR4RecEnsemble":
-        folder.write_json("members.json", members.cost(config["members"]))
-    logger = getLogger()
-    logger.info(trainer.model)
-    one_target = one_target_a_user(config)
-    valid = parts[1] if one_target else None
-    for protocol, names in protocols.left_out(config).items() if one_target else ():
-        logger.info(f"{protocol} cannot have {', '.join(names)}, which the final table leaves out")
-    with (
-        keeping.only_writer(folder),
-        keeping.keeping(trainer, folder, bool(old), data[0], valid) as callback,
-    ):
-        result = _train(trainer, data, callback)
-        if one_target:
-            result |= keeping.final_table(trainer.model, parts[1:], config, folder)
-            shown = "\n" + table(result)
-        else:
-            result["test_result"] = keeping.recboles_result(trainer, data[1:], folder)
-            shown = f", test result: {result['test_result']}"
-    logger.info(f"{config['model']} on {config['dataset']}, seed {config['seed']}{shown}")
-    return result | {"run_folder": str(folder.path) if folder else None}
+    config[INPUTS] = inputs(config, data[0]._dataset.fingerprint)
+    if old:
+        resuming.check_same(old, config[INPUTS], parts[0])
+    network = build_model(config, data[0])
+    folder = old or _new_folder(config, files, parts[0])
+    with keeping.only_writer(folder):
+        trainer = build_trainer(config, data[0], network, folder.path if folder else None)
+        return _train(trainer, folder, bool(old), data, parts)
 
 
 def _configuration(
@@ -85,15 +80,24 @@ def _configuration(
     dataset: str | None,
     files: Sequence[str],
     settings: Mapping[str, Any] | None,
+    old: RunFolder | None,
 ) -> Config:
     """Read the configuration and start the log with it."""
     config = Config(model, dataset, files or None, settings)
     check_keys(config)
-    require_writable("checkpoint_dir", config["checkpoint_dir"])
+    if config["run_folder"] and not old:
+        require_free(config["run_folder"], config)
+    if _chosen_place(config):
+        require_writable("checkpoint_dir", config["checkpoint_dir"])
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)
     getLogger().info(config)
     return config
+
+
+def _chosen_place(config: Config) -> str | None:
+    """Return the `checkpoint_dir` that was set; without one checkpoints lie in the run's folder."""
+    return config["checkpoint_dir"] if "checkpoint_dir" in config.external_config_dict else None
 
 
 def _parts(config: Config, data: Sequence[Any]) -> Sequence[Any]:
@@ -104,13 +108,57 @@ def _parts(config: Config, data: Sequence[Any]) -> Sequence[Any]:
     return parts
 
 
-def _train(trainer: Any, data: Sequence[Any], callback: Callable | None) -> dict[str, Any]:
-    """Train and load the best weights."""
-    train, valid, _ = data
-    shown = trainer.config["show_progress"]
-    best, _ = trainer.fit(train, valid, show_progress=shown, callback_fn=callback)
-    trainer.evaluate(valid, load_best_model=True)
-    return {"best_valid_score": best, "model_file": trainer.saved_model_file}
+def _new_folder(config: Config, files: Sequence[str], train: Any) -> RunFolder | None:
+    """Make the run's folder; of several processes that train together the first keeps the run."""
+    if config["local_rank"]:
+        return None
+    fingerprint = training_fingerprint(train)
+    folder = RunFolder.create(config["run_folder"], config, files, fingerprint, config[INPUTS])
+    if config["model"] == "UR4RecEnsemble":
+        folder.write_json("members.json", members.cost(config["members"]))
+    return folder
+
+
+def _train(
+    trainer: Any, folder: RunFolder | None, resumed: bool, data: Sequence[Any], parts: Sequence[Any]
+) -> RunResult:
+    """Train, evaluate with the best weights, and keep both."""
+    config, logger = trainer.config, getLogger()
+    logger.info(trainer.model)
+    one_target = one_target_a_user(config)
+    valid = parts[1] if one_target else None
+    for protocol, names in protocols.left_out(config).items() if one_target else ():
+        logger.info(f"{protocol} cannot have {', '.join(names)}, which the final table leaves out")
+    entries: dict[str, Any] = {"run_folder": str(folder.path) if folder else None}
+    with (
+        keeping.ending(trainer, folder),
+        keeping.keeping(trainer, folder, resumed, data[0], valid) as callback,
+    ):
+        shown = config["show_progress"]
+        best, _ = trainer.fit(data[0], data[1], show_progress=shown, callback_fn=callback)
+        keeping.use_best_weights(trainer, data[1])
+        entries |= {"best_valid_score": best, "model_file": trainer.saved_model_file}
+        if folder:
+            entries["model_file"] = keeping.save_model(
+                trainer, folder, config[INPUTS], parts[0], _chosen_place(config)
+            )
+        if one_target:
+            metrics = final_table(trainer.model, parts[1:], config, folder)
+            entries |= metrics
+            lines = "\n" + table(metrics)
+        else:
+            metrics = recboles_result(trainer, data[1:], folder)
+            entries["test_result"] = metrics.get("test", {}).get("recbole", {})
+            lines = f", test result: {entries['test_result']}"
+    logger.info(f"{config['model']} on {config['dataset']}, seed {config['seed']}{lines}")
+    if folder:
+        logger.info(
+            f"run folder: {folder.path}\ncheckpoint: {entries['model_file']}\n"
+            f"next: ur4rec report {folder.path}"
+        )
+    findings = list(trainer.monitor.findings) if hasattr(trainer, "monitor") else []
+    path = Path(folder.path) if folder else None
+    return RunResult(trainer.model, metrics, path, findings, entries)
 
 
 def one_target_a_user(config: Any) -> bool:
@@ -118,17 +166,3 @@ def one_target_a_user(config: Any) -> bool:
     how = config["eval_args"]
     ranked = config["eval_type"] == EvaluatorType.RANKING
     return ranked and how["order"] == "TO" and how["split"] == {"LS": "valid_and_test"}
-
-
-def table(result: dict[str, Any]) -> str:
-    """Lay validation and test metrics out by protocol; a dash where it cannot have one."""
-    parts = [part for part in ("valid", "test") if part in result]
-    heads = list(result[parts[0]]["full"])
-    widths = {key: max(len(key), 8) for key in heads}
-    lines = [f"{'part':<6} {'protocol':<13} " + " ".join(f"{key:>{widths[key]}}" for key in heads)]
-    for part in parts:
-        for protocol, values in result[part].items():
-            numbers = [f"{values[key]:.4f}" if key in values else "-" for key in heads]
-            cells = [f"{n:>{width}}" for n, width in zip(numbers, widths.values(), strict=True)]
-            lines.append(f"{part:<6} {protocol:<13} {' '.join(cells)}")
-    return "\n".join(lines)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class WeightAverage:
@@ -25,8 +25,8 @@ class WeightAverage:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self.own = [each for each in model.parameters() if each.requires_grad]
-        self.average = [each.detach().clone() for each in self.own]
+        self.own: list[Tensor] = [each for each in model.parameters() if each.requires_grad]
+        self.average: list[Tensor] = [each.detach().clone() for each in self.own]
         self.decay = decay
         self.steps = 0
 
@@ -53,7 +53,9 @@ class WeightAverage:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state`."""
         self.steps = state["steps"]
-        self.average = [each.to(own.device) for each, own in zip(state["average"], self.own, strict=True)]
+        self.average = [
+            each.to(own.device) for each, own in zip(state["average"], self.own, strict=True)
+        ]
 
     def _swap(self) -> None:
         for place, own in enumerate(self.own):

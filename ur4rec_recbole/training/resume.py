@@ -5,12 +5,14 @@ resume.pth is written at the end of every epoch, atomically, and is read without
 stage and the state of every random stream. The weights that the stage began with never change and
 lie in a file of their own, written before the stage begins: `0-initial.pth`, and then the weights
 that the stage before handed on. A stage's file has a name of its own, so whichever resume.pth a
-kill leaves, what it refers to is there.
+kill leaves, what it refers to is there. What is read lies in the run folder, under these names:
+the state names no file.
 """
 
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,23 @@ import torch
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import atomic_write
+from ur4rec_recbole.core.shapes import ANYTHING, NUMBER, Maybe, Values, check
 
 FILE = "resume.pth"
 COUNTERS = (
     "cur_step", "best_valid_score", "best_valid_result", "_best_epoch", "_best_state", "_handed_on",
-    "_metrics", "_next_epoch", "_spent", "saved_model_file",
+    "_metrics", "_next_epoch", "_spent",
 )  # fmt: skip
+SHAPE = {
+    **dict.fromkeys(("model", "optimizer", "random", "_best_state", "_metrics"), Values(ANYTHING)),
+    **dict.fromkeys(("stage_index", "stage_epoch", "cur_step", "_best_epoch", "_next_epoch"), int),
+    **dict.fromkeys(("best_valid_score", "_handed_on", "_spent"), NUMBER),
+    "best_valid_result": Maybe(Values(NUMBER)),
+    "results": [Values(ANYTHING)],
+    "findings": [Values(ANYTHING)],
+    "monitor": {"rows": [Values(ANYTHING)], "first_losses": [NUMBER], "reported": [[str]]},
+}
+REMEDY = "Start the run again in a new folder."
 
 
 def save(trainer: Any, folder: str | os.PathLike[str]) -> None:
@@ -55,19 +68,33 @@ def write(
         "random": random_state(train_data),
         **more,
     }
-    with atomic_write(Path(folder) / FILE) as file:
+    with atomic_write(Path(folder) / FILE, make_folder=False) as file:
         torch.save(state, file)
 
 
-def load(folder: str | os.PathLike[str], device: Any) -> dict[str, Any] | None:
+def load(folder: str | os.PathLike[str], device: Any, shape: Any = SHAPE) -> dict[str, Any] | None:
     """Read the state; None where the run was killed before its first epoch had ended."""
     path = Path(folder) / FILE
-    return _read(path, device) if path.exists() else None
+    return check(_read(path, device), shape, path, REMEDY) if path.exists() else None
+
+
+@contextmanager
+def going_on(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Give a trainer its state; what does not fit it is an `InputError`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        raise InputError(
+            str(Path(folder) / FILE), "must be the state of this run", f"{type(e).__name__}: {e}",
+            REMEDY,
+        ) from e  # fmt: skip
 
 
 def save_weights(trainer: Any, index: int) -> None:
     """Write the weights as they are after `index` stages into the trainer's run folder."""
-    with atomic_write(_weights_file(trainer, index)) as file:
+    with atomic_write(_weights_file(trainer, index), make_folder=False) as file:
         torch.save(trainer.model.state_dict(), file)
 
 
@@ -81,13 +108,12 @@ def _weights_file(trainer: Any, index: int) -> Path:
     return Path(trainer.folder) / f"{index}-{name}.pth"
 
 
-def _read(path: Path, device: Any) -> dict[str, Any]:
+def _read(path: Path, device: Any) -> Any:
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises half a dozen types for a damaged file
         raise InputError(
-            str(path), "must be a checkpoint of this package", type(error).__name__,
-            "Start the run again in a new folder.",
+            str(path), "must be a checkpoint of this package", type(error).__name__, REMEDY
         ) from error  # fmt: skip
 
 
@@ -123,9 +149,9 @@ def size(model: Any, stages: int) -> int:
 
     resume.pth has the weights as they are, at their best and twice in Adam, RecBole's checkpoint
     three of these; a new file of either lies beside the old one while it is written. The weights
-    that training and each stage came to stay.
+    that training and each stage came to stay, and the result's lie beside them.
     """
-    return (2 * (4 + 3) + 1 + stages) * bytes_of(model)
+    return (2 * (4 + 3) + 2 + stages) * bytes_of(model)
 
 
 def bytes_of(model: Any) -> int:

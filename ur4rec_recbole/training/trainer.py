@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ur4rec_recbole.core.files import atomic_write
+from ur4rec_recbole.data.fingerprints import INPUTS, check_inputs, table_hashes
 from ur4rec_recbole.model.stages import Stage, read_stages
 from ur4rec_recbole.monitoring import probe
 from ur4rec_recbole.monitoring.findings import Finding, NotFinite
@@ -49,6 +51,12 @@ class StageResult(NamedTuple):
     metrics: dict[str, float]
     sampled_hit10: float | None = None
 
+    @classmethod
+    def from_state(cls, kept: dict[str, Any]) -> "StageResult":
+        """Return a result that resume.pth has kept, under an older run's name too."""
+        now = {"hit_of_100": "sampled_hit10"}
+        return cls(**{now.get(key, key): value for key, value in kept.items()})
+
 
 class UR4RecTrainer(WatchedTrainer):
     """Trains a UR4Rec model stage by stage; everything else is RecBole's.
@@ -66,6 +74,8 @@ class UR4RecTrainer(WatchedTrainer):
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
         self.stages = read_stages(config)
+        # Every checkpoint holds the configuration, and by it the hashes.
+        config[INPUTS] = (config[INPUTS] or {}) | table_hashes(config)
         self.results: list[StageResult] = []
         self.folder: Path | None = None
         self.model.stage_index = self.model.stage_epoch = 0
@@ -103,9 +113,10 @@ class UR4RecTrainer(WatchedTrainer):
             self._resumed = False
             self.model.stage_index = index
             self.monitor.begin(self.stages, index, len(train_data))
-            if self._state:
-                self.monitor.restore(self._state["monitor"])
-                resume.set_random_state(self._state["random"], train_data)
+            if self._state and self.folder:
+                with resume.going_on(self.folder):
+                    self.monitor.restore(self._state["monitor"])
+                    resume.set_random_state(self._state["random"], train_data)
                 self._state = None
             try:
                 at_end = self._epoch_hook(callback_fn)
@@ -157,14 +168,15 @@ class UR4RecTrainer(WatchedTrainer):
         state = resume.load(folder, self.device) if resumed else None
         self.folder = folder
         if state:
-            self._restore(state)
+            with resume.going_on(folder):
+                self._restore(state)
         else:
             resume.save_weights(self, 0)
         return self._first, self._next_epoch
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Go on from a state that `resume.save` wrote."""
-        self._first = state["stage_index"]
+        self._first = range(len(self.stages)).index(state["stage_index"])
         self._next_epoch = state["_next_epoch"]
         self._begin(self.stages[self._first])
         self.model.stage_epoch = state["stage_epoch"]
@@ -173,7 +185,7 @@ class UR4RecTrainer(WatchedTrainer):
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._received = resume.load_weights(self, self._first)
-        self.results = [StageResult(**result) for result in state["results"]]
+        self.results = [StageResult.from_state(result) for result in state["results"]]
         self.monitor.findings = [Finding(**each) for each in state["findings"]]
         self._state = state
         self._go_on()
@@ -187,9 +199,15 @@ class UR4RecTrainer(WatchedTrainer):
         self._resumed = True
 
     def resume_checkpoint(self, resume_file: str | os.PathLike[str]) -> None:
-        """Load a checkpoint, so that `fit` goes on in the stage and epoch that it was saved in."""
+        """Load a checkpoint, so that `fit` goes on in the stage and epoch that it was saved in.
+
+        The file is unpickled. One that was made with other feature tables is an `InputError`.
+        """
         # RecBole's checkpoints hold its Config and cannot be read without unpickling.
         saved = torch.load(resume_file, map_location=self.device, weights_only=False)
+        before, now = (each[INPUTS] for each in (saved["config"], self.config))
+        if before is not None:  # else it is older than this check
+            check_inputs(f"Checkpoint {resume_file}", before, now)
         self._first = saved["other_parameter"]["stage_index"]
         self._begin(self.stages[self._first])  # the optimizer needs the groups of that stage
         super().resume_checkpoint(resume_file)
@@ -299,13 +317,13 @@ class UR4RecTrainer(WatchedTrainer):
         """Save as RecBole does, atomically, and never over a file that validates better."""
         if self._worse(self.best_valid_score, self._handed_on):
             return
+        if not self.config["single_spec"] and self.config["local_rank"]:
+            return  # of several processes the first one writes
         target = kwargs.pop("saved_model_file", self.saved_model_file)
-        partial = f"{target}.tmp"
-        super()._save_checkpoint(epoch, verbose=False, saved_model_file=partial, **kwargs)
-        if Path(partial).exists():  # under DDP only the first rank writes
-            os.replace(partial, target)
-            if verbose:
-                self.logger.info(f"Saving current: {target}")
+        with atomic_write(target, make_folder=False) as file:
+            super()._save_checkpoint(epoch, verbose=False, saved_model_file=file, **kwargs)
+        if verbose:
+            self.logger.info(f"Saving current: {target}")
 
     def _snapshot(self) -> dict[str, Tensor]:
         return {key: value.clone() for key, value in self.model.state_dict().items()}

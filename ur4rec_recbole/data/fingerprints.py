@@ -1,0 +1,112 @@
+"""Fingerprints: SHA-256 digests of what shapes a run, so that stale inputs are noticed.
+
+data_fingerprint   the interactions and side information as RecBole has loaded and filtered them
+table_hashes       the content of every feature table that a configuration names
+source_hash        the atomic files, byte for byte, for what is kept instead of reading them again
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from recbole.data.dataset import Dataset
+
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.features import FeatureTable
+from ur4rec_recbole.data.modalities import ITEM_TABLES, PROFILE_TABLE, table_path
+
+INPUTS = "input_hashes"  # the configuration's key for what `inputs` returns
+TABLES = (*ITEM_TABLES.values(), PROFILE_TABLE)
+
+
+def data_fingerprint(dataset: Dataset) -> str:
+    """Return the SHA-256 of a data set between `create_dataset` and `build`.
+
+    At that time it holds all interactions, those of validation and test included, with their times
+    still exact. Tokens count in the order of their internal ids: weights are stored by these.
+    """
+    digest = hashlib.sha256()
+    for field in sorted(dataset.field2id_token):
+        _update(digest, field, np.asarray(dataset.field2id_token[field], dtype=str))
+    for name in ("inter_feat", "user_feat", "item_feat"):
+        frame = getattr(dataset, name, None)
+        if frame is None:
+            continue
+        columns = frame if isinstance(frame, pd.DataFrame) else frame.interaction
+        for column in sorted(columns):
+            _update(digest, f"{name}.{column}", columns[column])
+    return digest.hexdigest()
+
+
+def _update(digest: Any, name: str, column: Any) -> None:
+    values = np.asarray(column)
+    lengths = []
+    if values.dtype == object:  # one sequence a row
+        rows = [np.asarray(each) for each in values]
+        lengths = [len(each) if each.ndim else -1 for each in rows]
+        values = np.concatenate([np.atleast_1d(each) for each in rows]) if rows else values[:0]
+    if values.dtype.kind in "OU":
+        content = "\0".join(map(str, values)).encode("utf-8", "surrogatepass")
+    else:
+        content = np.ascontiguousarray(values).tobytes()
+    digest.update(f"{name}\t{values.dtype.kind}\t{values.shape}\t{lengths}\n".encode())
+    digest.update(content)
+
+
+def table_hashes(config: Any) -> dict[str, str]:
+    """Return by configuration key the SHA-256 of each table's tokens, vectors and lengths."""
+    found = {}
+    for key in TABLES:
+        path = table_path(config, key) if isinstance(config[key], str) else None
+        if path is None:
+            continue
+        table = FeatureTable.load(path)
+        digest = hashlib.sha256()
+        for name in ("tokens", "vectors", "lengths"):
+            values = getattr(table, name)
+            if values is not None:
+                _update(digest, name, values)
+        found[key] = digest.hexdigest()
+    return found
+
+
+def source_hash(config: Any) -> str:
+    """Return the SHA-256 of the atomic files that a configuration's data set is read from."""
+    folder, digest = Path(config["data_path"]), hashlib.sha256()
+    for file in sorted(folder.glob(f"{config['dataset']}.*")):
+        if file.is_file():
+            content = hashlib.sha256(file.read_bytes()).hexdigest()
+            digest.update(f"{file.name}\t{content}\n".encode())
+    return digest.hexdigest()
+
+
+def inputs(config: Any, fingerprint: str) -> dict[str, str]:
+    """Return what a run or a checkpoint remembers of its inputs: `data`, and a key a table."""
+    return {"data": fingerprint, **table_hashes(config)}
+
+
+def check_inputs(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Raise `InputError` where a table or the data are not those that something was made with.
+
+    Parameters
+    ----------
+    what
+        Names it: "--resume runs/x", "model.pth".
+    before, now
+        What `inputs` returned then, and returns now; data count where both know them. What is
+        older than this check knows nothing and passes.
+    """
+    if not before:
+        return
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        known = key != "data" or (old and new)
+        if old != new and known:
+            thing = "data set, exact times included" if key == "data" else f"table of {key}"
+            raise InputError(
+                what, f"needs the {thing}, as it was: SHA-256 {old or 'none'}",
+                f"SHA-256 {new or 'none'}", "Restore it, or start a new run.",
+            )  # fmt: skip

@@ -1,0 +1,149 @@
+"""Reading a run's files: whole, of the shape that a run writes, or else an `InputError`.
+
+Whoever opens a run folder may have got it from somebody else, or from a disk that was full.
+"""
+
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.shapes import ANYTHING, NUMBER, Maybe, Values, check
+
+REMEDY = "Restore the file, or make the run again."
+ROUTES = {"modal": Values(NUMBER), "sub": Values([NUMBER])}
+SHAPES: dict[str, Any] = {
+    "run.json": {
+        "model": str,
+        "dataset": str,
+        "seed": Maybe(NUMBER),
+        "status": str,
+        "config": Values({"value": ANYTHING, "origin": str}),
+        "versions": Values(str),
+        "machine": Values(ANYTHING),
+        "data_fingerprint": Maybe(str),
+        "inputs": Maybe(Values(str)),
+    },
+    "metrics.json": {
+        "valid": Maybe(Values(Values(NUMBER))),
+        "test": Maybe(Values(Values(NUMBER))),
+        "seconds": Maybe(NUMBER),
+        "peak_memory": Maybe(NUMBER),
+    },
+    "stages.json": [
+        {
+            "stage": str,
+            "epochs": int,
+            "score": NUMBER,
+            "sampled_hit10": Maybe(NUMBER),
+            "milestone": Maybe(NUMBER),
+            "scores": Maybe(Values(NUMBER)),
+            "modalities": Maybe(
+                Values(dict.fromkeys(("hit", "hit_shuffled", "movement"), Maybe(NUMBER)))
+            ),
+        }
+    ],
+    "routing.json": {
+        "epochs": [{"epoch": int, **ROUTES}],
+        "groups": Values({"rows": int, **ROUTES}),
+    },
+    "members.json": [{"member": str, "seconds": Maybe(NUMBER)}],
+}
+FINDING = {"name": str}
+
+
+def read_json(folder: Path, name: str) -> Any:
+    """Read one of the .json files; None where there is none."""
+    path = folder / name
+    text = _text(path)
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(str(path), "must be JSON", error, REMEDY) from error
+    if name == "stages.json" and isinstance(value, list):
+        value = [_renamed(each) for each in value]
+    return check(value, SHAPES.get(name, ANYTHING), path, REMEDY)
+
+
+def _renamed(stage: Any) -> Any:
+    """Give a stage of an older run today's key."""
+    if isinstance(stage, dict) and "hit_of_100" in stage:
+        stage.setdefault("sampled_hit10", stage.pop("hit_of_100"))
+    return stage
+
+
+def read_epochs(folder: Path) -> list[dict[str, Any]]:
+    """Read epochs.csv: numbers as numbers, empty cells left out, a half last line dropped."""
+    path = folder / "epochs.csv"
+    try:
+        rows = list(csv.DictReader(io.StringIO("".join(_whole_lines(path))), strict=True))
+    except csv.Error as error:
+        raise InputError(str(path), "must be a table of commas", error, REMEDY) from error
+    return [_epoch(row, path) for row in rows]
+
+
+def _epoch(row: dict[Any, Any], path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, text in row.items():
+        if key is None:
+            raise InputError(str(path), "must have a name for every column", row, REMEDY)
+        if text not in ("", None):
+            found[key] = text if key == "stage" else _number(text)
+    # What RecBole's models do not have is missing; the rest are numbers.
+    shape = dict.fromkeys(found, NUMBER) | {"epoch": int, "stage": Maybe(str)}
+    return check(found, shape, path, REMEDY)
+
+
+def read_findings(folder: Path) -> list[dict[str, Any]]:
+    """Read findings.jsonl, a half last line dropped."""
+    path = folder / "findings.jsonl"
+    try:
+        rows = [json.loads(line) for line in _whole_lines(path)]
+    except (ValueError, RecursionError) as error:
+        raise InputError(str(path), "must be JSON, an object a line", error, REMEDY) from error
+    return check(rows, [FINDING], path, REMEDY)
+
+
+def read_ranks(folder: Path) -> dict[str, np.ndarray]:
+    """Read ranks.npz; empty where there is none."""
+    path = folder / "ranks.npz"
+    if not path.exists():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise InputError(str(path), "must be an .npz file of arrays", error, REMEDY) from error
+
+
+def _whole_lines(path: Path) -> list[str]:
+    text = _text(path) or ""
+    return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _text(path: Path) -> str | None:
+    """Read a text file; None where there is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(str(path), "must be a readable file in UTF-8", error, REMEDY) from error
+
+
+def _number(text: str) -> Any:
+    kinds: tuple[Callable[[str], Any], ...] = (int, float)
+    for kind in kinds:
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
