@@ -40,11 +40,11 @@ class WeightAverage:
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Let the model have the average for a while."""
-        self._swap()
+        self.swap()
         try:
             yield
         finally:
-            self._swap()
+            self.swap()
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed training needs."""
@@ -57,6 +57,7 @@ class WeightAverage:
             each.to(own.device) for each, own in zip(state["average"], self.own, strict=True)
         ]
 
-    def _swap(self) -> None:
+    def swap(self) -> None:
+        """Exchange the model's weights and their average."""
         for place, own in enumerate(self.own):
             own.data, self.average[place] = self.average[place], own.data

@@ -49,6 +49,7 @@ def save(trainer: Any, folder: str | os.PathLike[str]) -> None:
         "results": [_plain(result._asdict()) for result in trainer.results],
         "monitor": _plain(trainer.monitor.state()),
         "findings": [asdict(finding) for finding in trainer.monitor.findings],
+        "average": trainer._average.state() if trainer._average else None,
     }
     write(trainer, trainer.train_data, COUNTERS, more, folder)
 

@@ -7,6 +7,7 @@ run folder, every epoch leaves all that a killed run needs to go on (resume.py).
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from ur4rec_recbole.model.stages import Stage, read_stages
 from ur4rec_recbole.monitoring import probe
 from ur4rec_recbole.monitoring.findings import Finding, NotFinite
 from ur4rec_recbole.training import resume
+from ur4rec_recbole.training.averaging import WeightAverage
 from ur4rec_recbole.training.watched import WatchedTrainer
 
 
@@ -84,6 +86,7 @@ class UR4RecTrainer(WatchedTrainer):
         self._best_epoch = 0
         self._best_state: dict[str, Tensor] = {}
         self._handed_on = self._worst()
+        self._average: WeightAverage | None = None
         self._metrics: dict[str, float] = {}  # of what was handed on
         self._received: dict[str, Tensor] = {}
         self._state: dict[str, Any] | None = None  # of a resumed run, until fit goes on
@@ -184,6 +187,8 @@ class UR4RecTrainer(WatchedTrainer):
             setattr(self, name, state[name])
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self._average and state.get("average"):  # older runs have none
+            self._average.restore(state["average"])
         self._received = resume.load_weights(self, self._first)
         self.results = [StageResult.from_state(result) for result in state["results"]]
         self.monitor.findings = [Finding(**each) for each in state["findings"]]
@@ -238,6 +243,10 @@ class UR4RecTrainer(WatchedTrainer):
             for group in self.optimizer.param_groups:
                 group["fused"] = True  # RecBole passes no such option on
         self.optimizer.register_step_pre_hook(self._check_gradient)
+        self._average = None
+        if self.config["weight_average"]:
+            self._average = WeightAverage(self.model, self.config["weight_average"])
+            self.optimizer.register_step_post_hook(self._average.update)
 
     def _epoch_ends(self) -> None:
         """Report the epoch, and keep what a killed run needs to go on from here."""
@@ -247,11 +256,16 @@ class UR4RecTrainer(WatchedTrainer):
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> Any:
         """Validate, and keep a copy of the weights where they are the stage's best."""
-        score, result = super()._valid_epoch(valid_data, show_progress)
-        if not self._worse(score, self.best_valid_score):
-            self._best_state = self._snapshot()
-            self._best_epoch = self.model.stage_epoch
+        with self._averaged():
+            score, result = super()._valid_epoch(valid_data, show_progress)
+            if not self._worse(score, self.best_valid_score):
+                self._best_state = self._snapshot()
+                self._best_epoch = self.model.stage_epoch
         return score, result
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """Let the model have its averaged weights for a while, where they are averaged."""
+        return self._average.in_use() if self._average else nullcontext()
 
     def _fall_back(self) -> None:
         """Use the stage's best weights, or those it began with, after a step went wrong."""
@@ -262,6 +276,9 @@ class UR4RecTrainer(WatchedTrainer):
 
     def _end(self, stage: Stage) -> None:
         """Measure what a stage has learned, hand its weights on and report it."""
+        if self._average and not self.valid_data:
+            self._average.swap()  # with validation the best state is an average already
+        self._average = None
         measured: dict[str, Any] = {}
         hit = None
         if self.valid_data:
@@ -320,7 +337,7 @@ class UR4RecTrainer(WatchedTrainer):
         if not self.config["single_spec"] and self.config["local_rank"]:
             return  # of several processes the first one writes
         target = kwargs.pop("saved_model_file", self.saved_model_file)
-        with atomic_write(target, make_folder=False) as file:
+        with self._averaged(), atomic_write(target, make_folder=False) as file:
             super()._save_checkpoint(epoch, verbose=False, saved_model_file=file, **kwargs)
         if verbose:
             self.logger.info(f"Saving current: {target}")
