@@ -14,7 +14,8 @@ from ur4rec_recbole.core.errors import InputError
 def stub(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """A sub-command `stub` that remembers its options and fails when asked to."""
     seen: list[Any] = []
-    module = types.ModuleType("stub_command")
+    name = "ur4rec_recbole.commands.stub"
+    module = types.ModuleType(name)
 
     def add_arguments(parser: Any) -> None:
         parser.add_argument("--size", type=int, default=1)
@@ -26,9 +27,8 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return None if options.size else 3
 
     module.add_arguments, module.run = add_arguments, run
-    monkeypatch.setitem(sys.modules, "stub_command", module)
-    commands = {"stub": ("stub_command", "does"), "broken": ("no_such_module", "fails")}
-    monkeypatch.setattr(cli, "COMMANDS", commands)
+    monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(cli, "COMMANDS", {"stub": "does", "broken": "fails"})
     return seen
 
 
@@ -42,9 +42,11 @@ def test_words_of_the_command_are_kept_from_recboles_config(
     stub: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["ur4rec", "stub", "--size=5"])
+    module = sys.modules["ur4rec_recbole.commands.stub"]
+    monkeypatch.setattr(module, "run", lambda options: stub.append((options.size, sys.argv)))
     assert cli.main() == 0
-    assert stub == [5]
-    assert sys.argv == ["ur4rec"]
+    assert stub == [(5, ["ur4rec"])]
+    assert sys.argv == ["ur4rec", "stub", "--size=5"]  # the program's own again
 
 
 def test_bad_input_gives_its_message_and_exit_code_2(
@@ -58,9 +60,28 @@ def test_bad_input_gives_its_message_and_exit_code_2(
 
 @pytest.mark.parametrize("words", [[], ["unknown"], ["stub", "--size=big"]])
 def test_words_that_make_no_command_exit_with_2(stub: list[Any], words: list[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        cli.main(words)
-    assert caught.value.code == 2
+    try:
+        code = cli.main(words)
+    except SystemExit as error:  # argparse's own
+        code = error.code
+    assert code == 2
+
+
+def test_words_that_a_command_does_not_take_are_refused(
+    stub: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["stub", "--siez=4"]) == 2
+    assert "--siez=4" in capsys.readouterr().err
+    assert not stub
+
+
+@pytest.mark.parametrize("word", ["--epochs", "epochs=2", "-x", "--=1"])
+def test_a_word_that_sets_nothing_is_refused(
+    stub: list[Any], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sys.modules["ur4rec_recbole.commands.stub"].TAKES_SETTINGS = True
+    assert cli.main(["stub", "--good=1", word]) == 2
+    assert "--key=value" in capsys.readouterr().err
 
 
 def test_help_imports_no_sub_command(stub: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
