@@ -18,12 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add RecBole's usual arguments."""
     add_config_options(parser)
     parser.add_argument("--resume", metavar="RUN", help="folder of a run to go on with")
+    parser.add_argument("--init-from", metavar="RUN", help="folder of a run to begin from")
     parser.epilog = "Any --key=value is a configuration key."
 
 
 def run(options: argparse.Namespace) -> int:
     """Train, or go on."""
     files = chosen_files(options)
+    if options.init_from:
+        options.settings = [*options.settings, f"--init_from={options.init_from}"]
     if options.resume:
         more = [*options.settings, *files, *filter(None, (options.model, options.dataset))]
         if more:

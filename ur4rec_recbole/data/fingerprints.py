@@ -63,13 +63,7 @@ def table_hashes(config: Any) -> dict[str, str]:
         path = table_path(config, key) if isinstance(config[key], str) else None
         if path is None:
             continue
-        table = FeatureTable.load(path)
-        digest = hashlib.sha256()
-        for name in ("tokens", "vectors", "lengths"):
-            values = getattr(table, name)
-            if values is not None:
-                _update(digest, name, values)
-        found[key] = digest.hexdigest()
+        found[key] = FeatureTable.load(path).content_sha256()
     return found
 
 

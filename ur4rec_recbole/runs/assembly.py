@@ -22,6 +22,7 @@ from ur4rec_recbole.data.loading import check_parts, translated
 from ur4rec_recbole.patches.exclude_history import exclude_history
 from ur4rec_recbole.patches.quick_layers import speed_up
 from ur4rec_recbole.runs import caches
+from ur4rec_recbole.runs.warm_start import begin_from
 
 CHECKPOINT = "model.pth"  # RecBole's, a pickle
 
@@ -50,6 +51,8 @@ def build_model(config: Config, train_data: Any) -> Any:
     keep_freed_memory()
     init_seed(config["seed"], config["reproducibility"])
     network = get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    if config["model"] == "UR4Rec" and config["init_from"]:
+        begin_from(network, config, train_data._dataset)
     if config["model"] == "UR4Rec" and config["pre_model_path"]:
         _begin_with_encoder(network, config["pre_model_path"])
     if config["quick_layers"]:

@@ -67,6 +67,7 @@ def run(
     protocols.check_cut_offs(config, parts[0].item_num - 1)
     config[INPUTS] = inputs(config, data[0]._dataset.fingerprint)
     if old:
+        config["init_from"] = None  # it has begun
         resuming.check_same(old, config[INPUTS], parts[0])
     network = build_model(config, data[0])
     folder = old or _new_folder(config, files, parts[0])

@@ -1,0 +1,81 @@
+"""Beginning with the weights of a run on other data, or on the same data as they were before.
+
+Encoder, content projections, experts and fusion are taken over as they are; ids by token. Items and
+users that the run did not know begin as in any training: an item from its content alone.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.features import FeatureTable
+from ur4rec_recbole.data.fingerprints import table_hashes
+from ur4rec_recbole.data.modalities import ITEM_TABLES, table_path
+from ur4rec_recbole.model import saved
+
+IDS = "item_embedding.id.weight"
+
+
+def begin_from(network: Any, config: Any, train: Any) -> None:
+    """Load into a new UR4Rec what the run folder `init_from` has learned.
+
+    Raises
+    ------
+    InputError
+        Where the encoders differ in shape, or a table's vectors mean something else than those
+        that the run has learned to read.
+    """
+    folder = Path(config["init_from"])
+    given = saved.read(folder)
+    _check_tables(config, given.inputs)
+    own = network.state_dict()
+    taken = {
+        key: given.state_dict[key]
+        for key, value in own.items()
+        if key != IDS and _shape(given.state_dict, key) == value.shape
+    }
+    other = [key for key in own if key.startswith("encoder.") and key not in taken]
+    if other:
+        raise InputError(
+            f"init_from {folder}", "must be a run with an encoder of the same sizes",
+            f"other shapes of {len(other)} weights, such as {other[0]}",
+            "Use that run's sizes: hidden_size, n_layers, n_heads, inner_size, lists, times.",
+        )  # fmt: skip
+    if IDS in own and IDS in given.state_dict:
+        taken[IDS] = _by_token(own[IDS], given.state_dict[IDS], folder, train)
+    network.load_state_dict(taken, strict=False)
+
+
+def _shape(weights: dict[str, Tensor], key: str) -> Any:
+    return weights[key].shape if key in weights else None
+
+
+def _by_token(own: Tensor, given: Tensor, folder: Path, train: Any) -> Tensor:
+    """Give each item that the run knew its id vector of then."""
+    with np.load(folder / saved.TOKENS, allow_pickle=False) as arrays:
+        before = {str(token): index for index, token in enumerate(arrays["items"])}
+    rows = [before.get(str(token), 0) for token in train.field2id_token[train.iid_field]]
+    found = own.clone()
+    for index, row in enumerate(rows):
+        if index and row:
+            found[index] = given[row]
+    return found
+
+
+def _check_tables(config: Any, inputs: dict[str, str]) -> None:
+    """Refuse tables whose axes belong to their own texts, unless they are the run's own."""
+    hashes = table_hashes(config)
+    for key in ITEM_TABLES.values():
+        path = table_path(config, key)
+        if path is None or hashes.get(key) == inputs.get(key):
+            continue
+        encoder = str(FeatureTable.load(path).provenance["encoder"])
+        if "tfidf" in encoder or encoder.startswith("random"):
+            raise InputError(
+                f"{key} {path}", "must come from an encoder that reads all texts alike",
+                f"{encoder}, whose axes belong to the texts of one data set",
+                "Make both tables with a sentence encoder.",
+            )  # fmt: skip
