@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.data.times import has_real_times, read_times
+from ur4rec_recbole.data.times import are_positions, read_times
 
 NOON = 1704456000.0  # 2024-01-05T12:00:00Z
 
@@ -86,12 +86,15 @@ def test_two_units_in_one_column_are_refused() -> None:
         read("1704456000", "1704456001", "1704456000123")
 
 
-def test_only_columns_that_say_when_have_real_times() -> None:
-    positions = np.concatenate([np.arange(n) for n in (3, 9, 51)])
-    assert not has_real_times(positions)
-    assert not has_real_times(np.arange(100.0))  # a counter of rows
-    assert not has_real_times(np.repeat(np.arange(30), 10))  # numbers of days
-    assert not has_real_times(np.array([]))
-    unix = NOON + np.arange(5)  # a few seconds of one day
-    assert has_real_times(unix)
-    assert has_real_times((unix - NOON) * 3600)  # elapsed seconds
+def test_a_counter_within_each_user_is_told_from_times() -> None:
+    lengths = (3, 9, 1, 51)
+    users = np.repeat(np.arange(4), lengths)
+    positions = np.concatenate([np.arange(n, dtype=float) for n in lengths])
+    assert are_positions(users, positions)
+    assert are_positions(users, positions + 1)
+    assert not are_positions(users, positions * 60)
+    assert not are_positions(users, NOON + np.arange(len(users)) * 7.0)
+    almost = positions.copy()
+    almost[2] += 0.5
+    assert not are_positions(users, almost)
+    assert not are_positions(np.arange(4), positions[:4])  # nobody has two

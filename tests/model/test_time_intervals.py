@@ -7,6 +7,7 @@ import torch
 
 from tests.conftest import Toy
 from tests.model.test_ur4rec import position_scores
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.model.time_intervals import N_BINS, TimeIntervals
 
 
@@ -120,3 +121,15 @@ def test_a_request_at_another_time_gets_other_scores(toy: Any) -> None:
     before = made.model.full_sort_predict(rows)
     rows.interaction["exact_seconds"] = rows["exact_seconds"] + 1e6  # now, as a shop would say
     assert not torch.allclose(made.model.full_sort_predict(rows), before)
+
+
+@pytest.mark.parametrize("key", ["time_intervals", "request_time"])
+def test_positions_are_not_taken_for_times(toy: Any, tmp_path: Any, key: str) -> None:
+    folder = tmp_path / "counted" / "toy"
+    folder.mkdir(parents=True)
+    lines = ["user_id:token\titem_id:token\ttimestamp:float"]
+    lines += [f"u{u}\ti{(u * 5 + n) % 20}\t{n + 1}" for u in range(6) for n in range(6)]
+    (folder / "toy.inter").write_text("\n".join(lines) + "\n")
+    made = toy(data_path=str(tmp_path / "counted"), **{key: True})
+    with pytest.raises(InputError, match="go up by one"):
+        made.new_model()

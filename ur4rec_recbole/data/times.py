@@ -44,16 +44,14 @@ def read_times(cells: pd.Series, file: str, kind: str = "float") -> np.ndarray:
     return _seconds(dates, cells, file)
 
 
-def has_real_times(values: np.ndarray) -> bool:
-    """Tell whether times [R] are moments in time, and not positions that only give an order.
+def are_positions(users: np.ndarray, times: np.ndarray) -> bool:
+    """Tell whether times [R] only count each user's interactions, and say nothing of when.
 
-    They are where most lie past 1e8 (Unix seconds from 1973 on), or where they span more units
-    than there are interactions. A position in a history, a counter of rows and a number of days
-    or sessions span fewer.
+    Rows are sorted by user and time. A counter goes up by one from each row of a user to the next;
+    of real times, two in a row are seldom a second apart.
     """
-    if not len(values):
-        return False
-    return bool(np.median(values) >= UNIX or np.ptp(values) > len(values))
+    steps = np.diff(times)[users[1:] == users[:-1]]
+    return bool(len(steps)) and bool((steps == 1).all())
 
 
 def _refuse_unreadable(cells: pd.Series, sound: np.ndarray, file: str) -> None:

@@ -25,6 +25,7 @@ from ur4rec_recbole.data.dataset import (
 )
 from ur4rec_recbole.data.modalities import load_modalities
 from ur4rec_recbole.data.moments import in_seconds, starts_of_moments
+from ur4rec_recbole.data.times import are_positions
 from ur4rec_recbole.model import build, losses
 from ur4rec_recbole.model.experts import Routes
 from ur4rec_recbole.model.features import FeatureBank
@@ -69,6 +70,7 @@ class UR4Rec(SequentialRecommender):
                 "Set num_negatives and negative_distribution instead.",
             )
         self.config = config
+        _check_times(config, dataset)
         self.times = f"{SECONDS}{config['LIST_SUFFIX']}"
         self.all_positions = bool(getattr(dataset, "predicts_all_positions", False))
         counts = item_counts(dataset)
@@ -378,3 +380,17 @@ class UR4Rec(SequentialRecommender):
             nn.init.normal_(module.weight, std=self.config["initializer_range"])
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def _check_times(config: Any, dataset: UR4RecDataset) -> None:
+    """Refuse to read times where they are none."""
+    read = [key for key in ("time_intervals", "request_time", "shuffle_gap") if config[key]]
+    rows = getattr(dataset, "interactions", {})
+    if not read or SECONDS not in rows:
+        return
+    if are_positions(rows[dataset.uid_field].numpy(), rows[SECONDS].numpy()):
+        raise InputError(
+            f"Configuration key {read[0]!r}", f"needs times in {dataset.time_field}",
+            "positions: each user's go up by one from interaction to interaction",
+            f"Turn off {', '.join(read)}; order_noise is for data whose order alone is known.",
+        )  # fmt: skip
