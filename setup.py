@@ -12,7 +12,20 @@ EXTRACT = [
     "timm>=1.0",
 ]
 LLM = ["openai>=1.40,<4", "tenacity>=8"]
-TUNE = ["hyperopt==0.2.7"]
+TUNE = ["hyperopt==0.2.5", "setuptools<81"]  # TO BE CHECKED
+RECBOLE = [
+    # It requires ray <= 2.6.3, of which there is no wheel for Python 3.12 and later; there it is
+    # installed by `pip install --no-deps recbole==1.2.1`, and these are its other requirements.
+    'recbole==1.2.1; python_version < "3.12"',
+    *(f'{each}; python_version >= "3.12"' for each in (
+        "colorama==0.4.4", "colorlog==4.7.2", "plotly>=4", "scikit-learn>=0.23.2",
+        "tabulate>=0.8.10", "tensorboard>=2.5", "texttable>=0.9", "thop>=0.1.1", "tqdm>=4.48.2",
+    )),
+    # ray 2.6.3, which Ray Tune of RecBole needs, uses np.bool8 and imports pkg_resources.
+    'numpy>=1.24,<2; python_version < "3.12"',
+    'numpy>=1.26; python_version >= "3.12"',
+    'setuptools<81; python_version < "3.12"',
+]  # fmt: skip
 
 setup(
     name="ur4rec_recbole",
@@ -33,15 +46,12 @@ setup(
         "ur4rec_recbole.presets": ["*.yaml"],
         "ur4rec_recbole.dataset": ["ml-100k/*"],
     },
-    # RecBole 1.2.1 requires ray <= 2.6.3, which has no wheel for Python 3.12 and later.
-    python_requires=">=3.10,<3.12",
+    python_requires=">=3.10",
     install_requires=[
-        "recbole==1.2.1",
+        *RECBOLE,
         "torch>=2.4",  # fused Adam on the CPU
-        "numpy>=1.24,<2",  # ray 2.6.3 uses np.bool8
         "pandas>=1.5,<3",  # RecBole's chained fillna does nothing in pandas 3
         "scipy>=1.15",  # rng= of its resampling
-        "setuptools<81",  # ray 2.6.3 imports pkg_resources
         "pyyaml>=6",
         "safetensors>=0.4",
         "rich>=13",

@@ -294,12 +294,6 @@ def test_equal_times_keep_file_order(tmp_path: Path) -> None:
     assert items == [f"i{n}" for n in (*range(0, 12, 2), *range(1, 12, 2))]
 
 
-def test_benchmark_files_are_refused(tmp_path: Path) -> None:
-    write_atomic_files(tmp_path, sequences())
-    with pytest.raises(InputError, match="benchmark_filename"):
-        UR4RecDataset(toy_config(tmp_path, benchmark_filename=["a", "b", "c"]))
-
-
 def fingerprint(folder: Path, histories: dict[str, list[str]], **settings: Any) -> str:
     write_atomic_files(folder, histories)
     return training_fingerprint(UR4RecDataset(toy_config(folder, **settings)).build()[0])
