@@ -12,7 +12,6 @@ from recbole.data.dataset import SequentialDataset
 
 from tests import reference
 from tests.conftest import LENGTHS, sequences, write_atomic_files
-from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import (
     HISTORY_END,
     HISTORY_START,

@@ -163,15 +163,29 @@ def test_windows_tile_a_chain_from_its_end() -> None:
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"benchmark_filename": ["train", "test"]}, "benchmark_filename"),
         ({"alias_of_item_id": None}, "alias_of_item_id"),
-        ({"load_col": {"inter": ["user_id", "item_id"]}}, "item_id_list"),
+        ({"load_col": {"inter": ["user_id", "item_id", "timestamp"]}}, "item_id_list"),
         ({"times": False, "time_intervals": True}, "timestamp_list"),
     ],
 )
 def test_what_the_files_lack_is_named(split_toy: Any, settings: dict[str, Any], named: str) -> None:
     with pytest.raises(InputError, match=named):
         split_toy(**settings)
+
+
+@pytest.mark.parametrize("files", [["train", "test"], "train"])
+def test_a_run_needs_a_file_for_each_part(files: Any) -> None:
+    with pytest.raises(InputError, match="validation"):
+        presplit.require_three_files({"benchmark_filename": files})
+
+
+def test_two_files_make_two_parts(split_toy: Any) -> None:
+    """As RecBole's example of session-based models reads them, without a validation part."""
+    config = split_toy().config
+    config["benchmark_filename"] = ["train", "test"]
+    train, test = create_dataset(config).build()
+    assert train.predicts_all_positions and not test.predicts_all_positions
+    assert len(test) == sum(n > 2 for n in map(len, sequences().values()))
 
 
 def test_sorting_leaves_split_files_alone(tmp_path: Path, split_toy: Any) -> None:

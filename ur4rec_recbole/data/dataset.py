@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from recbole.data.dataset import Dataset, SequentialDataset
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 from scipy import sparse
@@ -49,7 +49,7 @@ def sort_exactly(dataset: Dataset) -> Dataset:
     return dataset
 
 
-class UR4RecDataset(SequentialDataset):
+class UR4RecDataset(presplit.PresplitDataset):
     """Sequential data set whose rows are pointers into the sorted interactions.
 
     Attributes
@@ -69,11 +69,6 @@ class UR4RecDataset(SequentialDataset):
     interactions: Interaction
     predicts_all_positions = False
     training_counts: np.ndarray
-
-    def _init_alias(self) -> None:
-        if self.benchmark_filename_list is not None:
-            presplit.check(self)
-        super()._init_alias()
 
     def _normalize(self) -> None:
         """Keep the times as they are beside what RecBole makes of them."""

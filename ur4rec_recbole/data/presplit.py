@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from recbole.data.dataset import SequentialDataset
 
 from ur4rec_recbole.core.errors import InputError
 
@@ -40,16 +41,20 @@ class Chains(NamedTuple):
     unlisted: list[str]
 
 
+class PresplitDataset(SequentialDataset):
+    """Sequential data set that refuses split files which it cannot read."""
+
+    def _init_alias(self) -> None:
+        if self.benchmark_filename_list is not None:
+            check(self)
+        super()._init_alias()
+
+
 def check(dataset: Any) -> None:
     """Raise `InputError` unless the loaded files are what sequential models need."""
-    config, files = dataset.config, dataset.benchmark_filename_list
+    config = dataset.config
     suffix = config["LIST_SUFFIX"]
     listed, timed = f"{dataset.iid_field}{suffix}", f"{dataset.time_field}{suffix}"
-    if not isinstance(files, list | tuple) or len(files) != 3:
-        raise InputError(
-            "benchmark_filename", "must name the training, validation and test file", repr(files),
-            "Write benchmark_filename: [train, valid, test].",
-        )  # fmt: skip
     if listed not in dataset.inter_feat:
         raise InputError(
             "benchmark_filename", f"needs the column {listed}:token_seq, each row's history",
@@ -67,6 +72,16 @@ def check(dataset: Any) -> None:
         raise InputError(
             reading[0], f"needs the columns {dataset.time_field} and {timed}",
             f"columns {list(dataset.inter_feat)}", "Add them to load_col, or leave the key out.",
+        )  # fmt: skip
+
+
+def require_three_files(config: Any) -> None:
+    """Raise `InputError` unless there is a file for each part, as `data_preparation` needs."""
+    files = config["benchmark_filename"]
+    if files is not None and (not isinstance(files, list | tuple) or len(files) != 3):
+        raise InputError(
+            "benchmark_filename", "must name the training, validation and test file", repr(files),
+            "Write for example benchmark_filename: [train, valid, test].",
         )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
 
 from ur4rec_recbole.core.memory import keep_freed_memory
+from ur4rec_recbole.data import presplit
 from ur4rec_recbole.data.dataset import UR4RecDataset, sort_exactly
 from ur4rec_recbole.patches.exclude_history import exclude_history
 from ur4rec_recbole.patches.quick_layers import speed_up
@@ -19,6 +20,7 @@ from ur4rec_recbole.patches.quick_layers import speed_up
 
 def load_data(config: Config) -> tuple[Any, Any, Any]:
     """Return RecBole's training, validation and test loader, interactions in exact time order."""
+    presplit.require_three_files(config)
     init_seed(config["seed"], config["reproducibility"])
     data = sort_exactly(create_dataset(config))
     getLogger().info(data)

@@ -112,7 +112,8 @@ def _train(trainer: Any, data: Sequence[Any], callback: Callable | None) -> dict
 def one_target_a_user(config: Any) -> bool:
     """Tell whether the split is leave-one-out in time, which the final table is made for."""
     how = config["eval_args"]
-    return how["order"] == "TO" and how["split"] == {"LS": "valid_and_test"}
+    last = how["order"] == "TO" and how["split"] == {"LS": "valid_and_test"}
+    return last and config["benchmark_filename"] is None
 
 
 def table(result: dict[str, Any]) -> str:
