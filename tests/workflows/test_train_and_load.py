@@ -45,7 +45,7 @@ trainer = get_trainer(config["MODEL_TYPE"], "UR4Rec")(config, model)
 trainer.resume_checkpoint(given["file"])
 begun = trainer.start_epoch
 trainer.fit(train, valid, verbose=False)
-found = [begun, [stage.stage for stage in trainer.results], trainer.results[-1].epochs]
+found = [begun, [stage.stage for stage in trainer.results], len(trainer.train_loss_dict)]
 """
 
 
@@ -89,10 +89,9 @@ def test_a_checkpoint_is_gone_on_with(
     trained: tuple[list[list[float]], Path], folder: Path, settings: dict[str, Any]
 ) -> None:
     longer = settings | {"epochs": 3}
-    begun, stages, epochs = fresh(RESUME, {"settings": longer, "file": str(trained[1])}, folder)
-    assert begun > 0
-    assert stages[-1] == "end_to_end"
-    assert 1 <= epochs < 3
+    begun, stages, run = fresh(RESUME, {"settings": longer, "file": str(trained[1])}, folder)
+    assert (begun, stages) == (2, ["end_to_end"])  # one epoch of each stage lies behind
+    assert run == 2
 
 
 CUSTOM = """

@@ -1,8 +1,9 @@
 """RecBole 1.2.1 runs with numpy 2, and with or without ray.
 
 numpy
-    RecBole's Config sets names of old numpy again (`np.float`, `np.unicode`) from names that
-    numpy 2 has removed (RecBole issue #2215). Those are set before any Config is made.
+    RecBole reads names of old numpy, such as `np.float`, and sets them when a Config is made, from
+    names that numpy 2 has removed (RecBole issue #2215). The latter are set here, and so are the
+    former: a process that loads a checkpoint reads them too and makes no Config.
 ray
     `recbole.quick_start` imports `ray.tune` for one call, `tune.report`, which matters inside a
     trial of Ray Tune alone. RecBole requires ray <= 2.6.3, of which there is no wheel from Python
@@ -19,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from recbole.config import Config
 
 REMOVED = {"float_": np.float64, "complex_": np.complex128, "unicode_": np.str_}
 
@@ -44,6 +46,7 @@ def apply() -> None:
     for name, value in REMOVED.items():
         if not hasattr(np, name):
             setattr(np, name, value)
+    Config.compatibility_settings(None)
     _import_quick_start()
 
 
