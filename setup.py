@@ -12,7 +12,8 @@ EXTRACT = [
     "timm>=1.0",
 ]
 LLM = ["openai>=1.40,<4", "tenacity>=8"]
-TUNE = ["hyperopt==0.2.5"]  # with 0.2.7 RecBole's exhaustive search fails
+# With 0.2.7 RecBole's exhaustive search fails; 0.2.5 imports pkg_resources.
+TUNE = ["hyperopt==0.2.5", "setuptools<81"]
 RECBOLE = [
     # It requires ray <= 2.6.3, of which there is no wheel for Python 3.12 and later; there it is
     # installed by `pip install --no-deps recbole==1.2.1`, and these are its other requirements.

@@ -10,6 +10,7 @@ import pytest
 import recbole.quick_start.quick_start as recboles
 from recbole.config import Config
 
+import ur4rec_recbole
 from ur4rec_recbole.patches import numpy_and_ray
 
 
@@ -37,6 +38,12 @@ except ModuleNotFoundError:
     print("none of ours")
 """
     assert fresh(code) == "none of ours"
+
+
+def test_a_missing_recbole_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="--no-deps recbole==1.2.1"):
+        ur4rec_recbole._require_recbole()
 
 
 def test_importing_the_package_does_not_load_ray() -> None:
