@@ -15,6 +15,7 @@ from tests.conftest import SMALL, Toy, sequences
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data import presplit
 from ur4rec_recbole.data.dataset import SECONDS, sort_exactly, training_fingerprint
+from ur4rec_recbole.runs.quick_start import run
 
 FILES = ["train", "valid", "test"]
 TIMES = 1_500_000_001  # odd: float32 would round it
@@ -143,6 +144,19 @@ def test_a_model_trains_on_split_files(split_toy: Any) -> None:
     trainer = made.new_trainer()
     trainer.fit(made.loaders[0], made.loaders[1], verbose=False)
     assert 0 <= trainer.evaluate(made.loaders[2])["ndcg@10"] <= 1
+
+
+@pytest.mark.parametrize("model", ["UR4Rec", "SASRec"])
+def test_a_whole_run_reports_recboles_metrics(split_toy: Any, model: str) -> None:
+    """Its own table is for one target a user, which files need not have."""
+    keys = ("data_path", "benchmark_filename", "load_col", "alias_of_item_id")
+    config = split_toy(cut=5).config
+    settings = {key: config[key] for key in keys} | {"epochs": 1, "state": "ERROR"}
+    settings |= {"MAX_ITEM_LIST_LENGTH": 5, "train_neg_sample_args": None}
+    settings["data_path"] = str(Path(settings["data_path"]).parent)
+    own = {"stages": ["pretrain_sasrec"]} if model == "UR4Rec" else {}
+    result = run(model, "toy", config_dict=settings | own)
+    assert 0 <= result["test_result"]["ndcg@10"] <= 1
 
 
 def test_a_row_that_does_not_follow_begins_a_chain_of_its_own() -> None:
