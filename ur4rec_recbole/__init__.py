@@ -4,6 +4,7 @@ The `ur4rec` command registers when it has read its words, so that --help need n
 """
 
 import importlib
+import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,5 +32,14 @@ def _is_command() -> bool:
     return as_module or Path(sys.argv[0]).stem == "ur4rec"
 
 
+def _require_recbole() -> None:
+    """Tell how RecBole is installed where pip could not: see setup.py."""
+    if importlib.util.find_spec("recbole") is None:
+        raise ModuleNotFoundError(
+            "ur4rec_recbole needs RecBole: pip install --no-deps recbole==1.2.1", name="recbole"
+        )
+
+
+_require_recbole()
 if not _is_command():
     __getattr__("register")()

@@ -12,7 +12,6 @@ from recbole.data.dataset import SequentialDataset
 
 from tests import reference
 from tests.conftest import LENGTHS, sequences, write_atomic_files
-from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import (
     HISTORY_END,
     HISTORY_START,
@@ -292,12 +291,6 @@ def test_equal_times_keep_file_order(tmp_path: Path) -> None:
     dataset.build()
     items = list(dataset.id2token("item_id", dataset.interactions["item_id"].numpy()))
     assert items == [f"i{n}" for n in (*range(0, 12, 2), *range(1, 12, 2))]
-
-
-def test_benchmark_files_are_refused(tmp_path: Path) -> None:
-    write_atomic_files(tmp_path, sequences())
-    with pytest.raises(InputError, match="benchmark_filename"):
-        UR4RecDataset(toy_config(tmp_path, benchmark_filename=["a", "b", "c"]))
 
 
 def fingerprint(folder: Path, histories: dict[str, list[str]], **settings: Any) -> str:

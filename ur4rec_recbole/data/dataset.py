@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from recbole.data.dataset import Dataset, SequentialDataset
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 from scipy import sparse
 
-from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data import presplit
 from ur4rec_recbole.data.moments import disturbed_order, in_seconds, shuffled_moments
 
 HISTORY_START = "history_start"  # row of the user's first interaction
@@ -42,13 +42,14 @@ def sort_exactly(dataset: Dataset) -> Dataset:
     stay the same, since they are assigned earlier.
     """
     frame = dataset.inter_feat
-    if isinstance(frame, pd.DataFrame) and dataset.time_field in frame:
+    split = dataset.benchmark_filename_list is not None  # the order tells a row's file
+    if isinstance(frame, pd.DataFrame) and dataset.time_field in frame and not split:
         keys = [dataset.uid_field, dataset.time_field]
         dataset.inter_feat = frame.sort_values(keys, kind="stable", ignore_index=True)
     return dataset
 
 
-class UR4RecDataset(SequentialDataset):
+class UR4RecDataset(presplit.PresplitDataset):
     """Sequential data set whose rows are pointers into the sorted interactions.
 
     Attributes
@@ -69,27 +70,35 @@ class UR4RecDataset(SequentialDataset):
     predicts_all_positions = False
     training_counts: np.ndarray
 
-    def __init__(self, config: Any) -> None:
-        if config["benchmark_filename"] is not None:
-            raise InputError(
-                "benchmark_filename",
-                "cannot be used with UR4Rec, which builds its own training windows",
-                config["benchmark_filename"],
-                "Remove it and let eval_args split the data set.",
-            )
-        super().__init__(config)
-
     def _normalize(self) -> None:
         """Keep the times as they are beside what RecBole makes of them."""
-        exact = self.inter_feat[self.time_field].to_numpy(np.float64)
+        frame, suffix = self.inter_feat, self.config["LIST_SUFFIX"]
+        exact = {SECONDS + end: frame[self.time_field + end] for end in ("", suffix)
+                 if self.time_field + end in frame}  # fmt: skip
         super()._normalize()
-        self.inter_feat[SECONDS] = exact
-        self.set_field_property(SECONDS, FeatureType.FLOAT, FeatureSource.INTERACTION, 1)
+        for field, values in exact.items():
+            self.inter_feat[field] = values
+            kind = FeatureType.FLOAT_SEQ if values.dtype == object else FeatureType.FLOAT
+            self.set_field_property(field, kind, FeatureSource.INTERACTION, 1)
+
+    def _dataframe_to_interaction(self, data: pd.DataFrame) -> Interaction:
+        made = super()._dataframe_to_interaction(data)
+        if SECONDS in data:
+            made.update(
+                Interaction({SECONDS: torch.from_numpy(data[SECONDS].to_numpy(np.float64))})
+            )
+        return made
 
     def _change_feat_format(self) -> None:
-        sort_exactly(self)
-        self._exact = self.inter_feat[SECONDS].to_numpy()  # to be sorted no more
+        if self.benchmark_filename_list is None:
+            sort_exactly(self)
+            super()._change_feat_format()
+            return
+        found = presplit.chains(self)
+        self.inter_feat = self.inter_feat[found.unlisted]
         super()._change_feat_format()
+        self.interactions = self._dataframe_to_interaction(found.interactions)
+        self._point(found.start, found.end, found.length)
 
     def data_augmentation(self) -> None:
         """Make a pointer row for every interaction but each user's first."""
@@ -97,25 +106,21 @@ class UR4RecDataset(SequentialDataset):
         self._check_field("uid_field", "time_field")
         self.sort(by=[self.uid_field, self.time_field], ascending=True)  # stable: changes nothing
         self.interactions = self.inter_feat
-        self.interactions.update(Interaction({SECONDS: torch.from_numpy(self._exact)}))
         users = self.interactions[self.uid_field].numpy()
         row = np.arange(len(users))
         first = np.r_[True, users[1:] != users[:-1]]
         start = np.maximum.accumulate(np.where(first, row, 0))
         targets = row[~first]
-        rows = self.interactions[torch.from_numpy(targets)]
-        length = np.minimum(targets - start[targets], self.max_item_list_len)
-        self._most_earlier = int((targets - start[targets] - length).max(initial=0))
-        rows.update(
-            Interaction(
-                {
-                    self.item_list_length_field: torch.from_numpy(length),
-                    HISTORY_START: torch.from_numpy(start[targets]),
-                    HISTORY_END: torch.from_numpy(targets),
-                }
-            )
-        )
-        self.inter_feat = rows
+        self.inter_feat = self.interactions[torch.from_numpy(targets)]
+        self._point(start[targets], targets, targets - start[targets])
+
+    def _point(self, start: np.ndarray, end: np.ndarray, known: np.ndarray) -> None:
+        """Let rows [R] show the last of `known` interactions before their targets at `end`."""
+        length = np.minimum(known, self.max_item_list_len)
+        self._most_earlier = int((end - start - length).max(initial=0))
+        self._pointers = HISTORY_START, HISTORY_END, self.item_list_length_field
+        values = map(torch.from_numpy, (start, end, length))
+        self.inter_feat.update(Interaction(dict(zip(self._pointers, values, strict=True))))
 
     def __getitem__(self, index: Any, join: bool = True) -> Interaction:
         """Return the rows at `index` with their histories, as RecBole would have stored them."""
@@ -199,6 +204,8 @@ class UR4RecDataset(SequentialDataset):
 
     def _window_rows(self) -> np.ndarray:
         """Choose the rows whose windows of length L tile each user's targets from the end."""
+        if self.benchmark_filename_list is not None:
+            return presplit.tiling(*(self.inter_feat[name].numpy() for name in self._pointers))
         users = self.inter_feat[self.uid_field].numpy()
         ends = self.inter_feat[HISTORY_END].numpy()
         order = np.lexsort((-ends, users))

@@ -16,6 +16,7 @@ from recbole.utils import get_model, get_trainer, init_seed
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.memory import keep_freed_memory
+from ur4rec_recbole.data import presplit
 from ur4rec_recbole.data.dataset import UR4RecDataset, sort_exactly
 from ur4rec_recbole.data.fingerprints import data_fingerprint
 from ur4rec_recbole.data.loading import check_parts, translated
@@ -32,6 +33,7 @@ def load_data(config: Config) -> tuple[Any, Any, Any]:
 
     Their data sets have a `fingerprint`, of all interactions before they were split.
     """
+    presplit.require_three_files(config)
     init_seed(config["seed"], config["reproducibility"])
     with translated(config), caches.usable(config):
         data = sort_exactly(create_dataset(config))

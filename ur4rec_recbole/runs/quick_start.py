@@ -166,4 +166,5 @@ def one_target_a_user(config: Any) -> bool:
     """Tell whether rankings of a leave-one-out split in time are asked for, as the table has."""
     how = config["eval_args"]
     ranked = config["eval_type"] == EvaluatorType.RANKING
-    return ranked and how["order"] == "TO" and how["split"] == {"LS": "valid_and_test"}
+    last = how["order"] == "TO" and how["split"] == {"LS": "valid_and_test"}
+    return ranked and last and config["benchmark_filename"] is None
