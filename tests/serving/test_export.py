@@ -59,9 +59,10 @@ def test_onnxruntime_gives_the_models_top_ten(full_toy: Any, tmp_path: Path, set
     assert "top 10 of 64 histories" in manifest["checked"]
     session = onnxruntime.InferenceSession(str(tmp_path / "onnx" / "model.onnx"))
     tokens = json.loads((tmp_path / "onnx" / "items.json").read_text())
+    assert manifest["window"] == 5
     given = {
-        "items": np.array([[tokens.index("i3"), tokens.index("i8")]]),
-        "times": np.array([[5.0, 8.0]]),
+        "items": np.array([[tokens.index("i3"), tokens.index("i8"), 0, 0, 0]]),
+        "times": np.array([[5.0, 8.0, 0, 0, 0]]),
         "now": np.array([10.0]),
     }
     names = [each.name for each in session.get_inputs()]

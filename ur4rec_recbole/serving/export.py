@@ -56,9 +56,9 @@ class ScoredHistories(nn.Module):
         Parameters
         ----------
         items
-            [B, T] int64 rows of items.json, oldest first, zero-padded on the right.
+            [B, L] int64 rows of items.json, the newest L oldest first, zero-padded on the right.
         times
-            [B, T] float64 seconds.
+            [B, L] float64 seconds.
         now
             [B] float64 seconds, of the request.
         """
@@ -130,8 +130,7 @@ def _onnx(recommender: Recommender, folder: Path) -> dict[str, Any]:
         torch.onnx.export(
             module, example, f"{scratch}/model.onnx",
             input_names=names, output_names=("scores", "query"),
-            dynamic_axes={"items": {0: "B", 1: "T"}, "times": {0: "B", 1: "T"}, "now": {0: "B"},
-                          "scores": {0: "B"}, "query": {0: "B"}},
+            dynamic_axes={name: {0: "B"} for name in (*names, "scores", "query")},
             opset_version=18, dynamo=False,
         )  # fmt: skip
         written = Path(scratch, "model.onnx").read_bytes()
