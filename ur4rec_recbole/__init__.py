@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "load", "register", "run"]
+__all__ = ["InputError", "Recommender", "load", "register", "run"]
 
 _PLACES = {
     "InputError": "core.errors",
+    "Recommender": "serving.recommender",
     "load": "runs.loading",
     "register": "registration",
     "run": "runs.quick_start",

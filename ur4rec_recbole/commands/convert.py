@@ -2,11 +2,13 @@
 
 ur4rec convert movielens ml-1m/ --output dataset/ml-1m
 ur4rec convert amazon --reviews Beauty_5.json.gz --meta meta_Beauty.json.gz --output dataset/beauty
+ur4rec convert table --interactions orders.csv --items products.csv --output dataset/shop
 """
 
 import argparse
 from pathlib import Path
 
+from ur4rec_recbole.commands import convert_table
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import require_writable
 from ur4rec_recbole.datasets.convert import amazon, movielens, write
@@ -20,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     amazon = kinds.add_parser("amazon", help="reviews of 2014, 2018 or 2023 with their metadata")
     amazon.add_argument("--reviews", required=True, help=".json, .jsonl or .gz of it")
     amazon.add_argument("--meta", help="item metadata; without it there are no texts")
+    convert_table.add_arguments(kinds.add_parser("table", help="any CSV, TSV, JSONL or Parquet"))
     for kind in (movielens, amazon):
         kind.add_argument("--output", required=True, help="folder; its name names the data set")
 
@@ -30,6 +33,8 @@ def run(options: argparse.Namespace) -> int:
     if folder.exists() and not folder.is_dir():
         raise InputError("--output", "must be a folder", f"the file {folder}", "Name another one.")
     require_writable("--output", folder.parent)
+    if options.kind == "table":
+        return convert_table.run(options)
     if options.kind == "movielens":
         converted = movielens(Path(options.source))
     else:

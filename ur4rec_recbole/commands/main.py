@@ -25,6 +25,10 @@ COMMANDS = {
     "benchmark": "run many models and seeds, and compare them",
     "ablation": "measure what each part of the model brings",
     "cold-start": "measure recommendations of items unseen in training",
+    "recommend": "recommend items to histories, or to users in a batch",
+    "similar": "list the items that are most like one",
+    "serve": "answer requests for recommendations over HTTP",
+    "export": "write a model for other programs: safetensors, ONNX, FAISS",
     "publish": "copy what others need of a benchmark's runs",
 }
 

@@ -17,11 +17,56 @@ ITEM_TABLES = {"text": "item_text_table", "image": "item_image_table"}
 PROFILE_TABLE = "user_profile_table"
 
 
+class Scaling(NamedTuple):
+    """Scales vectors [R, W] as a table was scaled: (x - mean) directions / divisor * factor.
+
+    Attributes
+    ----------
+    mean, divisor
+        [W], and [W] or as many as there are directions.
+    directions
+        [W, directions], or None to keep the dimensions.
+    factor
+        A number.
+    """
+
+    mean: np.ndarray
+    divisor: np.ndarray
+    directions: np.ndarray | None = None
+    factor: float = 1.0
+
+    def apply(self, vectors: np.ndarray) -> np.ndarray:
+        """Return scaled vectors, [R, W] float32; dimensions without a direction are zero."""
+        rows = vectors.astype(np.float64) - self.mean
+        if self.directions is not None:
+            rows = rows @ self.directions
+        scaled = np.zeros(vectors.shape, dtype=np.float32)
+        scaled[:, : rows.shape[1]] = rows / self.divisor * self.factor
+        return scaled
+
+
+class Origin(NamedTuple):
+    """Where the vectors of a modality come from, so that those of a new item can be made alike.
+
+    Attributes
+    ----------
+    scaling
+        None where vectors were left as they are.
+    encoder, version
+        What wrote the table, "" where unknown.
+    """
+
+    scaling: Scaling | None = None
+    encoder: str = ""
+    version: str = ""
+
+
 class ItemFeatures(NamedTuple):
-    """One modality of all items: vectors [N, W] float32 and present [N] bool."""
+    """One modality of all items: vectors [N, W] float32, present [N] bool, and their origin."""
 
     vectors: torch.Tensor
     present: torch.Tensor
+    origin: Origin = Origin()
 
 
 class Modalities(NamedTuple):
@@ -41,8 +86,12 @@ def load_modalities(config: Any, dataset: UR4RecDataset) -> Modalities:
             continue
         tokens = dataset.field2id_token[dataset.iid_field]
         vectors, present = table.align(tokens, unknown_allowed)
-        vectors = scale(vectors, present, config["feature_scaling"])
-        items[name] = ItemFeatures(torch.from_numpy(vectors), torch.from_numpy(present))
+        scaling = fit_scaling(vectors[present], config["feature_scaling"])
+        if scaling is not None:
+            vectors[present] = scaling.apply(vectors[present])
+        told = (str(table.provenance[key]) for key in ("encoder", "encoder_version"))
+        origin = Origin(scaling, *told)
+        items[name] = ItemFeatures(torch.from_numpy(vectors), torch.from_numpy(present), origin)
     profiles = _load(config, PROFILE_TABLE, "user_profile")
     profile = None
     if profiles is not None:
@@ -66,29 +115,35 @@ def scale(vectors: np.ndarray, present: np.ndarray, method: str | None) -> np.nd
         cosines stay what they are. "whiten": also decorrelated, by PCA with the
         directions below 1e-3 of the largest variance left out (set to zero). None: as they are.
     """
-    if method is None or present.sum() < 2:
+    scaling = fit_scaling(vectors[present], method)
+    if scaling is None:
         return vectors
-    rows = vectors[present].astype(np.float64)
-    rows -= rows.mean(axis=0)
+    scaled = np.zeros_like(vectors)
+    scaled[present] = scaling.apply(vectors[present])
+    return scaled
+
+
+def fit_scaling(vectors: np.ndarray, method: str | None) -> Scaling | None:
+    """Return what scales vectors [R, W] by a method of `scale`; None where nothing is scaled."""
+    if method is None or len(vectors) < 2:
+        return None
+    rows = vectors.astype(np.float64)
+    mean = rows.mean(axis=0)
+    rows -= mean
     if method == "scale":
-        rows /= max(float(np.sqrt(np.mean(rows**2))), 1e-8)
-    elif method == "standardize":
+        size = max(float(np.sqrt(np.mean(rows**2))), 1e-8)
+        return Scaling(mean, np.full(rows.shape[1], size))
+    if method == "standardize":
         deviation = rows.std(axis=0)
-        rows /= np.where(deviation > 1e-8, deviation, 1.0)
-    elif method == "whiten":
+        return Scaling(mean, np.where(deviation > 1e-8, deviation, 1.0))
+    if method == "whiten":
         _, singular, directions = np.linalg.svd(rows, full_matrices=False)
         kept = singular > 1e-3**0.5 * singular[0]
-        projected = rows @ directions[kept].T
-        rows = np.zeros_like(rows)
-        rows[:, : kept.sum()] = projected / singular[kept] * np.sqrt(len(projected))
-    else:
-        raise InputError(
-            "feature_scaling", "must be standardize, scale, whiten or ~", repr(method),
-            "Correct it in the YAML file.",
-        )  # fmt: skip
-    scaled = np.zeros_like(vectors)
-    scaled[present] = rows
-    return scaled
+        return Scaling(mean, singular[kept], directions[kept].T, len(rows) ** 0.5)
+    raise InputError(
+        "feature_scaling", "must be standardize, scale, whiten or ~", repr(method),
+        "Correct it in the YAML file.",
+    )  # fmt: skip
 
 
 def table_path(config: Any, key: str) -> Path | None:

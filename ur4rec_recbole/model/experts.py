@@ -124,7 +124,7 @@ class Router(nn.Module):
         kept = torch.ones_like(logits, dtype=torch.bool) if present is None else present
         if self.config.top_k:
             ranked = logits.masked_fill(~kept, -torch.inf).topk(self.config.top_k, dim=-1).indices
-            kept = kept & torch.zeros_like(kept).scatter(-1, ranked, True)
+            kept = kept & (torch.zeros_like(logits).scatter(-1, ranked, 1.0) > 0)
         weights = logits.masked_fill(~kept, torch.finfo(logits.dtype).min).softmax(-1)
         return weights * kept
 
@@ -188,7 +188,8 @@ class ModalityMoE(nn.Module):
             here = where.clone()
             here[where] = routed
             part = weights[routed, e : e + 1] * expert(h[routed], here, memory, mask)
-            mixed = mixed.index_put((routed,), part.to(mixed.dtype), accumulate=True)
+            # Not accumulate=True, which an export to ONNX leaves out.
+            mixed = mixed.index_put((routed,), mixed[routed] + part.to(mixed.dtype))
         return mixed, weights
 
 

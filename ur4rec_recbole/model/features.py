@@ -26,6 +26,7 @@ class FeatureBank(nn.Module):
     def __init__(self, modalities: Modalities) -> None:
         super().__init__()
         self.item_modalities = tuple(modalities.items)
+        self.origins = {name: feature.origin for name, feature in modalities.items.items()}
         for name, feature in modalities.items.items():
             self.register_buffer(f"{name}_vectors", feature.vectors, persistent=False)
             self.register_buffer(f"{name}_present", feature.present, persistent=False)

@@ -16,7 +16,22 @@ def standardise(scores: Tensor) -> Tensor:
     return (scores - mean) / (deviation + 1e-6)
 
 
-class WeightedFusion(nn.Module):
+class Fusion(nn.Module):
+    """s = exp(a) (w_s std(sequence) + w_r std(retrieval)), the weights as a subclass has them."""
+
+    log_scale: nn.Parameter
+
+    def mixture(self, state: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        """Return w_s and w_r for states [..., D], each a number or [..., 1]."""
+        raise NotImplementedError
+
+    def forward(self, state: Tensor, sequence: Tensor, retrieval: Tensor) -> Tensor:
+        """Fuse scores [..., N] of the states [..., D]."""
+        w_s, w_r = self.mixture(state)
+        return self.log_scale.exp() * (w_s * standardise(sequence) + w_r * standardise(retrieval))
+
+
+class WeightedFusion(Fusion):
     """s = exp(a) (w_s std(sequence) + w_r std(retrieval)), with fixed weights and a learned a.
 
     Parameters
@@ -32,14 +47,13 @@ class WeightedFusion(nn.Module):
         self.weights = weights
         self.log_scale = nn.Parameter(torch.tensor(float(scale)).log())
 
-    def forward(self, state: Tensor, sequence: Tensor, retrieval: Tensor) -> Tensor:
-        """Fuse scores [..., N]; the state [..., D] is not looked at."""
+    def mixture(self, state: Tensor) -> tuple[float, float]:
+        """Return the fixed weights; the state is ignored."""
         del state
-        w_s, w_r = self.weights
-        return self.log_scale.exp() * (w_s * standardise(sequence) + w_r * standardise(retrieval))
+        return self.weights
 
 
-class GatedFusion(nn.Module):
+class GatedFusion(Fusion):
     """s = exp(a) ((1 - g) std(sequence) + g std(retrieval)), g = sigmoid(MLP(h)) a user state.
 
     Parameters
@@ -61,8 +75,7 @@ class GatedFusion(nn.Module):
         self.start = torch.logit(torch.tensor(weights[1] / sum(weights)), eps=1e-4).item()
         self.log_scale = nn.Parameter(torch.tensor(float(scale)).log())
 
-    def forward(self, state: Tensor, sequence: Tensor, retrieval: Tensor) -> Tensor:
-        """Fuse scores [..., N] by the gate of the states [..., D]."""
-        gate = torch.sigmoid(self.gate(torch.tanh(self.hidden(state))) + self.start)  # [..., 1]
-        mixed = (1 - gate) * standardise(sequence) + gate * standardise(retrieval)
-        return self.log_scale.exp() * mixed
+    def mixture(self, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Return 1 - g and g, each [..., 1]."""
+        gate = torch.sigmoid(self.gate(torch.tanh(self.hidden(state))) + self.start)
+        return 1 - gate, gate

@@ -64,10 +64,14 @@ class ItemEmbedding(nn.Module):
             if self.training and self.id_dropout:
                 used = used & (torch.rand(used.shape, device=used.device) >= self.id_dropout)
             parts.append(self.id.weight * used)
-        for name, projection in self.content.items():
-            present = features.present(name).unsqueeze(-1)
-            parts.append(projection(features.vectors(name)) * present)
-        return torch.stack(parts).sum(0)
+        return torch.stack(parts + self.content_parts(features)).sum(0)
+
+    def content_parts(self, features: FeatureBank) -> list[Tensor]:
+        """Return what each modality adds, [N, D], zero where absent: all that a new item has."""
+        return [
+            projection(features.vectors(name)) * features.present(name).unsqueeze(-1)
+            for name, projection in self.content.items()
+        ]
 
 
 class ItemTower(nn.Module):

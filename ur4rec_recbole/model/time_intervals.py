@@ -57,7 +57,8 @@ class TimeIntervals(nn.Module):
         biases
             [B, H, L, L] for each block, by query and key, to be added to its attention logits.
         """
-        since_previous = times.diff(dim=1, prepend=times[:, :1])  # [B, L]
+        # As times.diff(prepend=...), which has no form in ONNX.
+        since_previous = times - torch.cat([times[:, :1], times[:, :-1]], dim=1)  # [B, L]
         vectors = self.vectors(_bins(since_previous[where]))
         until = times
         if self.until_request is not None:

@@ -23,7 +23,7 @@ from ur4rec_recbole.data.dataset import (
     SECONDS,
     UR4RecDataset,
 )
-from ur4rec_recbole.data.modalities import load_modalities
+from ur4rec_recbole.data.modalities import Modalities, load_modalities
 from ur4rec_recbole.data.moments import in_seconds, starts_of_moments
 from ur4rec_recbole.data.times import are_positions
 from ur4rec_recbole.model import build, losses
@@ -69,22 +69,10 @@ class UR4Rec(SequentialRecommender):
                 config["train_neg_sample_args"],
                 "Set num_negatives and negative_distribution instead.",
             )
-        self.config = config
         _check_times(config, dataset)
-        self.times = f"{SECONDS}{config['LIST_SUFFIX']}"
         self.all_positions = bool(getattr(dataset, "predicts_all_positions", False))
         counts = item_counts(dataset)
-        self.register_buffer("warm", counts > 0, persistent=False)  # [N] items to learn an id of
-        self.register_buffer("popularity", torch.log1p(counts.float()), persistent=False)
-        self.features = FeatureBank(load_modalities(config, dataset))
-        widths = self.features.widths()
-        self.encoder = build.encoder(config)
-        self.experts = build.experts(config, widths)
-        item_widths = {name: widths[name] for name in self.features.item_modalities}
-        self.item_embedding = build.item_embedding(config, self.warm, item_widths)
-        self.neighbours = build.neighbours(config, self.features.item_modalities)
-        self.items = build.items(config, item_widths)
-        self.fusion = build.fusion(config)
+        self.build_scoring(config, counts, load_modalities(config, dataset))
         self.tasks = TaskHeads(config, dataset)
         self.objective = Objective(config, build.sampler(config, dataset), counts)
         self.apply(self._init_weights)
@@ -93,6 +81,32 @@ class UR4Rec(SequentialRecommender):
         self.stage_index, self.stage_epoch = len(stages) - 1, 1
         self.other_parameter_name = ["stage_index", "stage_epoch"]
         self.register_buffer("score", torch.tensor(SCORES.index(self.stage.score)))
+
+    def build_scoring(self, config: Any, counts: Tensor, modalities: Modalities) -> None:
+        """Build all that scores items; a model that is served has nothing else.
+
+        Parameters
+        ----------
+        config
+            As above.
+        counts
+            [N] training interactions of each item.
+        modalities
+            The feature tables.
+        """
+        self.config = config
+        self.times = f"{SECONDS}{config['LIST_SUFFIX']}"
+        self.register_buffer("warm", counts > 0, persistent=False)  # [N] items to learn an id of
+        self.register_buffer("popularity", torch.log1p(counts.float()), persistent=False)
+        self.features = FeatureBank(modalities)
+        widths = self.features.widths()
+        self.encoder = build.encoder(config)
+        self.experts = build.experts(config, widths)
+        item_widths = {name: widths[name] for name in self.features.item_modalities}
+        self.item_embedding = build.item_embedding(config, self.warm, item_widths)
+        self.items = build.items(config, item_widths)
+        self.fusion = build.fusion(config)
+        self.neighbours = build.neighbours(config, self.features.item_modalities)
 
     def parts(self) -> dict[str, list[nn.Module]]:
         """Return the modules of each part that a stage trains or freezes."""
@@ -180,7 +194,7 @@ class UR4Rec(SequentialRecommender):
 
     def _neutral(self, sequence: Tensor) -> Tensor:
         """Give items that the encoder knows nothing of the mean of the others, not a score of 0."""
-        known = self.item_embedding.known(self.features)
+        known = self.known_to_encoder()
         known[0] = True  # padding is left out of the fusion in any case
         if known.all():
             return sequence
@@ -214,9 +228,13 @@ class UR4Rec(SequentialRecommender):
             refused = refused.scatter(1, self._known_items(interaction), True)
         return refused
 
+    def known_to_encoder(self) -> Tensor:
+        """Mark the items [N] whose embedding says something: a learned id, or content."""
+        return self.item_embedding.known(self.features)
+
     def scorable(self) -> Tensor:
         """Mark the items [N] of which something is known: an id that was learned, or content."""
-        known = self.item_embedding.known(self.features)
+        known = self.known_to_encoder()
         if SCORES[int(self.score)] != "sequence" or self.neighbours is not None:
             for name in self.features.item_modalities:
                 known = known | self.features.present(name)
@@ -239,17 +257,30 @@ class UR4Rec(SequentialRecommender):
 
     def _score_begun(self, interaction: Interaction) -> Tensor:
         """Score all items for rows that have a history."""
+        kind = SCORES[int(self.score)]
+        table = self.item_embedding(self.features)
+        h, r, _ = self.final_states(interaction, table, kind != "sequence")
+        return self.scores(h, r, table, [kind])[kind]
+
+    def final_states(
+        self, interaction: Interaction, table: Tensor, retrieves: bool = True
+    ) -> tuple[Tensor, Tensor | None, Routes | None]:
+        """Return h and r [B, D] at the end of each history, and the experts' routes.
+
+        Without `retrieves` the experts stay out, and r and their routes are None.
+        """
         interaction = self._trimmed(interaction)
-        kind, seq = SCORES[int(self.score)], interaction[self.ITEM_SEQ]
+        seq = interaction[self.ITEM_SEQ]
         last = (interaction[self.ITEM_SEQ_LEN] - 1).unsqueeze(1)  # [B, 1]
         final = torch.arange(seq.shape[1], device=seq.device) == last
-        table, r = self.item_embedding(self.features), None
+        r = routes = None
         # States in the precision of training, scores in full: rounded ones would tie.
         with torch.autocast(seq.device.type, enabled=bool(self.config["enable_amp"])):
             h = self(interaction, table)[final[seq > 0]]  # [B, D]
-            if kind != "sequence":
-                r, _ = self.retrieve(h, torch.ones_like(last, dtype=torch.bool), interaction, last)
-        return self.scores(h.float(), None if r is None else r.float(), table, [kind])[kind]
+            if retrieves:
+                asks = torch.ones_like(last, dtype=torch.bool)
+                r, routes = self.retrieve(h, asks, interaction, last)
+        return h.float(), None if r is None else r.float(), routes
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Score the item of each row, [B]; rows that share a history are computed once."""

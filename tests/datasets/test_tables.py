@@ -1,0 +1,209 @@
+"""Any table of interactions becomes a data set that reads back as the table was."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from recbole.config import Config
+from recbole.data import create_dataset
+
+from ur4rec_recbole.commands.main import main
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.dataset import SECONDS
+from ur4rec_recbole.datasets.table_files import read_table
+from ur4rec_recbole.datasets.tables import Columns, Rules, from_dataframe
+
+ORDERS = [
+    ("anna", "007", "2024-01-05T10:00:00Z"),
+    ("anna", "A;1", "2024-01-05T12:00:00+01:00"),
+    ("bob", "007", "2024-01-06T00:00:00Z"),
+    ("bob", "Käse", "2024-01-07T00:00:00.250Z"),
+]
+SECONDS_OF_ORDERS = [1704448800.0, 1704452400.0, 1704499200.0, 1704585600.25]
+
+
+def frame(rows: Any = ORDERS, names: Any = ("customer", "sku", "ordered_at")) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(names))
+
+
+def as_csv(delimiter: str) -> bytes:
+    return frame().to_csv(sep=delimiter, index=False).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "form"),
+    [
+        ("o.csv", as_csv(","), "comma"),
+        ("o.csv", as_csv(";"), "semicolon"),
+        ("o.tsv", as_csv("\t"), "tab"),
+        ("o.csv.gz", gzip.compress(as_csv("|")), "bar"),
+        ("o.csv", as_csv(",").decode().encode("utf-16"), "UTF-16"),
+        ("o.csv", b"\xef\xbb\xbf" + as_csv(","), "UTF-8"),
+        ("o.csv", as_csv(";").decode().encode("cp1252"), "guessed"),
+        ("o.jsonl", frame().to_json(orient="records", lines=True).encode(), "JSON"),
+    ],
+)
+def test_every_kind_of_file_gives_the_same_table(
+    name: str, content: bytes, form: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    found = read_table(tmp_path / name)
+    assert found.frame.values.tolist() == frame().values.tolist()
+    assert form in found.form
+
+
+def test_parquet_keeps_whole_ids_whole_where_others_are_missing(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    rows = frame([(1, 5, 10), (None, 6, 11), (3, 7, 12)]).convert_dtypes()
+    rows.to_parquet(tmp_path / "o.parquet")
+    data = from_dataframe(read_table(tmp_path / "o.parquet").frame)
+    assert data.interactions.user_id.tolist() == ["1", "3"]
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds"),
+    [
+        ([1704448800, 1704452400], [1704448800.0, 1704452400.0]),
+        (["1704448800123", "1704452400000"], [1704448800.123, 1704452400.0]),
+        ([1704448800123456789, 1704452400000000000], [1704448800.1234567, 1704452400.0]),
+        (["20240105", "20240106"], [1704412800.0, 1704499200.0]),
+        (["2024-01-05 10:00:00", "2024-01-05"], [1704448800.0, 1704412800.0]),
+        (["2024-01-05T10:00:00+02:00", "2024-01-05T10:00Z"], [1704441600.0, 1704448800.0]),
+        (pd.to_datetime([1704448800.5, 1704412800.0], unit="s"), [1704448800.5, 1704412800.0]),
+        (["1704448800.123", "1704585600.25"], [1704448800.123, 1704585600.25]),
+        ([1, 2], [1.0, 2.0]),
+    ],
+)  # fmt: skip
+def test_times_become_seconds_whatever_their_form(times: Any, seconds: list[float]) -> None:
+    rows = pd.DataFrame({"user": ["u", "v"], "item": ["a", "b"], "time": times})
+    assert from_dataframe(rows).interactions.timestamp.tolist() == seconds
+
+
+def test_what_is_written_reads_back_as_it_was(tmp_path: Path) -> None:
+    items = pd.DataFrame({"sku": ["007", "A;1"], "name": ["Bond\tfilm", "Ä"], "text": ["x", ""]})
+    from_dataframe(frame(), items).write(tmp_path / "shop")
+    folder = tmp_path / "shop"
+    config = Config(
+        "UR4Rec", "shop", [str(folder / "shop.yaml")],
+        {"data_path": str(tmp_path), "state": "ERROR"},
+    )  # fmt: skip
+    data = create_dataset(config)
+    rows = data.inter_feat
+    found = [
+        (data.id2token("user_id", row.user_id), data.id2token("item_id", row.item_id))
+        for row in rows.itertuples()
+    ]
+    assert found == [row[:2] for row in ORDERS]
+    assert rows[SECONDS].tolist() == pytest.approx(SECONDS_OF_ORDERS, abs=1e-6)
+    lines = (folder / "shop.inter").read_text().split("\n")[1:-1]
+    assert [float(line.split("\t")[2]) for line in lines] == SECONDS_OF_ORDERS
+    assert json.loads((folder / "shop.texts.json").read_text()) == {"007": "x"}
+    assert (folder / "shop.item").read_text().split("\n")[1] == "007\tBond film"
+
+
+def test_guesses_and_losses_are_told() -> None:
+    rows = frame([*ORDERS, ORDERS[0], ("anna", "007", "2024-02-01"), ("", "x", "2024-02-01")])
+    items = pd.DataFrame({"sku": ["007", "007", "unsold"], "name": ["a", "b", "c"]})
+    data = from_dataframe(rows, items)
+    told = "\n".join(data.notes)
+    for each in (
+        "column 'customer', guessed",
+        "1 rows without user_id",
+        "1 rows with the user, item and time of another",
+        "1 repeats of an item by the same user: keep",
+        "1 rows of items without an id, or with that of another",
+        "2 items of the interactions are not in the items table",
+        "1 items without interactions: left out",
+    ):
+        assert each in told
+    assert len(data.interactions) == 5
+    assert data.items.values.tolist() == [["007", "a"]]
+
+
+@pytest.mark.parametrize(("repeats", "kept"), [("keep", [1, 2, 3]), ("first", [1]), ("last", [3])])
+def test_of_repeats_those_asked_for_are_kept(repeats: str, kept: list[int]) -> None:
+    rows = pd.DataFrame({"user": "u", "item": "a", "time": [3, 1, 2]})
+    found = from_dataframe(rows, rules=Rules(repeats=repeats)).interactions
+    assert found.timestamp.tolist() == kept
+
+
+def test_a_k_core_drops_until_all_have_enough() -> None:
+    # c is too rare; without it v has one interaction left, and without v so has nothing else
+    pairs = [("u", "a"), ("u", "b"), ("w", "a"), ("w", "b"), ("v", "b"), ("v", "c")]
+    rows = pd.DataFrame(pairs, columns=["user", "item"]).assign(time=range(6))
+    found = from_dataframe(rows, rules=Rules(k_core=2)).interactions
+    assert set(found.user_id) == {"u", "w"} and set(found.item_id) == {"a", "b"}
+
+
+def test_items_that_nobody_has_had_stay_on_request(tmp_path: Path) -> None:
+    items = pd.DataFrame({"sku": ["007", "new"], "name": ["a", "b"]})
+    data = from_dataframe(frame(), items, rules=Rules(all_items=True))
+    data.write(tmp_path / "shop")
+    assert data.items.item_id.tolist() == ["007", "new"]
+    assert "item: [item_id]" in (tmp_path / "shop" / "shop.yaml").read_text()
+
+
+def test_polars_and_pandas_give_the_same() -> None:
+    polars = pytest.importorskip("polars")
+    from_polars = from_dataframe(polars.from_dicts(frame().to_dict("records")))
+    assert from_polars.interactions.equals(from_dataframe(frame()).interactions)
+
+
+def test_without_times_the_order_of_the_rows_is_taken_on_request() -> None:
+    rows = frame()[["customer", "sku"]]
+    with pytest.raises(InputError, match="--time"):
+        from_dataframe(rows)
+    found = from_dataframe(rows, rules=Rules(file_order=True)).interactions
+    assert found.timestamp.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "told"),
+    [
+        (frame(names=("x", "sku", "date")), Columns(), "the user column"),
+        (frame(), Columns(user="custmer"), "Did you mean 'customer'"),
+        (frame(names=("user_id", "sku", "UserID")), Columns(), "must be one"),
+        (frame([("u", "a", "05.01.2024")]), Columns(), "--time-format"),
+        (frame([("u", "a", 1704448800), ("u", "b", 1704448800123)]), Columns(), "in seconds"),
+        (frame([("u", "a\tb", 1)]), Columns(), "no tabs"),
+        (frame([("u", "[PAD]", 1)]), Columns(), "[PAD]"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_told_is_one_message(rows: Any, columns: Columns, told: str) -> None:
+    with pytest.raises(InputError) as error:
+        from_dataframe(rows, None, columns)
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("o.xlsx", b"PK"),
+        ("o.csv", b"user,item\n"),
+        ("o.csv", b"user,user\n1,2\n"),
+        ("o.csv", b"user,item\n1,2,3\n"),
+        ("o.csv", b"user,item,time\n1,2\n"),
+        ("o.csv", b""),
+        ("o.csv.gz", gzip.compress(b"user,item\n1,2\n")[:-9]),
+        ("o.jsonl", b'{"user": 1}\nnonsense\n'),
+        ("o.parquet", b"PAR1"),
+    ],
+)
+def test_a_file_that_is_no_table_is_one_message(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"table '{name}'"):
+        read_table(tmp_path / name)
+
+
+def test_the_command_tells_what_it_did_and_what_comes_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame().to_csv(tmp_path / "orders.csv", index=False)
+    words = f"convert table --interactions {tmp_path}/orders.csv --output {tmp_path}/shop"
+    assert main(words.split()) == 0
+    out = capsys.readouterr().out
+    assert "column 'ordered_at', guessed" in out and "Next: ur4rec train" in out
+    assert main([*words.split(), "--time-format", "%Q"]) == 2

@@ -1,0 +1,120 @@
+"""Recommendations for many users become one file; what was killed goes on where it was."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tests.serving.test_recommender import recommender
+from ur4rec_recbole.commands.main import main
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.serving.batches import recommend_to_file
+from ur4rec_recbole.serving.recommender import Recommender
+
+USERS = [f"u{n}" for n in range(1, 11)]
+
+
+class Killed(RuntimeError):
+    pass
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
+def test_a_file_has_what_one_call_gives(full_toy: Any, tmp_path: Path, suffix: str) -> None:
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow")
+    made = recommender(full_toy())
+    out = tmp_path / f"out.{suffix}"
+    recommend_to_file(made, USERS, out, batch=4, k=3)
+    read = {
+        "csv": pd.read_csv,
+        "tsv": lambda file: pd.read_csv(file, sep="\t"),
+        "jsonl": lambda file: pd.read_json(file, lines=True),
+        "parquet": pd.read_parquet,
+    }[suffix]
+    expected = made.recommend_users(USERS, k=3)
+    pd.testing.assert_frame_equal(read(out), expected, check_exact=False, rtol=1e-6)
+    assert sorted(file.name for file in tmp_path.glob("out*")) == [
+        out.name,
+        f"{out.name}.parts.lock",
+    ]
+
+
+def test_finished_batches_are_not_done_again(full_toy: Any, tmp_path: Path) -> None:
+    made = recommender(full_toy())
+    asked: list[int] = []
+
+    def killed(count: int) -> None:
+        asked.append(count)
+        if len(asked) == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        recommend_to_file(made, USERS, tmp_path / "out.csv", advance=killed, batch=4)
+    assert not (tmp_path / "out.csv").exists()
+    assert recommend_to_file(made, USERS, tmp_path / "out.csv", batch=4) == 2
+    found = pd.read_csv(tmp_path / "out.csv")
+    assert found.item.tolist() == made.recommend_users(USERS).item.tolist()
+
+
+def test_other_inputs_begin_anew(full_toy: Any, tmp_path: Path) -> None:
+    made = recommender(full_toy())
+
+    def killed(count: int) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        recommend_to_file(made, USERS, tmp_path / "out.csv", advance=killed, batch=4)
+    assert recommend_to_file(made, USERS, tmp_path / "out.csv", batch=4, k=3) == 0
+
+
+def test_a_kind_of_file_that_is_not_known_is_refused(full_toy: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--out"):
+        recommend_to_file(recommender(full_toy()), USERS, tmp_path / "out.xlsx")
+
+
+@pytest.fixture
+def folder(full_toy: Any, tmp_path: Path) -> str:
+    recommender(full_toy()).save(tmp_path / "model")
+    return str(tmp_path / "model")
+
+
+def test_the_commands_print_what_the_recommender_gives(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Recommender.load(folder)
+    assert main(["recommend", folder, "--history", "i1,i2,?", "--k", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "not in the catalogue: ?" in out
+    items = [line.split()[1] for line in out.strip().split("\n")[1:]]
+    assert items == made.recommend(["i1", "i2"], k=3).items
+    assert main(["similar", folder, "i1", "--k", "2"]) == 0
+    items = [line.split()[1] for line in capsys.readouterr().out.strip().split("\n")]
+    assert items == made.similar_items("i1", 2).items
+    today = pd.DataFrame({"user": ["u1", "new"], "item": ["i2", "i3"], "time": [90, 91]})
+    today.to_csv(tmp_path / "today.csv", index=False)
+    words = f"recommend {folder} --interactions {tmp_path}/today.csv --out {tmp_path}/out.csv"
+    assert main(words.split()) == 0
+    found = pd.read_csv(tmp_path / "out.csv")
+    assert found.item.tolist() == made.recommend_users(["new", "u1"], today).item.tolist()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--history", "i1", "--users", "u.txt"],
+        ["--users", "nowhere.txt"],
+        ["--users", "empty.txt"],
+        ["--history", "i1", "--k", "0"],
+        ["--history", "i1", "--now", "noon"],
+        ["--users", "empty.txt", "--out", "x.xlsx"],
+        ["--interactions", "nowhere.csv"],
+    ],
+)
+def test_a_command_that_makes_no_sense_is_one_message(
+    folder: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("empty.txt").write_text("\n")
+    assert main(["recommend", folder, *words]) == 2
+    assert capsys.readouterr().err.startswith("ur4rec recommend: ")

@@ -1,0 +1,84 @@
+"""What is exported ranks as the model does."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.serving.test_recommender import TIMED, WAYS, recommender
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.serving.export import export
+from ur4rec_recbole.serving.histories import as_batch
+from ur4rec_recbole.serving.recommender import Recommender
+from ur4rec_recbole.serving.vectors import QueryVectors, item_vectors
+
+
+@pytest.mark.parametrize("settings", WAYS)
+def test_inner_products_are_the_scores_up_to_a_constant(full_toy: Any, settings: Any) -> None:
+    made = recommender(full_toy(**settings))
+    network = made.index.network
+    histories = [
+        made._reader.history(made.index, items, None, 9, None)
+        for items in (["i1"], ["i5", "i2", "i7"], [f"i{n}" for n in range(1, 9)])
+    ]
+    with torch.no_grad():
+        batch = as_batch(histories, network.config, whole_window=False)
+        h, r, _ = network.final_states(batch, network.table, int(network.score) > 0)
+        found = QueryVectors(network)(h, r) @ item_vectors(network).T
+    [expected] = made.index.scores(histories)
+    difference = (found - expected)[:, 1:]
+    assert difference.std(1).max() < 1e-4
+
+
+def test_an_exact_index_finds_what_the_model_recommends(full_toy: Any, tmp_path: Path) -> None:
+    faiss = pytest.importorskip("faiss")
+    made = recommender(full_toy())
+    manifest = export(made, "faiss", tmp_path / "index")
+    index = faiss.deserialize_index(np.fromfile(tmp_path / "index" / "index.faiss", np.uint8))
+    tokens = json.loads((tmp_path / "index" / "items.json").read_text())
+    network = made.index.network
+    history = made._reader.history(made.index, ["i3", "i8"], None, 9, None)
+    with torch.no_grad():
+        batch = as_batch([history], network.config, whole_window=False)
+        h, r, _ = network.final_states(batch, network.table)
+        _, rows = index.search(QueryVectors(network)(h, r).numpy(), len(tokens))
+    found = [tokens[row] for row in rows[0] if row]
+    assert found == made.recommend(["i3", "i8"], k=20, repeat=True).items
+    assert "exactly" in manifest["exact"]
+
+
+@pytest.mark.parametrize("settings", [{}, TIMED, WAYS[2], {"router_top_k": 2}])
+def test_onnxruntime_gives_the_models_top_ten(full_toy: Any, tmp_path: Path, settings: Any) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    made = recommender(full_toy(**settings))
+    manifest = export(made, "onnx", tmp_path / "onnx")
+    assert "top 10 of 64 histories" in manifest["checked"]
+    session = onnxruntime.InferenceSession(str(tmp_path / "onnx" / "model.onnx"))
+    tokens = json.loads((tmp_path / "onnx" / "items.json").read_text())
+    assert manifest["window"] == 5
+    given = {
+        "items": np.array([[tokens.index("i3"), tokens.index("i8"), 0, 0, 0]]),
+        "times": np.array([[5.0, 8.0, 0, 0, 0]]),
+        "now": np.array([10.0]),
+    }
+    names = [each.name for each in session.get_inputs()]
+    scores = session.run(["scores"], {name: given[name] for name in names})[0][0]
+    found = [tokens[row] for row in np.argsort(-scores[1:])[:10] + 1]
+    expected = made.recommend(["i3", "i8"], times=[5, 8], now=10, repeat=True)
+    assert found == expected.items
+
+
+def test_safetensors_is_a_folder_to_serve(full_toy: Any, tmp_path: Path) -> None:
+    made = recommender(full_toy())
+    export(made, "safetensors", tmp_path / "model")
+    assert Recommender.load(tmp_path / "model").recommend(["i1"]) == made.recommend(["i1"])
+
+
+def test_a_model_without_vectors_is_not_exported(toy: Any, tmp_path: Path) -> None:
+    made = recommender(toy(model="ItemTransition"))
+    with pytest.raises(InputError, match="UR4Rec"):
+        export(made, "onnx", tmp_path)

@@ -1,0 +1,314 @@
+"""A recommender gives what the evaluator ranks, to anybody, and can say why."""
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tests.conftest import make_table, sequences
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.evaluation.protocols import rank_targets
+from ur4rec_recbole.serving.network import ServedUR4Rec
+from ur4rec_recbole.serving.recommender import Recommender
+
+TIMED = {"time_intervals": True, "request_time": True, "shuffle_gap": 2}
+WAYS = [
+    {},
+    TIMED,
+    {"fusion": "gated", "exclude_history": True, "encoder_content": True},
+    {"stages": ["pretrain_sasrec"]},
+    {"stages": ["pretrain_sasrec", "pretrain_retriever"], "feature_scaling": "whiten"},
+    {"n_sub_experts": 0},
+]
+
+
+# The evaluator draws 99 items that a user has not had.
+MANY = {"histories": sequences(n_items=150), "items": [f"i{n}" for n in range(1, 151)]}
+
+
+def recommender(toy: Any, **options: Any) -> Recommender:
+    return Recommender.from_model(toy.model, toy.train, **options)
+
+
+def top_ten(toy: Any, part: Any) -> dict[str, list[str]]:
+    """What the evaluator recommends to each user of a part, history excluded."""
+    lists = rank_targets(toy.model, part, "cpu").lists
+    users = part.id2token(part.uid_field, part.inter_feat[part.uid_field].numpy())
+    return {
+        user: [part.id2token(part.iid_field, item) for item in row if item]
+        for user, row in zip(users, lists, strict=True)
+    }
+
+
+@pytest.mark.parametrize("settings", WAYS)
+def test_a_known_user_gets_the_evaluators_top_ten(full_toy: Any, settings: Any) -> None:
+    toy = full_toy(**MANY, **settings)
+    expected = top_ten(toy, toy.valid)
+    made = recommender(toy)
+    rows = toy.rows()
+    now = dict(
+        zip(
+            toy.valid.id2token("user_id", rows["user_id"].numpy()),
+            rows["exact_seconds"].tolist(),
+            strict=True,
+        )
+    )
+    for user, items in expected.items():
+        found = made.recommend_users([user], now=now[user])
+        assert found.item.tolist() == items
+        ids, times = made.histories.user(toy.train.token2id("user_id", user))
+        tokens = toy.train.id2token("item_id", ids).tolist()
+        direct = made.recommend(tokens, times.tolist(), now[user], user=user)
+        assert direct.items == items
+
+
+def test_any_model_that_scores_all_items_can_be_served(toy: Any) -> None:
+    made = toy(model="ItemTransition", **MANY)
+    served = recommender(made)
+    for user, items in top_ten(made, made.valid).items():
+        every = served.recommend_users([user], k=150)  # items may tie: their scores are the same
+        scores = dict(zip(every.item, every.score, strict=True))
+        assert [scores[item] for item in items] == every.score.tolist()[:10]
+    with pytest.raises(InputError, match="UR4Rec"):
+        served.similar_items("i1")
+
+
+def test_many_histories_get_what_each_would_alone(full_toy: Any) -> None:
+    made = recommender(full_toy())
+    histories = [["i1", "i2", "i3"], [], ["i9"], [f"i{n}" for n in range(1, 9)]]
+    table = made.recommend(histories, k=4)
+    for place, history in enumerate(histories):
+        alone = made.recommend(history, k=4)
+        rows = table[table.history == place]
+        assert rows.item.tolist() == alone.items
+        assert rows.score.to_numpy() == pytest.approx(alone.scores, abs=1e-5)
+        assert rows["rank"].tolist() == list(range(1, len(rows) + 1))
+
+
+def test_what_is_excluded_is_not_recommended(full_toy: Any) -> None:
+    made = recommender(full_toy())
+    best = made.recommend(["i1", "i2"], k=20).items
+    assert not {"i1", "i2"} & set(best)
+    assert made.recommend(["i1", "i2"], k=20, exclude=best[:3]).items == best[3:]
+    assert made.recommend(["i1", "i2"], include_only=[best[7], best[2], "i1"]).items == [
+        best[2],
+        best[7],
+    ]
+    assert {"i1", "i2"} <= set(made.recommend(["i1", "i2"], k=20, repeat=True).items)
+
+
+def test_unknown_tokens_are_reported_and_skipped(full_toy: Any) -> None:
+    made = recommender(full_toy())
+    found = made.recommend(["i1", "nonsense", "i2"], times=[1, 2, 3])
+    assert found.unknown == ("nonsense",)
+    assert found.items == made.recommend(["i1", "i2"], times=[1, 3]).items
+    assert made.recommend([["i1"], ["?"]]).attrs["unknown"] == {1: ("?",)}
+
+
+def test_without_a_history_popular_items_come(full_toy: Any) -> None:
+    toy = full_toy()
+    made = recommender(toy)
+    counts = torch.from_numpy(toy.train.training_counts)
+    most = toy.train.id2token("item_id", int(counts.argmax()))
+    best = made.recommend([], k=3).scores
+    assert best[0] == pytest.approx(float(torch.log1p(counts.float()).max()))
+    assert counts[toy.train.token2id("item_id", most)] == counts.max()
+    assert made.recommend_users(["stranger"], k=3).score.tolist() == pytest.approx(best)
+
+
+def test_what_has_happened_since_counts_once(full_toy: Any) -> None:
+    toy = full_toy(**MANY)
+    made = recommender(toy)
+    rows = toy.valid.inter_feat
+    since = pd.DataFrame(
+        {
+            "user": toy.valid.id2token("user_id", rows["user_id"].numpy()),
+            "item": toy.valid.id2token("item_id", rows["item_id"].numpy()),
+            "time": rows["exact_seconds"].numpy(),
+        }
+    )
+    expected = top_ten(toy, toy.test)
+    users = list(expected)
+    found = made.recommend_users(users, since=since)
+    everything = recommender(toy, all_interactions=True)
+    assert {user: found[found.user == user].item.tolist() for user in users} == expected
+    last = everything.recommend_users(users, k=5)
+    again = everything.recommend_users(users, since=since, k=5)
+    assert last.equals(again)
+
+
+def test_a_new_item_is_scored_as_if_the_table_had_had_it(full_toy: Any) -> None:
+    # i16..i20 have no text; the same vectors for a new item as i1 has give i1's content score
+    toy = full_toy(use_item_id=False, encoder_content=True)
+    made = recommender(toy)
+    raw = make_table("item_text", [f"i{n}" for n in range(1, 16)], 6, 1)
+    before = made.recommend(["i8", "i9"], k=20, repeat=True)
+    made.add_items(["new"], {"text": raw.vectors[:1]})
+    found = made.recommend(["i8", "i9"], k=21, repeat=True)
+    scores = dict(zip(found.items, found.scores, strict=True))
+    assert scores["new"] == pytest.approx(scores["i1"], abs=1e-5)  # i1 has no image
+    assert set(before.items) | {"new"} == set(found.items)
+    only_now = recommender(toy)
+    given = only_now.recommend(
+        ["i8", "i9"], k=21, repeat=True, new_items={"new": {"text": raw.vectors[0]}}
+    )
+    assert given.items == found.items
+    assert "new" not in only_now.index.ids
+    as_new = made.recommend(["new", "i8"], k=9, exclude=["i1"])
+    assert as_new.items == made.recommend(["i1", "i8"], k=9, exclude=["new"]).items
+
+
+def test_texts_of_new_items_are_encoded_as_the_table_was(full_toy: Any) -> None:
+    class Encoder:
+        name, version = "random", "1"
+
+        def encode(self, texts: list[str]) -> np.ndarray:
+            return np.array([[len(text)] * 6 for text in texts], dtype=np.float32)
+
+    made = recommender(full_toy())
+    made.add_items(["a", "b"], texts=["x", "yy"], encoder=Encoder())
+    assert made.index.tokens[-2:] == ["a", "b"]
+    other = Encoder()
+    other.version = "2"
+    with pytest.raises(InputError, match="the one that wrote the table"):
+        made.add_items(["c"], texts=["x"], encoder=other)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "vectors", "told"),
+    [
+        (["i1"], {"text": np.zeros((1, 6))}, "not taken"),
+        (["n"], {"text": np.zeros((1, 5))}, "6 finite numbers"),
+        (["n"], {"text": np.full((1, 6), np.nan)}, "6 finite numbers"),
+        (["n"], {"sound": np.zeros((1, 6))}, "vector of one of"),
+        (["n", "m"], {"text": np.zeros((1, 6))}, "of 2 items"),
+        (["n", "n"], {"text": np.zeros((2, 6))}, "different ids"),
+    ],
+)
+def test_new_items_that_cannot_be_scored_are_refused(
+    full_toy: Any, tokens: list[str], vectors: Any, told: str
+) -> None:
+    made = recommender(full_toy())
+    with pytest.raises(InputError, match=told):
+        made.add_items(tokens, vectors)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ({"items": "i1"}, "list of ids"),
+        ({"items": ["i1"], "k": 0}, "k must"),
+        ({"items": ["i1"], "times": [1, 2]}, "as many as the items"),
+        ({"items": ["i1"], "times": ["noon"]}, "--time-format|a time"),
+        ({"items": ["i1"], "user": "nobody"}, "training data"),
+        ({"items": ["i1"], "include_only": ["?"]}, "include_only"),
+        ({"items": [["i1"], ["i2"]], "times": [[1]]}, "2 lists"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused(full_toy: Any, call: Any, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        recommender(full_toy()).recommend(**call)
+
+
+def test_similar_items_are_those_of_the_nearest_vectors(full_toy: Any) -> None:
+    made = recommender(full_toy())
+    vectors = made.index.network.vectors.numpy()
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
+    place = made.index.ids["i7"]
+    cosine = unit @ unit[place]
+    cosine[[0, place]] = -np.inf
+    best = np.argsort(-cosine)[:5]
+    found = made.similar_items("i7", k=5)
+    assert found.items == [made.index.tokens[each] for each in best]
+    assert found.scores == pytest.approx(cosine[best].tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("settings", WAYS)
+def test_an_explanation_adds_up(full_toy: Any, settings: Any) -> None:
+    made = recommender(full_toy(**settings))
+    history = ["i5", "i6", "i7"]
+    found = made.recommend(history, k=3, repeat=True, times=[1, 5, 9], now=12)
+    told = made.explain(history, found.items[1], times=[1, 5, 9], now=12)
+    assert told.score == pytest.approx(found.scores[1], abs=1e-4)
+    assert sum(told.parts.values()) == pytest.approx(told.score, abs=1e-4)
+    assert told.rank == 2
+    assert not told.routes or sum(told.routes.values()) == pytest.approx(1, abs=1e-5)
+    without = made.recommend(["i5", "i7"], k=20, repeat=True, times=[1, 9], now=12)
+    scores = dict(zip(without.items, without.scores, strict=True))
+    change = dict(told.history)["i6"]
+    assert change == pytest.approx(told.score - scores[told.item], abs=1e-4)
+
+
+@pytest.mark.parametrize("settings", WAYS)
+def test_a_saved_folder_recommends_the_same_without_its_data(
+    full_toy: Any, tmp_path: Path, settings: Any
+) -> None:
+    toy = full_toy(**settings)
+    made = recommender(toy)
+    raw = make_table("item_text", ["a", "b"], 6, 4).vectors
+    made.add_items(["added"], {"text": raw[:1]})
+    made.save(tmp_path / "model")
+    again = Recommender.load(tmp_path / "model")
+    users = made.histories.tokens[1:]
+    for number in range(2):
+        pd.testing.assert_frame_equal(
+            made.recommend_users(users, now=99), again.recommend_users(users, now=99), rtol=1e-4
+        )
+        for each in (made, again):
+            each.add_items([f"new{number}"], {"text": raw[1:]})
+
+
+@pytest.mark.parametrize("name", ["recommender.json", "recommender.safetensors", "manifest.json"])
+def test_a_damaged_folder_is_refused(full_toy: Any, tmp_path: Path, name: str) -> None:
+    recommender(full_toy()).save(tmp_path / "model")
+    file = tmp_path / "model" / name
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(InputError, match="Model folder"):
+        Recommender.load(tmp_path / "model")
+
+
+def test_a_folder_tells_nothing_of_the_machine(full_toy: Any, tmp_path: Path) -> None:
+    recommender(full_toy()).save(tmp_path / "model")
+    about = json.loads((tmp_path / "model" / "recommender.json").read_text())
+    assert str(tmp_path) not in json.dumps(about)
+
+
+def test_item_vectors_are_computed_once(full_toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = recommender(full_toy())
+    network = made.index.network
+    assert isinstance(network, ServedUR4Rec)
+    monkeypatch.setattr(network.tower, "forward", None)
+    monkeypatch.setattr(network.embedding, "forward", None)
+    assert made.recommend(["i1"]).items
+
+
+def test_threads_agree_while_items_are_added(full_toy: Any) -> None:
+    made = recommender(full_toy())
+    expected = made.recommend(["i1", "i2"], include_only=[f"i{n}" for n in range(1, 21)]).items
+    raw = make_table("item_text", ["x"], 6, 9).vectors
+    wrong: list[Any] = []
+
+    def ask() -> None:
+        for _ in range(15):
+            found = made.recommend(["i1", "i2"], include_only=expected).items
+            if set(found) != set(expected):
+                wrong.append(found)
+
+    def add(name: str) -> None:
+        made.add_items([name], {"text": raw})
+        time.sleep(0.001)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    threads += [threading.Thread(target=add, args=(f"n{n}",)) for n in range(5)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert not wrong
+    assert {f"n{n}" for n in range(5)} <= set(made.index.ids)

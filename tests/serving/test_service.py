@@ -1,0 +1,167 @@
+"""The service answers, refuses what makes no sense, and takes a new model without a gap."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("prometheus_client")
+
+from fastapi.testclient import TestClient  # noqa: E402
+
+from tests.conftest import make_table  # noqa: E402
+from tests.serving.test_recommender import recommender  # noqa: E402
+from ur4rec_recbole.commands.main import main  # noqa: E402
+from ur4rec_recbole.serving.holder import Holder  # noqa: E402
+from ur4rec_recbole.serving.service import LARGEST_BODY, create_app  # noqa: E402
+
+SCRIPT = "<script>alert(1)</script>"
+
+
+@pytest.fixture
+def folder(full_toy: Any, tmp_path: Path) -> Path:
+    made = recommender(full_toy())
+    made.titles = {"i1": f"First {SCRIPT}", "i2": "Second"}
+    made.save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def holder(folder: Path) -> Holder:
+    return Holder(folder)
+
+
+@pytest.fixture
+def client(holder: Holder) -> Any:
+    with TestClient(create_app(holder)) as client:
+        yield client
+
+
+def test_recommendations_are_the_recommenders(client: TestClient, holder: Holder) -> None:
+    answer = client.post("/recommend", json={"items": ["i3", "?"], "k": 4}).json()
+    expected = holder.recommender.recommend(["i3", "?"], k=4)
+    assert [each["item"] for each in answer["items"]] == expected.items
+    assert [each["score"] for each in answer["items"]] == pytest.approx(expected.scores)
+    assert answer["unknown"] == ["?"]
+
+
+def test_similar_items_come_with_titles(client: TestClient) -> None:
+    answer = client.post("/similar", json={"item": "i1", "k": 20}).json()
+    titles = {each["item"]: each["title"] for each in answer["items"]}
+    assert titles["i2"] == "Second" and "i1" not in titles
+
+
+def test_an_explanation_is_told(client: TestClient) -> None:
+    told = client.post("/explain", json={"items": ["i1", "i2"], "item": "i9"}).json()
+    assert sum(told["parts"].values()) == pytest.approx(told["score"], abs=1e-3)
+    assert {token for token, _ in told["history"]} == {"i1", "i2"}
+
+
+def test_new_items_can_be_recommended_at_once(client: TestClient) -> None:
+    vector = make_table("item_text", ["x"], 6, 3).vectors[0].tolist()
+    body = {"items": [{"item": "new", "title": "New", "vectors": {"text": vector}}]}
+    assert client.post("/items", json=body).status_code == 201
+    answer = client.post("/recommend", json={"items": ["i1"], "include_only": ["new"]}).json()
+    assert [(each["item"], each["title"]) for each in answer["items"]] == [("new", "New")]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/recommend", {"items": ["i1"], "k": 0}, 422),
+        ("/recommend", {"items": "i1"}, 422),
+        ("/recommend", {"items": ["i1"], "surprise": 1}, 422),
+        ("/recommend", {"items": ["i1"], "times": ["noon"]}, 422),
+        ("/recommend", {"items": ["i1"], "user": "stranger"}, 422),
+        ("/recommend", {"items": ["i1"] * 10_001}, 422),
+        ("/similar", {"item": "?"}, 404),
+        ("/explain", {"items": [], "item": "i1"}, 422),
+        ("/items", {"items": [{"item": "new"}]}, 422),
+        ("/items", {"items": [{"item": "new", "vectors": {"text": [1.0]}}]}, 422),
+        ("/nowhere", {}, 404),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_a_reason(
+    client: TestClient, path: str, body: Any, status: int
+) -> None:
+    answer = client.post(path, json=body)
+    assert answer.status_code == status
+    assert answer.json()["detail"]
+
+
+def test_a_body_that_is_too_long_is_not_read(client: TestClient) -> None:
+    answer = client.post("/recommend", content=b" " * (LARGEST_BODY + 1))
+    assert answer.status_code == 413
+    assert client.post("/recommend", content=iter([b"{}"])).status_code == 413  # says no length
+
+
+def test_a_key_is_asked_for_where_there_is_one(holder: Holder) -> None:
+    client = TestClient(create_app(holder, "secret"))
+    body = {"items": ["i1"]}
+    assert client.post("/recommend", json=body).status_code == 401
+    assert client.post("/recommend", json=body, headers={"X-API-Key": b"\xe9"}).status_code == 401
+    allowed = client.post("/recommend", json=body, headers={"X-API-Key": "secret"})
+    assert allowed.status_code == 200
+    assert client.get("/search").status_code == 401
+    assert client.get("/health").status_code == 200
+
+
+def test_health_and_metrics_tell_what_is_served(client: TestClient) -> None:
+    client.post("/recommend", json={"items": ["i1"]})
+    client.post("/secret-of-a-client")
+    assert client.get("/health").json()["items"] == 20
+    text = client.get("/metrics").text
+    assert 'ur4rec_requests_total{path="/recommend",status="200"} 1.0' in text
+    assert "ur4rec_items 20.0" in text
+    assert "secret-of-a-client" not in text
+
+
+def test_the_interface_is_described(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {"/recommend", "/similar", "/items", "/health", "/metrics"} <= set(paths)
+    assert client.get("/docs").status_code == 200
+
+
+def test_a_search_finds_titles_and_ids(client: TestClient) -> None:
+    found = client.get("/search", params={"query": "SECOND"}).json()
+    assert found == [{"item": "i2", "title": "Second"}]
+    assert {"item": "i13", "title": ""} in client.get("/search", params={"query": "i1"}).json()
+
+
+def test_the_page_sets_text_and_never_markup(client: TestClient) -> None:
+    page, script = client.get("/"), client.get("/page.js")
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    for forbidden in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+        assert forbidden not in script.text
+    assert SCRIPT not in page.text
+    # JSON keeps a title as it is: nothing takes it for markup
+    found = client.get("/search", params={"query": "first"})
+    assert found.json()[0]["title"].endswith(SCRIPT)
+    assert found.headers["content-type"] == "application/json"
+
+
+def test_a_new_model_is_taken_and_a_broken_one_is_not(
+    full_toy: Any, folder: Path, holder: Holder, client: TestClient
+) -> None:
+    before = client.post("/recommend", json={"items": ["i1"]}).json()
+    assert not holder.reload()
+    (folder / "recommender.json").write_text("{}")
+    manifest = (folder / "manifest.json").read_text()
+    (folder / "manifest.json").write_text(manifest + " ")
+    assert not holder.reload()  # the same content
+    (folder / "manifest.json").write_text(manifest.replace('"version": 1', '"version": 2'))
+    assert not holder.reload()
+    assert client.get("/health").json()["failed_reloads"] == 1
+    assert client.post("/recommend", json={"items": ["i1"]}).json() == before
+    recommender(full_toy(exclude_history=True, fusion="gated", seed=5)).save(folder)
+    assert holder.reload()
+    assert client.post("/recommend", json={"items": ["i1"]}).json() != before
+
+
+def test_a_service_for_others_needs_a_key(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UR4REC_API_KEY", raising=False)
+    assert main(["serve", str(folder), "--host", "0.0.0.0"]) == 2
+    assert "API key" in capsys.readouterr().err

@@ -1,0 +1,173 @@
+"""What the columns of a table are: which holds what, ids as tokens, times as Unix seconds.
+
+A column is guessed by its name where the user names none, and the guess is told.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ur4rec_recbole.core.errors import InputError, nearest
+
+# Names without case, spaces and punctuation; the first that a table has is taken.
+KNOWN = {
+    "user": ("userid", "user", "customerid", "customer", "visitorid", "clientid", "reviewerid",
+             "accountid", "memberid", "uid"),
+    "item": ("itemid", "item", "sku", "productid", "product", "articleid", "movieid", "asin",
+             "parentasin", "isbn", "trackid", "iid"),
+    "time": ("timestamp", "time", "datetime", "date", "orderedat", "createdat", "orderdate",
+             "eventtime", "purchasedat", "purchasedate", "unixreviewtime", "ts"),
+    "rating": ("rating", "stars", "score", "overall"),
+    "title": ("title", "name", "productname", "itemname"),
+    "categories": ("categories", "category", "genres", "genre"),
+    "text": ("description", "text", "summary"),
+    "image": ("image", "imagefile", "imagepath", "picture"),
+}  # fmt: skip
+UNREADABLE = re.compile("[\t\r\n\0\ud800-\udfff]")
+# Numbers from each of these on are in the next smaller unit: 1e11 seconds are the year 5138.
+LIMITS = (1e11, 1e14, 1e17)
+UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
+FIRST_DAY, LAST_DAY = 19000101, 21001231  # numbers such as 20240105 are days
+
+
+def find_column(
+    frame: pd.DataFrame, role: str, given: str | None, table: str, needed: bool = True
+) -> tuple[str | None, str]:
+    """Return the name of a role's column and how it was found: "given", "guessed" or "none".
+
+    Parameters
+    ----------
+    frame, table
+        The table and what it is called in messages.
+    role
+        A key of `KNOWN`.
+    given
+        As the user named it, or None.
+    needed
+        Whether it is an error that there is none.
+    """
+    names = list(frame.columns)
+    if given is not None:
+        if given not in names:
+            raise InputError(
+                f"--{role}", f"must name a column of the {table}: {names}", repr(given),
+                nearest(given, names) or "Name one of them.",
+            )  # fmt: skip
+        return given, "given"
+    for known in KNOWN[role]:
+        found = [name for name in names if re.sub(r"[^a-z0-9]", "", name.lower()) == known]
+        if len(found) > 1:
+            raise InputError(
+                f"the {role} column of the {table}", "must be one", f"{found}",
+                f"Name it by --{role}.",
+            )  # fmt: skip
+        if found:
+            return found[0], "guessed"
+    if needed:
+        raise InputError(
+            f"the {role} column of the {table}", "must be known", f"columns {names}",
+            f"Name it by --{role}.",
+        )  # fmt: skip
+    return None, "none"
+
+
+def token(value: Any) -> str:
+    """Write an id as a token; "" where it is missing. 12.0 is 12: a gap made the column floats."""
+    if value is None or value is pd.NA or value is pd.NaT:
+        return ""
+    if isinstance(value, float | np.floating):
+        if math.isnan(value):
+            return ""
+        return str(int(value)) if float(value).is_integer() else str(value)
+    return str(value).strip()
+
+
+def tokens(column: pd.Series, what: str) -> pd.Series:
+    """Write a column of ids as tokens; `InputError` for one that no atomic file can hold."""
+    found = column.map(token).astype(object)
+    wrong = [each for each in found.unique() if UNREADABLE.search(each) or each == "[PAD]"]
+    if wrong:
+        raise InputError(
+            f"{what} ids", "must have no tabs and line ends, and not be [PAD]",
+            f"{len(wrong)} that do, such as {wrong[0][:60]!r}", "Rename them.",
+        )  # fmt: skip
+    return found
+
+
+def read_times(column: pd.Series, table: str, form: str | None = None) -> tuple[np.ndarray, str]:
+    """Turn times into Unix seconds, [R] float64, NaN where a cell is empty; tell how.
+
+    Parameters
+    ----------
+    column
+        Datetimes, numbers whose size tells their unit, or ISO texts, with a zone or in UTC.
+    table
+        Its name, for messages.
+    form
+        Of other texts, as strptime takes it: "%d/%m/%Y".
+    """
+    cells = column.map(token)
+    empty = (cells == "").to_numpy()
+    numbers = pd.to_numeric(cells.where(~empty), errors="coerce").to_numpy(np.float64)
+    numeric = np.isfinite(numbers) | empty
+    if form is None and numeric[~empty].any():
+        _refuse(cells, ~numeric, table)
+        shown = numbers[~empty]
+        if ((shown >= FIRST_DAY) & (shown <= LAST_DAY) & (shown % 1 == 0)).all():
+            days = pd.to_datetime(cells.where(~empty), format="%Y%m%d", errors="coerce", utc=True)
+            if days.notna().to_numpy()[~empty].all():
+                return _seconds(days), "days"
+        unit = np.digitize(np.abs(shown), LIMITS)
+        usual = int(np.median(unit)) if len(unit) else 0
+        other = np.zeros(len(cells), dtype=bool)
+        other[~empty] = (unit != usual) & (shown != 0)
+        _refuse(cells, other, table, f"in {UNITS[usual]}, as most are")
+        return numbers / 1000.0**usual, UNITS[usual]
+    shown_cells = cells.where(~empty)
+    try:
+        dates = pd.to_datetime(shown_cells, format=form or "ISO8601", errors="coerce", utc=True)
+    except ValueError as error:
+        raise InputError(
+            "--time-format", "must be a form of strptime", error, "Write for example %d/%m/%Y."
+        ) from error
+    _refuse(cells, dates.isna().to_numpy() & ~empty, table)
+    zoned = cells[~empty].str.contains(r"(?:[zZ]|[+-]\d\d:?\d\d|UTC)$").all()
+    return _seconds(dates), "dates with a zone" if zoned else "dates, taken as UTC"
+
+
+def _seconds(dates: pd.Series) -> np.ndarray:
+    """Turn dates into seconds, [R]; whole ones apart, since nanoseconds overtax a float."""
+    since, second = dates - pd.Timestamp(0, tz="UTC"), pd.Timedelta(seconds=1)
+    whole = since.dt.floor("s")
+    return (whole / second + (since - whole) / second).to_numpy(np.float64)
+
+
+def _refuse(cells: pd.Series, wrong: np.ndarray, table: str, rule: str = "a time") -> None:
+    places = np.flatnonzero(wrong)
+    if len(places):
+        raise InputError(
+            f"{table}: {cells.name}, row {places[0] + 1}"
+            + (f" and {len(places) - 1} others" if len(places) > 1 else ""),
+            f"must be {rule}", repr(cells.iloc[places[0]][:40]),
+            "Write Unix seconds or ISO dates such as 2024-01-05T10:00:00Z, tell the form by "
+            "--time-format, or remove these rows.",
+        )  # fmt: skip
+
+
+def names_of(value: Any) -> list[str]:
+    """Return the names in a cell of categories: a list, or a text parted by | ; > or commas."""
+    if isinstance(value, list | tuple | np.ndarray):
+        return [each for part in value for each in names_of(part)]
+    parts: Sequence[str] = re.split(r"[|;>,]", token(value))
+    return [name for name in (" ".join(part.split()) for part in parts) if name]
+
+
+def words_of(value: Any) -> str:
+    """Return a cell as one line of text; a list's parts are joined."""
+    if isinstance(value, list | tuple | np.ndarray):
+        return " ".join(filter(None, map(words_of, value)))
+    return " ".join(token(value).split())

@@ -1,0 +1,116 @@
+"""Recommendations for many users into a file, in batches; what was killed goes on where it was.
+
+Each finished batch lies in OUT.parts/ until all are done; then they become one file. A restart with
+other inputs begins anew.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.files import atomic_write, exclusive_lock, read_json, write_json
+from ur4rec_recbole.serving.recommender import Recommender
+from ur4rec_recbole.serving.requests import Later
+
+BATCH = 1000  # users
+WRITERS: dict[str, Callable[[pd.DataFrame, Any], Any]] = {
+    ".csv": lambda table, file: table.to_csv(file, index=False),
+    ".tsv": lambda table, file: table.to_csv(file, index=False, sep="\t"),
+    ".jsonl": lambda table, file: table.to_json(
+        file, orient="records", lines=True, force_ascii=False
+    ),
+    ".parquet": lambda table, file: table.to_parquet(file, index=False),
+}
+
+
+def check_output(out: Path) -> None:
+    """Raise `InputError` for a file that no writer knows."""
+    if out.suffix not in WRITERS or out.is_dir():
+        raise InputError(
+            "--out", f"must be a file named {', '.join(WRITERS)}", out.name, "Rename it."
+        )
+
+
+def recommend_to_file(
+    recommender: Recommender,
+    users: Sequence[str],
+    out: Path,
+    since: Any = None,
+    advance: Callable[[int], None] = lambda count: None,
+    batch: int = BATCH,
+    **options: Any,
+) -> int:
+    """Write the recommendations of all users; return how many batches were found done.
+
+    Parameters
+    ----------
+    recommender, users, since
+        As `Recommender.recommend_users` takes them.
+    out
+        A .csv, .tsv, .jsonl or .parquet file.
+    advance
+        Told how many users each batch had.
+    batch
+        Users a batch.
+    options
+        Further options of `recommend_users`.
+    """
+    check_output(out)
+    parts = out.with_name(f"{out.name}.parts")
+    parts.mkdir(parents=True, exist_ok=True)
+    refusal = InputError(
+        f"--out {out}", "must be one process's", "another that writes it", "Wait until that ends."
+    )
+    with exclusive_lock(parts.with_name(f"{parts.name}.lock"), refusal):
+        job = _digest(recommender, users, since, batch, options)
+        if read_json(parts / "job.json") != job:
+            shutil.rmtree(parts)
+            parts.mkdir()
+            write_json(parts / "job.json", job)
+        done = 0
+        files = []
+        later = Later.read(since)
+        for start in range(0, len(users), batch):
+            chosen = users[start : start + batch]
+            file = parts / f"{start}.jsonl"
+            files.append(file)
+            done += file.exists()
+            if not file.exists():
+                table = recommender.recommend_users(chosen, later, **options)
+                with atomic_write(file) as written:
+                    WRITERS[".jsonl"](table, written)
+            advance(len(chosen))
+        read = [_read(file) for file in files if file.stat().st_size > 1]
+        table = pd.concat(read) if read else pd.DataFrame(columns=["user", "rank", "item", "score"])
+        with atomic_write(out) as written:
+            WRITERS[out.suffix](table, written)
+        shutil.rmtree(parts)
+    return done
+
+
+def _read(file: Path) -> pd.DataFrame:
+    with open(file, encoding="utf-8") as lines:
+        return pd.DataFrame([json.loads(line) for line in lines])
+
+
+def _digest(
+    recommender: Recommender, users: Sequence[str], since: Any, batch: int, options: dict[str, Any]
+) -> str:
+    """Return the SHA-256 of all that the result depends on."""
+    digest = hashlib.sha256()
+    weights = recommender.index.network.state_dict()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].cpu().numpy().tobytes())
+    table = None if since is None else since.to_json(date_unit="ns")
+    tokens = list(recommender.index.tokens)
+    kept = {key: list(value) if isinstance(value, set | tuple) else value
+            for key, value in options.items()}  # fmt: skip
+    digest.update(json.dumps([tokens, list(users), table, batch, kept], default=str).encode())
+    return digest.hexdigest()

@@ -1,0 +1,161 @@
+"""A recommender on disk: a folder that needs neither data set nor unpickling.
+
+recommender.json         settings, tokens of items and users, titles, what wrote the tables
+recommender.safetensors  weights, feature vectors, counts, histories of users
+manifest.json            version and the SHA-256 of both; written last
+
+A folder whose files do not match its manifest is refused: it is half written, or damaged.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as pack_tensors
+from torch import Tensor
+
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.files import atomic_write, require_writable, write_json
+from ur4rec_recbole.data.modalities import ItemFeatures, Modalities, Origin, Scaling
+from ur4rec_recbole.data.profiles import ProfileIndex
+from ur4rec_recbole.serving.histories import UserHistories
+from ur4rec_recbole.serving.index import Index
+from ur4rec_recbole.serving.network import ServedUR4Rec, Settings, modalities_of
+
+VERSION = 1
+ABOUT, TENSORS, MANIFEST = "recommender.json", "recommender.safetensors", "manifest.json"
+
+
+def exists(folder: Path) -> bool:
+    """Tell whether a folder holds a recommender."""
+    return (folder / MANIFEST).is_file() and (folder / ABOUT).is_file()
+
+
+def write(folder: Path, index: Index, histories: UserHistories, titles: Mapping[str, str]) -> None:
+    """Write a recommender of UR4Rec with the items that were added to it."""
+    network = index.network
+    if not isinstance(network, ServedUR4Rec):
+        raise InputError(
+            "save", "needs a model of UR4Rec", type(network).__name__,
+            "Keep the run's folder, which can be served as it is.",
+        )  # fmt: skip
+    require_writable("save", folder)
+    modalities = modalities_of(network.features)
+    tensors = {f"weights/{name}": value for name, value in network.grown_weights().items()}
+    tensors["counts"] = network.counts
+    origins = {}
+    for name, feature in modalities.items.items():
+        tensors |= {f"{name}/vectors": feature.vectors, f"{name}/present": feature.present}
+        tensors |= _pack_scaling(name, feature.origin.scaling)
+        origins[name] = {"encoder": feature.origin.encoder, "version": feature.origin.version}
+    if modalities.profile is not None:
+        tensors["profile/vectors"] = modalities.profile.vectors
+        tensors["profile/keys"] = modalities.profile.keys
+    for name in ("offsets", "items", "times"):
+        tensors[f"histories/{name}"] = torch.from_numpy(
+            np.ascontiguousarray(getattr(histories, name))
+        )
+    about = {
+        "settings": dict(network.config),
+        "items": list(index.tokens),
+        "users": histories.tokens,
+        "titles": dict(titles),
+        "origins": origins,
+        "profile_base": network.features.profile_base,
+    }
+    packed = pack_tensors({name: each.clone().contiguous() for name, each in tensors.items()})
+    text = json.dumps(about, ensure_ascii=False).encode("utf-8")
+    for name, content in ((TENSORS, packed), (ABOUT, text)):
+        with atomic_write(folder / name) as file:
+            file.write(content)
+    hashes = {TENSORS: sha256(packed), ABOUT: sha256(text)}
+    write_json(folder / MANIFEST, {"version": VERSION, "model": "UR4Rec", "sha256": hashes})
+
+
+def read(folder: Path) -> tuple[Index, UserHistories, dict[str, str]]:
+    """Read what `write` wrote; `InputError` for anything else."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        contents = {name: (folder / name).read_bytes() for name in (TENSORS, ABOUT)}
+        wrong = [name for name, content in contents.items()
+                 if manifest["sha256"][name] != sha256(content)]  # fmt: skip
+        if manifest["version"] != VERSION or wrong:
+            raise ValueError(f"version {manifest['version']}, other content in {wrong}")
+        about, tensors = json.loads(contents[ABOUT]), read_tensors(contents[TENSORS])
+        return _assembled(about, tensors)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError,
+            RecursionError, SafetensorError) as error:  # fmt: skip
+        raise InputError(
+            f"Model folder {folder}", f"must hold {ABOUT}, {TENSORS} and {MANIFEST} that fit",
+            f"{type(error).__name__}: {error}", "Save the model again.",
+        ) from error  # fmt: skip
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a folder, {} where it has none that can be read."""
+    try:
+        return dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _assembled(
+    about: dict[str, Any], tensors: dict[str, Tensor]
+) -> tuple[Index, UserHistories, dict[str, str]]:
+    items = {
+        name: ItemFeatures(
+            tensors[f"{name}/vectors"],
+            tensors[f"{name}/present"],
+            Origin(_unpack_scaling(name, tensors), told["encoder"], told["version"]),
+        )
+        for name, told in about["origins"].items()
+    }
+    profile = None
+    if "profile/keys" in tensors:
+        vectors, keys = tensors["profile/vectors"], tensors["profile/keys"]
+        profile = ProfileIndex(vectors, keys, about["profile_base"])
+    weights = {
+        name.removeprefix("weights/"): value
+        for name, value in tensors.items()
+        if name.startswith("weights/")
+    }
+    settings, counts = Settings(about["settings"]), tensors["counts"]
+    network = ServedUR4Rec(settings, counts, Modalities(items, profile), weights)
+    past = (tensors[f"histories/{name}"].numpy() for name in ("offsets", "items", "times"))
+    index = Index(about["items"], network, settings)
+    if len(index.tokens) != len(counts):
+        raise ValueError(f"{len(index.tokens)} items with {len(counts)} counts")
+    return index, UserHistories(about["users"], *past), about["titles"]
+
+
+def _pack_scaling(name: str, scaling: Scaling | None) -> dict[str, Tensor]:
+    if scaling is None:
+        return {}
+    fields = scaling._asdict() | {"factor": np.array(scaling.factor)}
+    return {
+        f"{name}/scaling/{key}": torch.from_numpy(np.ascontiguousarray(value))
+        for key, value in fields.items()
+        if value is not None
+    }
+
+
+def _unpack_scaling(name: str, tensors: Mapping[str, Tensor]) -> Scaling | None:
+    found: dict[str, Any] = {
+        key: tensors[f"{name}/scaling/{key}"].numpy()
+        for key in Scaling._fields
+        if f"{name}/scaling/{key}" in tensors
+    }
+    if not found:
+        return None
+    return Scaling(**found | {"factor": float(found["factor"])})
+
+
+def sha256(content: bytes) -> str:
+    """Return the SHA-256 of some bytes, in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()

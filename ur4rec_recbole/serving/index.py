@@ -1,0 +1,135 @@
+"""Index: the catalogue by token with a network that scores it; immutable, so that threads share it.
+
+A change makes another index: a request that has begun goes on with the one that it took.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ur4rec_recbole.core.errors import InputError, nearest
+from ur4rec_recbole.data.modalities import ItemFeatures
+from ur4rec_recbole.serving.histories import History, as_batch
+from ur4rec_recbole.serving.network import ServedUR4Rec
+
+BATCH = 256  # histories scored at a time
+
+
+@dataclass(frozen=True)
+class Index:
+    """All items that can be recommended.
+
+    Attributes
+    ----------
+    tokens
+        [N] by internal id; 0 is padding.
+    network
+        `ServedUR4Rec`, or any sequential model of RecBole.
+    config
+        Its settings.
+    ids
+        Internal id by token.
+    """
+
+    tokens: Sequence[str]
+    network: Any
+    config: Any
+    ids: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = {token: place for place, token in enumerate(self.tokens) if place}
+        object.__setattr__(self, "ids", known)
+
+    def known(self, tokens: Iterable[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Return the ids of the tokens that there are, and the tokens that there are not."""
+        found = [(self.ids.get(token, 0), token) for token in tokens]
+        ids = np.array([place for place, _ in found if place], dtype=np.int64)
+        return ids, tuple(token for place, token in found if not place)
+
+    def require(self, token: str) -> int:
+        """Return the id of a token; `InputError` where there is none."""
+        if token not in self.ids:
+            raise InputError(
+                f"item {token!r}", "must be in the catalogue", "an unknown one",
+                nearest(token, list(self.ids)[:10000]) or "Check the id, or add the item.",
+            )  # fmt: skip
+        return self.ids[token]
+
+    def scores(self, histories: Sequence[History]) -> Iterator[Tensor]:
+        """Yield scores [B, N] of some histories after others; padding at -inf."""
+        served = isinstance(self.network, ServedUR4Rec)
+        for start in range(0, len(histories), BATCH):
+            batch = as_batch(histories[start : start + BATCH], self.config, not served)
+            with torch.no_grad():
+                scores = self.network.full_sort_predict(batch).view(len(batch), -1).float()
+            scores[:, 0] = -torch.inf
+            yield scores
+
+    def similar(self, item: int) -> Tensor:
+        """Return the cosines of all items with one, [N], by what its model compares."""
+        if not isinstance(self.network, ServedUR4Rec):
+            raise InputError(
+                "similar items", "need a model of UR4Rec", type(self.network).__name__,
+                "Load a run of UR4Rec.",
+            )  # fmt: skip
+        vectors = self.network.vectors if int(self.network.score) else self.network.table
+        unit = functional.normalize(vectors, dim=-1)
+        return unit @ unit[item]
+
+    def extended(self, features: Mapping[str, Mapping[str, np.ndarray]]) -> "Index":
+        """Return an index with new items.
+
+        Parameters
+        ----------
+        features
+            By token and modality, a raw vector [W] as the training table had them.
+        """
+        network = self.network
+        if not isinstance(network, ServedUR4Rec):
+            raise InputError(
+                "new items", "need a model of UR4Rec", type(network).__name__,
+                "Train UR4Rec with item_text_table or item_image_table.",
+            )  # fmt: skip
+        known = [token for token in features if token in self.ids]
+        if known or "" in features:
+            raise InputError(
+                "new items", "must have ids that are not taken", known or "an empty id",
+                "Leave out what the catalogue has.",
+            )  # fmt: skip
+        added = {
+            name: self._column(name, list(features.values()))
+            for name in network.features.item_modalities
+        }
+        nameless = [token for token, given in features.items() if not set(given) & set(added)]
+        if nameless or any(set(given) - set(added) for given in features.values()):
+            raise InputError(
+                "new items", f"must each have a vector of one of {list(added) or 'no modality'}",
+                f"{nameless[:3]} without any" if nameless else "vectors of another",
+                "Give the vectors of the tables that the model was trained with.",
+            )  # fmt: skip
+        grown = network.with_items(added, len(features))
+        return Index([*self.tokens, *features], grown, self.config)
+
+    def _column(self, name: str, rows: list[Mapping[str, np.ndarray]]) -> ItemFeatures:
+        """Stack and scale the vectors of one modality."""
+        bank = self.network.features
+        width, scaling = bank.vectors(name).shape[1], bank.origins[name].scaling
+        vectors = np.zeros((len(rows), width), dtype=np.float32)
+        present = np.array([name in row for row in rows])
+        for place, row in enumerate(rows):
+            if name in row:
+                vector = np.asarray(row[name], dtype=np.float32)
+                if vector.shape != (width,) or not np.isfinite(vector).all():
+                    raise InputError(
+                        f"new items: {name}", f"must be vectors of {width} finite numbers",
+                        f"shape {vector.shape}", "Use the encoder that wrote the table.",
+                    )  # fmt: skip
+                vectors[place] = vector
+        if scaling is not None:
+            vectors[present] = scaling.apply(vectors[present])
+        return ItemFeatures(torch.from_numpy(vectors), torch.from_numpy(present))

@@ -1,0 +1,265 @@
+"""Recommender: what a program that wants recommendations talks to, in tokens.
+
+recommender = Recommender.load("runs/shop")
+recommender.recommend(["P001", "P042"], k=5).items
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+import ur4rec_recbole
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.items import read_items
+from ur4rec_recbole.model.objective import item_counts
+from ur4rec_recbole.model.ur4rec import UR4Rec
+from ur4rec_recbole.serving import folders
+from ur4rec_recbole.serving.explanation import Explanation, explain
+from ur4rec_recbole.serving.histories import UserHistories
+from ur4rec_recbole.serving.index import Index
+from ur4rec_recbole.serving.network import ServedUR4Rec
+from ur4rec_recbole.serving.ranking import Recommendations, best, require_number, table, top
+from ur4rec_recbole.serving.requests import Later, RequestReader
+
+
+class Recommender:
+    """Recommends items for histories of anybody, whether training knew them or not.
+
+    All methods may be called from several threads. Scores compare items of one history only.
+
+    Parameters
+    ----------
+    index
+        The catalogue and its network.
+    histories
+        What each known user has had.
+    titles
+        Title by token, where there are any.
+    """
+
+    def __init__(
+        self, index: Index, histories: UserHistories, titles: Mapping[str, str] | None = None
+    ) -> None:
+        self.index = index
+        self.histories = histories
+        self.titles = dict(titles or {})
+        self._reader = RequestReader(histories)
+        self._growing = Lock()
+        self._encoder: Any = None
+
+    @classmethod
+    def from_model(cls, model: Any, train: Any, all_interactions: bool = False) -> "Recommender":
+        """Serve a trained model, a copy of it where it is UR4Rec.
+
+        Parameters
+        ----------
+        model
+            UR4Rec, or any sequential model that scores all items.
+        train
+            The training part of its `UR4RecDataset`.
+        all_interactions
+            Whether histories of known users include validation and test: for use, not to measure.
+        """
+        network, config = model.eval(), train.config
+        if isinstance(model, UR4Rec):
+            network = ServedUR4Rec.of(model, item_counts(train))
+            config = network.config
+        tokens = [str(token) for token in train.field2id_token[train.iid_field]]
+        titles = {key: item.label for key, item in read_items(train).items() if item.label}
+        histories = UserHistories.of(train, all_interactions)
+        return cls(Index(tokens, network, config), histories, titles)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Recommender":
+        """Read a model folder that `save` wrote, or a run's folder with its data.
+
+        Of a run, histories of known users include validation and test interactions.
+        """
+        folder = Path(path)
+        if folders.exists(folder):
+            return cls(*folders.read(folder))
+        found = ur4rec_recbole.load(path)
+        return cls.from_model(found.model, found.train, all_interactions=True)
+
+    def save(self, path: str | Path) -> None:
+        """Write a folder that `load` reads without data set and without unpickling anything."""
+        folders.write(Path(path), self.index, self.histories, self.titles)
+
+    def recommend(
+        self,
+        items: Sequence[str] | Sequence[Sequence[str]],
+        times: Any = None,
+        now: Any = None,
+        k: int = 10,
+        exclude: Iterable[str] = (),
+        include_only: Iterable[str] | None = None,
+        new_items: Mapping[str, Any] | None = None,
+        user: str | None = None,
+        repeat: bool = False,
+    ) -> Any:
+        """Recommend items for one history, or for many.
+
+        Parameters
+        ----------
+        items
+            Tokens, oldest first, or a list of such lists. Without any, popular items come.
+        times
+            When: seconds or ISO dates, as `items` is shaped. Without them, interactions are taken
+            to be as far apart as they usually are, up to now; many models do not read them.
+        now
+            When the request is made; the clock unless told.
+        k
+            How many.
+        exclude, include_only
+            Tokens never, or alone, to recommend.
+        new_items
+            For this call, items that the catalogue lacks: as `add_items` takes them, by token.
+        user
+            Whose history it is, for models with user profiles.
+        repeat
+            Whether items of the history may be recommended.
+
+        Returns
+        -------
+        recommendations
+            For one history `Recommendations`; for many a table with the columns history (its
+            place), rank (from 1), item and score, and `attrs["unknown"]` by place.
+        """
+        index = self._index_with(new_items)
+        if isinstance(items, str):
+            raise InputError(
+                "items", "must be a list of ids", repr(items), "Write [...] around it."
+            )
+        items = list(items)
+        many = len(items) > 0 and not isinstance(items[0], str)
+        lists: Any = items if many else [items]
+        when = times if many or times is None else [times]
+        histories = self._reader.histories(index, lists, when, now, user)
+        found = best(index, histories, k, exclude, include_only, repeat)
+        return table("history", range(len(found)), found) if many else found[0]
+
+    def recommend_users(
+        self,
+        users: Sequence[str],
+        since: Any = None,
+        now: Any = None,
+        k: int = 10,
+        exclude: Iterable[str] = (),
+        include_only: Iterable[str] | None = None,
+        repeat: bool = False,
+    ) -> pd.DataFrame:
+        """Recommend items to users by id.
+
+        Parameters
+        ----------
+        users
+            Tokens. One that is nowhere known gets popular items.
+        since
+            A pandas or polars table of further interactions (user, item, time), such as today's,
+            of known users and of others. What is known already is not counted twice.
+        now, k, exclude, include_only, repeat
+            As in `recommend`.
+
+        Returns
+        -------
+        table
+            Columns user, rank, item, score; `attrs["unknown"]`, item tokens by user.
+        """
+        index, later = self.index, Later.read(since)
+        histories = [self._reader.user_history(index, each, later.get(each), now) for each in users]
+        found = best(index, histories, k, exclude, include_only, repeat)
+        return table("user", users, found)
+
+    def similar_items(self, token: str, k: int = 10) -> Recommendations:
+        """Return the items that are most like one to the model, with their cosines."""
+        index = self.index
+        item = index.require(token)
+        scores = index.similar(item)
+        scores[[0, item]] = -torch.inf
+        return top(index, scores.unsqueeze(0), require_number(k), [()])[0]
+
+    def add_items(
+        self,
+        tokens: Sequence[str],
+        vectors: Mapping[str, np.ndarray] | None = None,
+        texts: Sequence[str] | None = None,
+        encoder: Any = None,
+    ) -> None:
+        """Add items that training has not seen; their content scores them, without training.
+
+        Parameters
+        ----------
+        tokens
+            n ids that are not taken.
+        vectors
+            By modality ("text", "image"), [n, W] as in the training tables.
+        texts
+            n texts, encoded as the training table was.
+        encoder
+            A `TextEncoder` for the texts; the table's own unless told.
+        """
+        tokens = list(tokens)
+        given = {name: np.asarray(rows) for name, rows in (vectors or {}).items()}
+        if texts is not None:
+            given["text"] = self._encoded(list(texts), encoder)
+        if not given or any(len(rows) != len(tokens) for rows in given.values()):
+            raise InputError(
+                "add_items", f"needs vectors or texts of {len(tokens)} items",
+                f"{ {name: len(rows) for name, rows in given.items()} }", "Give one to each.",
+            )  # fmt: skip
+        if len(set(tokens)) < len(tokens):
+            raise InputError("add_items", "must have different ids", tokens[:5], "Name each once.")
+        features = {
+            token: {name: rows[place] for name, rows in given.items()}
+            for place, token in enumerate(tokens)
+        }
+        with self._growing:
+            self.index = self.index.extended(features)
+
+    def explain(self, items: Sequence[str], item: str, **options: Any) -> Explanation:
+        """Tell why an item is recommended to a history; options as in `recommend`."""
+        index = self.index
+        place = index.require(item)
+        history = self._reader.history(
+            index, list(items), *map(options.get, ("times", "now", "user"))
+        )
+        return explain(index, history, place)
+
+    def _index_with(self, new_items: Mapping[str, Any] | None) -> Index:
+        if not new_items:
+            return self.index
+        texts = [each for each in new_items.values() if isinstance(each, str)]
+        encoded = iter(self._encoded(texts, None) if texts else ())
+        return self.index.extended(
+            {
+                token: {"text": next(encoded)} if isinstance(each, str) else each
+                for token, each in new_items.items()
+            }
+        )
+
+    def _encoded(self, texts: list[str], encoder: Any) -> np.ndarray:
+        """Encode texts as the training table's were, float16 like it."""
+        origin = None
+        if isinstance(self.index.network, ServedUR4Rec):
+            origin = self.index.network.features.origins.get("text")
+        if origin is None:
+            raise InputError(
+                "texts of new items", "need a model with item texts", "one without",
+                "Train UR4Rec with item_text_table.",
+            )  # fmt: skip
+        if encoder is None:
+            from ur4rec_recbole.extract.encoders import text_encoder
+
+            self._encoder = self._encoder or text_encoder(origin.encoder)
+            encoder = self._encoder
+        if origin.version and encoder.version.split(";")[0] != origin.version.split(";")[0]:
+            raise InputError(
+                "encoder", f"must be the one that wrote the table, {origin.encoder} "
+                f"{origin.version}", f"{encoder.name} {encoder.version}", "Name that one.",
+            )  # fmt: skip
+        return encoder.encode(texts).astype(np.float16).astype(np.float32)

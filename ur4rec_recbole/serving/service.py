@@ -1,0 +1,219 @@
+"""The HTTP service: `ur4rec serve RUN`.
+
+POST /recommend /similar /explain /items; GET /health /metrics /search; a page to try it at /, and
+the interface at /docs. Requests are checked and limited; what is wrong with one is told with 4xx.
+"""
+
+import hmac
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.security import APIKeyHeader
+from pydantic import BaseModel, ConfigDict, Field
+
+import ur4rec_recbole
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.serving.holder import Holder
+from ur4rec_recbole.serving.metrics import Metrics
+from ur4rec_recbole.serving.ranking import Recommendations
+
+LARGEST_BODY = 2_000_000  # bytes
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
+    "script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+Token = Annotated[str, Field(min_length=1, max_length=500)]
+Time = float | Annotated[str, Field(max_length=50)]
+Number = Annotated[int, Field(ge=1, le=1000)]
+
+
+class Body(BaseModel):
+    """A request; a field that is not known is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class HistoryBody(Body):
+    """What somebody has had, oldest first."""
+
+    items: list[Token] = Field(max_length=10_000)
+    times: list[Time] | None = Field(None, max_length=10_000)
+    now: Time | None = None
+    user: Token | None = None
+
+
+class RecommendBody(HistoryBody):
+    """A history, and what may be recommended to it."""
+
+    k: Number = 10
+    exclude: list[Token] = Field([], max_length=100_000)
+    include_only: list[Token] | None = Field(None, max_length=100_000)
+    repeat: bool = False
+
+
+class ExplainBody(HistoryBody):
+    """A history, and the item whose score is to be explained."""
+
+    item: Token
+
+
+class SimilarBody(Body):
+    """An item."""
+
+    item: Token
+    k: Number = 10
+
+
+class NewItem(Body):
+    """An item that training has not seen, with a text or with vectors by modality."""
+
+    item: Token
+    title: str = Field("", max_length=500)
+    text: str | None = Field(None, max_length=10_000)
+    vectors: dict[str, list[float]] | None = None
+
+
+class ItemsBody(Body):
+    """New items, all of them with texts or all with vectors of the same modalities."""
+
+    items: list[NewItem] = Field(min_length=1, max_length=1000)
+
+
+class Scored(BaseModel):
+    """An item with its score and title."""
+
+    item: str
+    score: float
+    title: str
+
+
+class Answer(BaseModel):
+    """Items, best first, and tokens of the request that the catalogue does not have."""
+
+    items: list[Scored]
+    unknown: list[str] = []
+
+
+def create_app(holder: Holder, api_key: str | None = None) -> FastAPI:
+    """Build the application.
+
+    Parameters
+    ----------
+    holder
+        Keeps the recommender, and takes a new one where its folder changes.
+    api_key
+        What requests must have as X-API-Key; None asks for none.
+    """
+    metrics = Metrics(holder)
+    header = APIKeyHeader(name="X-API-Key", auto_error=False)
+
+    def allowed(given: Annotated[str | None, Depends(header)]) -> None:
+        if api_key and not hmac.compare_digest((given or "").encode(), api_key.encode()):
+            raise HTTPException(401, "X-API-Key is missing or wrong")
+
+    app = FastAPI(title="UR4Rec", version=ur4rec_recbole.__version__)
+    app.middleware("http")(_limited(metrics))
+    app.add_exception_handler(InputError, _refused)
+    guarded: Any = [Depends(allowed)]
+    _add_answers(app, holder, guarded)
+    _add_pages(app, holder, metrics, guarded)
+    return app
+
+
+def _add_answers(app: FastAPI, holder: Holder, guarded: Any) -> None:
+    @app.post("/recommend", dependencies=guarded)
+    def recommend(body: RecommendBody) -> Answer:
+        """Recommend items to a history of anybody."""
+        return _answer(holder, holder.recommender.recommend(**body.model_dump()))
+
+    @app.post("/similar", dependencies=guarded)
+    def similar(body: SimilarBody) -> Answer:
+        """List the items that are most like one."""
+        _require(holder, body.item)
+        return _answer(holder, holder.recommender.similar_items(body.item, body.k))
+
+    @app.post("/explain", dependencies=guarded)
+    def explain(body: ExplainBody) -> dict[str, Any]:
+        """Tell why an item is scored as it is."""
+        _require(holder, body.item)
+        return holder.recommender.explain(**body.model_dump())._asdict()
+
+    @app.post("/items", dependencies=guarded, status_code=201)
+    def items(body: ItemsBody) -> dict[str, int]:
+        """Add items, which lasts until the model is loaded again."""
+        holder.add_items([each.model_dump() for each in body.items])
+        return {"items": len(holder.recommender.index.tokens) - 1}
+
+
+def _add_pages(app: FastAPI, holder: Holder, metrics: Metrics, guarded: Any) -> None:
+    @app.get("/search", dependencies=guarded)
+    def search(query: Annotated[str, Query(max_length=100)] = "") -> list[dict[str, str]]:
+        """Find items by a part of their title or id, 20 at most."""
+        return holder.search(query)
+
+    @app.get("/health")
+    def health() -> dict[str, Any]:
+        """Tell that requests are answered, and by what."""
+        return holder.health()
+
+    @app.get("/metrics", dependencies=guarded, response_class=PlainTextResponse)
+    def shown_metrics() -> Response:
+        """Return counters as Prometheus reads them."""
+        return Response(metrics.text(), media_type=metrics.content_type)
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    def page() -> HTMLResponse:
+        return HTMLResponse(_file("page.html"), headers=HEADERS)
+
+    @app.get("/page.js", include_in_schema=False)
+    def script() -> Response:
+        return Response(_file("page.js"), media_type="text/javascript", headers=HEADERS)
+
+
+def _file(name: str) -> str:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+
+
+def _limited(metrics: Metrics) -> Callable[..., Awaitable[Response]]:
+    """Refuse bodies that are too long, and measure each request."""
+
+    async def call(request: Request, call_next: Callable[..., Awaitable[Response]]) -> Response:
+        with metrics.measured(request) as seen:
+            if request.method == "POST" and not _is_short(request):
+                seen.response = JSONResponse(
+                    {"detail": f"a request must have a length of at most {LARGEST_BODY} bytes"}, 413
+                )
+            else:
+                seen.response = await call_next(request)
+        return seen.response
+
+    return call
+
+
+def _is_short(request: Request) -> bool:
+    """Tell whether a body says how long it is, and is not too long; servers hold it to that."""
+    length = request.headers.get("content-length", "")
+    return length.isdecimal() and int(length) <= LARGEST_BODY
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    del request
+    return JSONResponse({"detail": str(error)}, 422)
+
+
+def _require(holder: Holder, item: str) -> None:
+    if item not in holder.recommender.index.ids:
+        raise HTTPException(404, f"item {item!r} is not in the catalogue")
+
+
+def _answer(holder: Holder, found: Recommendations) -> Answer:
+    titles = holder.recommender.titles
+    pairs = zip(found.items, found.scores, strict=True)
+    items = [Scored(item=i, score=s, title=titles.get(i, "")) for i, s in pairs]
+    return Answer(items=items, unknown=list(found.unknown))
