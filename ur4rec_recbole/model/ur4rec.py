@@ -259,7 +259,7 @@ class UR4Rec(SequentialRecommender):
         """Score all items for rows that have a history."""
         kind = SCORES[int(self.score)]
         table = self.item_embedding(self.features)
-        h, r, _ = self.final_states(interaction, table, kind != "sequence")
+        h, r, _ = self.final_states(self._trimmed(interaction), table, kind != "sequence")
         return self.scores(h, r, table, [kind])[kind]
 
     def final_states(
@@ -269,7 +269,6 @@ class UR4Rec(SequentialRecommender):
 
         Without `retrieves` the experts stay out, and r and their routes are None.
         """
-        interaction = self._trimmed(interaction)
         seq = interaction[self.ITEM_SEQ]
         last = (interaction[self.ITEM_SEQ_LEN] - 1).unsqueeze(1)  # [B, 1]
         final = torch.arange(seq.shape[1], device=seq.device) == last

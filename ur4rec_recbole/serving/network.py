@@ -109,8 +109,13 @@ class ServedUR4Rec(UR4Rec):
         return cls(Settings.of(model.config), counts.cpu(), modalities_of(bank), weights)
 
     def known_to_encoder(self) -> Tensor:
-        """Mark the items [N] whose embedding says something; the table itself is fixed."""
-        return self.embedding.known(self.features)
+        """Mark the items [N] whose embedding says something; added ones have content alone."""
+        known = torch.zeros(len(self.table), dtype=torch.bool)
+        if self.embedding.id is not None:
+            known[: len(self.embedding.warm)] = self.embedding.warm.squeeze(-1)
+        for name in self.embedding.content:
+            known |= self.features.present(name)
+        return known
 
     def with_items(self, features: Mapping[str, ItemFeatures], count: int) -> "ServedUR4Rec":
         """Return a network of `count` more items; all weights are shared.
