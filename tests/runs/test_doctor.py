@@ -118,3 +118,11 @@ def test_bad_input_is_a_message(
 ) -> None:
     assert cli.main(["doctor", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_recommended_preset_follows_from_the_data(toy: Any) -> None:
+    few = toy()  # a dozen users and twenty items
+    said = doctor.recommended_preset(few.train, few.valid, has_texts=False)
+    assert "sparse" in said and "ur4rec extract text" in said
+    many = toy({f"u{n}": [f"i{(n + k) % 6}" for k in range(6)] for n in range(40)})
+    assert "preset: small" in doctor.recommended_preset(many.train, many.valid, has_texts=True)

@@ -13,7 +13,13 @@ from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.monitoring.table_checks import check_tables
 from ur4rec_recbole.runs.assembly import build_trainer, load_data
-from ur4rec_recbole.runs.doctor import config_warnings, describe, estimate, stage_cost
+from ur4rec_recbole.runs.doctor import (
+    config_warnings,
+    describe,
+    estimate,
+    recommended_preset,
+    stage_cost,
+)
 
 TAKES_SETTINGS = True
 
@@ -31,6 +37,8 @@ def run(options: argparse.Namespace) -> int:
     trainer = build_trainer(config, data[0])
     model = trainer.model
     print("\n".join(describe(model, data)))
+    train, valid = data[0]._dataset, data[1]._dataset
+    print(recommended_preset(train, valid, "text" in model.features.item_modalities))
     warnings = []
     for line, sound in check_tables(config, data[0]._dataset):
         print(line)

@@ -18,6 +18,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ur4rec_recbole.core.memory import peak_memory
+from ur4rec_recbole.data.dataset import SECONDS
+from ur4rec_recbole.data.times import are_positions
+from ur4rec_recbole.evaluation.subsets import COLD
 from ur4rec_recbole.model.stages import read_stages
 from ur4rec_recbole.monitoring.data_rules import data_findings
 from ur4rec_recbole.training import resume
@@ -31,6 +34,7 @@ MANY_NEGATIVES = 0.25  # of all items
 LARGE_BATCH = 0.5  # of all windows
 HIGH_RATE = 0.05
 MEMORY_SHARE = 0.8
+DENSE = 20  # median of an item's training interactions from which ids say nearly everything
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,30 @@ def estimate(costs: Sequence[StageCost], model: Any) -> list[str]:
     )
     lines.append(f"disk: at most {disk / 1e6:.0f} MB for checkpoints")
     return lines
+
+
+def recommended_preset(train: Any, valid: Any, has_texts: bool) -> str:
+    """Name the preset that fits the data, and why.
+
+    Parameters
+    ----------
+    train, valid
+        Training and validation part.
+    has_texts
+        Whether a text table is set.
+    """
+    counts = train.training_counts[1:]
+    median = int(np.median(counts[counts > 0]))
+    rare = float(np.mean(train.training_counts[valid.inter_feat[valid.iid_field].numpy()] <= COLD))
+    users = train.interactions[train.uid_field].numpy()
+    timed = not are_positions(users, train.interactions[SECONDS].numpy())
+    preset = "small" if median >= DENSE else "sparse"
+    why = (
+        f"half of the items have at most {median} training interactions and {rare:.0%} of "
+        f"validation targets at most {COLD}; times are {'moments' if timed else 'positions'}"
+    )
+    texts = "" if has_texts or preset == "small" else "; make a text table: `ur4rec extract text`"
+    return f"recommended preset: {preset} ({why}{texts})"
 
 
 def config_warnings(config: Any, model: Any, train: Any, valid: Any) -> list[str]:
