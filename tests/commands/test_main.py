@@ -56,11 +56,17 @@ def test_bad_input_gives_its_message_and_exit_code_2(
     )
 
 
-@pytest.mark.parametrize("words", [[], ["unknown"], ["stub", "--size=big"]])
-def test_words_that_make_no_command_exit_with_2(stub: list[Any], words: list[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        cli.main(words)
-    assert caught.value.code == 2
+@pytest.mark.parametrize("words", [["unknown"], ["stub", "--size=big"], ["--unknown"]])
+def test_words_that_make_no_command_are_bad_input(
+    stub: list[Any], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err.startswith("ur4rec")
+
+
+def test_no_word_at_all_shows_the_help(stub: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    assert "stub" in capsys.readouterr().out
 
 
 def test_help_imports_no_sub_command(stub: list[Any], capsys: pytest.CaptureFixture[str]) -> None:

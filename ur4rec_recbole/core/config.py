@@ -35,6 +35,16 @@ UNLISTED = frozenset(
 )
 
 
+def is_finite(value: Any) -> bool:
+    """Tell whether a value is a number, neither infinite nor nan; a bool is none here."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float can hold
+        return False
+
+
 class Rule(NamedTuple):
     """What a key may hold, as its comment says: `(int, >= 1)`, `(str or ~, one of a|b)`.
 
@@ -60,9 +70,9 @@ class Rule(NamedTuple):
             return True
         if self.bound.startswith("one of "):
             return value in self.bound.removeprefix("one of ").split("|")
-        number: Any = value
-        if not math.isfinite(number):
+        if not is_finite(value):
             return False
+        number: Any = value
         if " to " in self.bound:
             low, high = map(float, self.bound.split(" to "))
             return low <= number <= high
@@ -127,6 +137,20 @@ def check_values(values: Mapping[str, Any], model: str = "UR4Rec") -> None:
             )
     check_rules(values, schema(model))
     check_rules(values, recbole_rules())
+    _check_milestones(values.get("milestones"))
+
+
+def _check_milestones(given: Any) -> None:
+    """Raise `InputError` unless `milestones` maps data sets to rates by stage."""
+    for rates in (given or {}).values():
+        sound = isinstance(rates, Mapping) and all(
+            is_finite(rate) and 0 <= rate <= 1 for rate in rates.values()
+        )
+        if not sound:
+            raise InputError(
+                "Configuration key 'milestones'", "must hold rates from 0 to 1 by stage", rates,
+                "Write for example {ml-100k: {pretrain_sasrec: 0.35}}.",
+            )  # fmt: skip
 
 
 def check_rules(values: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
