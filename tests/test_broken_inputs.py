@@ -132,33 +132,33 @@ WORDS = [
     ("extract", "part"),
     ("extract audio --dataset toy --output a.npz", "audio"),
     ("extract text --output a.npz", "--dataset"),
-    ("extract text --dataset toy --data-path data --output a.txt", "--output"),
-    ("extract text --dataset toy --data-path data --output toy.yaml/a.npz", "--output"),
-    ("extract text --dataset toy --data-path data --output a.npz --encoder tfidf:0", "tfidf"),
-    ("extract text --dataset toy --data-path data --output a.npz --encoder tfidf:wide", "tfidf"),
-    ("extract text --dataset toy --data-path data --output a.npz --encoder random:-3", "random"),
-    ("extract text --dataset toy --data-path data --output a.npz --encoder tfidf --threads 0",
+    ("extract text --dataset toy --config toy.yaml --output a.txt", "--output"),
+    ("extract text --dataset toy --config toy.yaml --output toy.yaml/a.npz", "--output"),
+    ("extract text --dataset toy --config toy.yaml --output a.npz --encoder tfidf:0", "tfidf"),
+    ("extract text --dataset toy --config toy.yaml --output a.npz --encoder tfidf:wide", "tfidf"),
+    ("extract text --dataset toy --config toy.yaml --output a.npz --encoder random:-3", "random"),
+    ("extract text --dataset toy --config toy.yaml --output a.npz --encoder tfidf --threads 0",
      "--threads"),
-    ("extract text --dataset toy --data-path data --output a.npz --encoder tfidf --batch-size 0",
+    ("extract text --dataset toy --config toy.yaml --output a.npz --encoder tfidf --batch-size 0",
      "--batch-size"),
-    ("extract text --dataset toy --data-path data --output a.npz --encoder tfidf --texts no.json",
+    ("extract text --dataset toy --config toy.yaml --output a.npz --encoder tfidf --texts no.json",
      "no.json"),
-    ("extract text --dataset toy --data-path data --output a.npz --encoder tfidf --texts text.npz",
+    ("extract text --dataset toy --config toy.yaml --output a.npz --encoder tfidf --texts text.npz",
      "text.npz"),
-    ("extract text --dataset toy --data-path data --output a.npz --encoder tfidf --title-field x",
+    ("extract text --dataset toy --config toy.yaml --output a.npz --encoder tfidf --title-field x",
      "x"),
-    ("extract text --dataset toyy --data-path data --output a.npz --encoder tfidf", "toyy"),
-    ("extract text --dataset toy --data-path data --config toy.yaml --output a.npz --encoder tfidf "
+    ("extract text --dataset toyy --config toy.yaml --output a.npz --encoder tfidf", "toyy"),
+    ("extract text --dataset toy --config toy.yaml --output a.npz --encoder tfidf "
      "--write llm", "OPENAI_API_KEY"),
-    ("extract profile --dataset toy --data-path data --config toy.yaml --output a.npz "
+    ("extract profile --dataset toy --config toy.yaml --output a.npz "
      "--encoder tfidf --lengths 0", "--lengths"),
-    ("extract profile --dataset toy --data-path data --config toy.yaml --output a.npz "
+    ("extract profile --dataset toy --config toy.yaml --output a.npz "
      "--encoder tfidf --writer llm --model m --dry-run=-1", "--dry-run"),
-    ("extract profile --dataset toy --data-path data --config toy.yaml --output a.npz "
+    ("extract profile --dataset toy --config toy.yaml --output a.npz "
      "--encoder tfidf --writer llm --model m --dry-run --max-cost nan", "--max-cost"),
-    ("extract profile --dataset toy --data-path data --config toy.yaml --output a.npz "
+    ("extract profile --dataset toy --config toy.yaml --output a.npz "
      "--encoder tfidf --writer llm --model m --dry-run --request [1]", "--request"),
-    ("extract profile --dataset toy --data-path data --config toy.yaml --output a.npz "
+    ("extract profile --dataset toy --config toy.yaml --output a.npz "
      "--encoder tfidf --writer llm --model m --dry-run --timeout 0", "--timeout"),
     ("extract image --images none --output a.npz", "none"),
     ("extract image --images data --output a.npz --workers=-1", "--workers"),
@@ -174,13 +174,13 @@ WORDS = [
     ("convert amazon --reviews text.npz --output out", "text.npz"),
     ("convert amazon --reviews toy.yaml --output out", "toy.yaml"),
     # inspect
-    ("inspect none.npz --dataset toy --data-path data", "none.npz"),
-    ("inspect toy.yaml --dataset toy --data-path data", "toy.yaml"),
-    ("inspect data --dataset toy --data-path data", "data"),
-    ("inspect text.npz --dataset toy --data-path data --neighbours 0", "--neighbours"),
-    ("inspect text.npz --dataset toy --data-path data --items i99", "i99"),
-    ("inspect text.npz --dataset toy --data-path data --html data", "--html"),
-    ("inspect text.npz --dataset toy --data-path data --json toy.yaml/a.json", "--json"),
+    ("inspect none.npz --dataset toy --config toy.yaml", "none.npz"),
+    ("inspect toy.yaml --dataset toy --config toy.yaml", "toy.yaml"),
+    ("inspect data --dataset toy --config toy.yaml", "data"),
+    ("inspect text.npz --dataset toy --config toy.yaml --neighbours 0", "--neighbours"),
+    ("inspect text.npz --dataset toy --config toy.yaml --items i99", "i99"),
+    ("inspect text.npz --dataset toy --config toy.yaml --html data", "--html"),
+    ("inspect text.npz --dataset toy --config toy.yaml --json toy.yaml/a.json", "--json"),
     # report, compare, publish
     ("report nowhere", "nowhere"),
     ("report data", "data"),

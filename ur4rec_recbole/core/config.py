@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from recbole.evaluator import metric_types
 from recbole.evaluator.register import metric_information
@@ -137,20 +137,35 @@ def check_values(values: Mapping[str, Any], model: str = "UR4Rec") -> None:
             )
     check_rules(values, schema(model))
     check_rules(values, recbole_rules())
-    _check_milestones(values.get("milestones"))
+    check_contents(values)
 
 
-def _check_milestones(given: Any) -> None:
-    """Raise `InputError` unless `milestones` maps data sets to rates by stage."""
-    for rates in (given or {}).values():
+def check_contents(values: Any) -> None:
+    """Raise `InputError` for a list or mapping whose contents its rule does not tell."""
+    parts = values["evaluated_parts"] if "evaluated_parts" in values else None
+    if parts is not None and (not parts or not all(each in ("valid", "test") for each in parts)):
+        _refuse("evaluated_parts", "must list valid, test or both", parts, "[valid, test]")
+    clipping = values["clip_grad_norm"] if "clip_grad_norm" in values else None
+    if clipping is not None:
+        limit: Any = clipping.get("max_norm") if isinstance(clipping, Mapping) else None
+        arguments = ("max_norm", "norm_type", "error_if_nonfinite", "foreach")
+        if not is_finite(limit) or limit <= 0 or not set(clipping) <= set(arguments):
+            _refuse("clip_grad_norm", "must be arguments of torch's clip_grad_norm_", clipping,
+                    "{max_norm: 5}")  # fmt: skip
+    milestones = values["milestones"] if "milestones" in values else None
+    for rates in (milestones or {}).values():
         sound = isinstance(rates, Mapping) and all(
             is_finite(rate) and 0 <= rate <= 1 for rate in rates.values()
         )
         if not sound:
-            raise InputError(
-                "Configuration key 'milestones'", "must hold rates from 0 to 1 by stage", rates,
-                "Write for example {ml-100k: {pretrain_sasrec: 0.35}}.",
-            )  # fmt: skip
+            _refuse("milestones", "must hold rates from 0 to 1 by stage", rates,
+                    "{ml-100k: {pretrain_sasrec: 0.35}}")  # fmt: skip
+
+
+def _refuse(key: str, rule: str, received: Any, example: str) -> NoReturn:
+    raise InputError(
+        f"Configuration key {key!r}", rule, repr(received), f"Write for example {example}."
+    )
 
 
 def check_rules(values: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
@@ -173,10 +188,7 @@ def check_metrics(values: Mapping[str, Any]) -> None:
     names = [each for each in metrics or () if isinstance(each, str)]
     unknown = [each for each in metrics or () if str(each).lower() not in metric_types]
     if unknown or not names or len(names) < len(metrics):
-        raise InputError(
-            "Configuration key 'metrics'", f"must list some of {sorted(metric_types)}",
-            repr(metrics), "Write for example [Hit, NDCG].",
-        )  # fmt: skip
+        _refuse("metrics", f"must list some of {sorted(metric_types)}", metrics, "[Hit, NDCG]")
     kinds = {metric_types[name.lower()] for name in names}
     if len(kinds) > 1:
         raise InputError(
@@ -184,10 +196,7 @@ def check_metrics(values: Mapping[str, Any]) -> None:
             "Remove those of one kind.",
         )  # fmt: skip
     if not topk or not all(type(k) is int and k > 0 for k in topk):
-        raise InputError(
-            "Configuration key 'topk'", "must list whole numbers above 0", repr(topk),
-            "Write for example [5, 10].",
-        )  # fmt: skip
+        _refuse("topk", "must list whole numbers above 0", topk, "[5, 10]")
     measured = [each for name in names for each in _measured(name.lower(), topk)]
     chosen = values["valid_metric"]
     if not isinstance(chosen, str) or chosen.lower() not in measured:
@@ -227,11 +236,8 @@ def check_split(how: Any) -> None:
             _refuse_split("must have the mode full, labeled, uniN or popN", how)
 
 
-def _refuse_split(rule: str, received: Any) -> None:
-    raise InputError(
-        "Configuration key 'eval_args'", rule, repr(received),
-        "Write for example {split: {LS: valid_and_test}, order: TO, mode: full}.",
-    )  # fmt: skip
+def _refuse_split(rule: str, received: Any) -> NoReturn:
+    _refuse("eval_args", rule, received, "{split: {LS: valid_and_test}, order: TO, mode: full}")
 
 
 def defaults(model: str = "UR4Rec") -> dict[str, Any]:
