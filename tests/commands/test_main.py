@@ -14,7 +14,7 @@ from ur4rec_recbole.core.errors import InputError
 def stub(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """A sub-command `stub` that remembers its options and fails when asked to."""
     seen: list[Any] = []
-    module = types.ModuleType("stub_command")
+    module = types.ModuleType("stub")
 
     def add_arguments(parser: Any) -> None:
         parser.add_argument("--size", type=int, default=1)
@@ -26,9 +26,8 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return None if options.size else 3
 
     module.add_arguments, module.run = add_arguments, run
-    monkeypatch.setitem(sys.modules, "stub_command", module)
-    commands = {"stub": ("stub_command", "does"), "broken": ("no_such_module", "fails")}
-    monkeypatch.setattr(cli, "COMMANDS", commands)
+    monkeypatch.setitem(sys.modules, "ur4rec_recbole.commands.stub", module)
+    monkeypatch.setattr(cli, "COMMANDS", {"stub": "does", "broken": "fails when it is imported"})
     return seen
 
 

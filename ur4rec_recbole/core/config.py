@@ -115,7 +115,7 @@ def _rules(text: str) -> dict[str, Rule]:
 def check_known(keys: Iterable[str], known: Iterable[str], model: str = "UR4Rec") -> None:
     """Raise `InputError` for a key that neither the model nor RecBole knows."""
     own = schema(model) if defaults_file(model).exists() else {}
-    allowed = {*own, *known, *UNLISTED}
+    allowed = {*own, *known, *recbole_rules(), *UNLISTED}
     for name in ("general", "training", "evaluation", "dataset"):
         allowed |= set(getattr(argument_list, f"{name}_arguments"))
     for key in keys:

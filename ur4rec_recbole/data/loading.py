@@ -110,7 +110,7 @@ def _checking(from_scratch: Callable) -> Callable:
     def checked(self: Dataset) -> None:
         with translated(self.config):
             _check_filters(self.config)
-            _check_files(self.config)
+            check_files(self.config)
             from_scratch(self)
 
     return checked
@@ -159,7 +159,7 @@ def _check_filters(config: Any) -> None:
             )  # fmt: skip
 
 
-def _check_files(config: Any) -> None:
+def check_files(config: Any) -> None:
     """Raise `InputError` where there is no such data set and RecBole has none to download."""
     name, folder = config["dataset"], Path(config["data_path"])
     downloads = Path(recbole.__file__).parent / "properties" / "dataset" / "url.yaml"

@@ -13,8 +13,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import atomic_write
+from ur4rec_recbole.core.files import atomic_write, read_json
 from ur4rec_recbole.runs.folder import RunFolder
+from ur4rec_recbole.runs.reading import read_findings
 
 KEPT = (
     "run.json", "members.json", "metrics.json", "ranks.npz", "epochs.csv", "stages.json",
@@ -56,9 +57,9 @@ def _copy(file: Path, target: Path) -> None:
         return
     content = file.read_bytes()
     if file.suffix == ".json":
-        content = (json.dumps(without_paths(json.loads(content)), indent=1) + "\n").encode()
+        content = (json.dumps(without_paths(read_json(file)), indent=1) + "\n").encode()
     elif file.suffix == ".jsonl":
-        rows = [without_paths(json.loads(line)) for line in content.splitlines()]
+        rows = [without_paths(row) for row in read_findings(file.parent)]
         content = "".join(json.dumps(row) + "\n" for row in rows).encode()
     with atomic_write(target / file.name) as copy:
         copy.write(content)
