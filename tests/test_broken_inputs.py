@@ -396,6 +396,50 @@ def test_interactions_that_cannot_be_read(content: str | bytes, names: str, refu
     refused(TRAIN, names)
 
 
+TEXTS = [
+    ("a.json", "{"),
+    ("a.json", "[1]"),
+    ("a.json", '{"i1": 3}'),
+    ("a.json", '{"i1": NaN}'),
+    ("a.json", '{"i1": "one", "i1": "two"}'),
+    ("a.json", "[" * 100_000),
+    ("a.jsonl", '{"item_id": "i1"}\n'),
+    ("a.jsonl", '{"item_id": "i1", "text": "one"}\n{\n'),
+    ("a.csv", ""),
+    ("a.csv", "item_id,text\ni1,one,two\n"),
+    ("a.csv", 'item_id,text\ni1,"one\n'),
+    ("a.tsv", "x\ty\n1\t2\n"),
+    ("a.txt", "i1 one\n"),
+]
+
+
+@pytest.mark.parametrize(("file", "text"), TEXTS)
+def test_texts_that_cannot_be_read(file: str, text: str, refused: Any) -> None:
+    Path(file).write_text(text)
+    extract = "extract text --dataset toy --config toy.yaml --output a.npz --encoder tfidf"
+    refused(f"{extract} --texts {file}", file)
+
+
+REVIEW = {"reviewerID": "u", "asin": "a", "overall": 5.0, "unixReviewTime": 1}
+REVIEWS = [
+    "", "{", "[]", "{}", "{'a': open('x')}",
+    *(json.dumps(REVIEW | wrong) for wrong in (
+        {"overall": "good"}, {"overall": None}, {"unixReviewTime": "soon"}, {"asin": None},
+    )),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", REVIEWS)
+def test_reviews_that_cannot_be_converted(text: str, refused: Any) -> None:
+    Path("r.json").write_text(text)
+    refused("convert amazon --reviews r.json --output out", "r.json")
+
+
+def test_a_profile_table_of_other_data(refused: Any) -> None:
+    make_table("user_profile", ["u5", "u6"], lengths=[1, 1], source="other").save("profile.npz")
+    refused(f"{TRAIN} --user_profile_table=profile.npz", "profile.npz")
+
+
 def _arrays(**changed: Any) -> Callable[[], None]:
     """Return what writes the table with some of its arrays changed; None leaves one out."""
 
