@@ -405,7 +405,6 @@ TEXTS = [
     ("a.json", "[" * 100_000),
     ("a.jsonl", '{"item_id": "i1"}\n'),
     ("a.jsonl", '{"item_id": "i1", "text": "one"}\n{\n'),
-    ("a.csv", ""),
     ("a.csv", "item_id,text\ni1,one,two\n"),
     ("a.csv", 'item_id,text\ni1,"one\n'),
     ("a.tsv", "x\ty\n1\t2\n"),
@@ -551,7 +550,6 @@ FOLDERS = {
     ],
     "jobs/run.failed.json": ["{", "[]", "{}"],
     "run/metrics.json": ["{", "[]", '{"test": 1}'],
-    "run/findings.jsonl": ["[1]\n"],
 }  # fmt: skip
 DAMAGED = [("report .", file, text) for file, texts in FOLDERS.items() for text in texts]
 DAMAGED += [("publish . out", file, "{") for file in ("benchmark.json", "run/metrics.json")]

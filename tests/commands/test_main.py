@@ -21,6 +21,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def run(options: Any) -> int | None:
         seen.append(options.size)
+        seen.extend(sys.argv[1:])
         if options.size < 0:
             raise InputError("--size", "must be positive", options.size, "Raise it.")
         return None if options.size else 3
@@ -43,7 +44,7 @@ def test_words_of_the_command_are_kept_from_recboles_config(
     monkeypatch.setattr(sys, "argv", ["ur4rec", "stub", "--size=5"])
     assert cli.main() == 0
     assert stub == [5]
-    assert sys.argv == ["ur4rec"]
+    assert sys.argv == ["ur4rec", "stub", "--size=5"]  # as it was
 
 
 def test_bad_input_gives_its_message_and_exit_code_2(
