@@ -60,6 +60,7 @@ def check_keys(found: Config) -> None:
         known |= set(re.findall(r"config\[[\"'](\w+)[\"']\]", source))
         config.check_metrics(found)
         config.check_split(found["eval_args"])
+        config.check_contents(found)
     config.check_known(found.external_config_dict, known, found["model"])
 
 

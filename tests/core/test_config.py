@@ -20,7 +20,7 @@ def make(**settings: Any) -> Config:
 
 def test_every_key_of_the_yaml_file_documents_its_type() -> None:
     keys = set(yaml.safe_load(DEFAULTS.read_text()))
-    assert set(KEYS) == keys | {"run_folder"}
+    assert set(KEYS) == keys | {"run_folder", "evaluated_parts"}
     for rule in configuration.schema().values():
         assert set(rule.types) <= set(configuration.TYPES)
     for line in DEFAULTS.read_text().splitlines():

@@ -60,7 +60,7 @@ def test_stages_can_be_dropped_reordered_and_repeated() -> None:
         ("epochs", 2),
         ("patience", 1),
         ("score", "retrieval"),
-        ("rates", {"fusion": 0.5}),
+        ("rates", {"encoder": 0.5}),
         ("losses", {"retrieval": 2.0}),
     ],
 )
@@ -87,6 +87,18 @@ def test_an_override_leaves_the_configuration_as_it_was() -> None:
         ({"name": "end_to_end", "rates": {}}, "rates of end_to_end"),
         ({"name": "end_to_end", "losses": {"bpr": 1.0}}, "losses of end_to_end.*'bpr'"),
         ({"name": "end_to_end", "losses": {}}, "losses of end_to_end"),
+        ({"name": "end_to_end", "rates": {"encoder": float("inf")}}, "rates of end_to_end"),
+        ({"name": "end_to_end", "rates": {"encoder": True}}, "rates of end_to_end"),
+        ({"name": "end_to_end", "losses": {"fused": float("nan")}}, "losses of end_to_end"),
+        ({"name": "end_to_end", "epochs": True}, "epochs of end_to_end"),
+        (
+            {"name": "pretrain_sasrec", "rates": {"retriever": 0.1}},
+            "losses of pretrain_sasrec must have sequence only where encoder trains",
+        ),
+        (
+            {"name": "joint_finetune", "rates": {"fusion": 0.1}},
+            "losses of joint_finetune must have sequence only where encoder trains",
+        ),
         ({"name": "end_to_end", "score": "best"}, "score of end_to_end.*'best'"),
         (
             {"name": "end_to_end", "epochs": -1},

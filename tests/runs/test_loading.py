@@ -144,3 +144,11 @@ def test_what_is_no_model_is_a_message(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=rule):
             load(path)
+
+
+def test_a_folder_does_not_choose_what_is_unpickled() -> None:
+    named = {"members": ["a.pth"], "save_dataset": True, "dataloaders_save_path": "b.pth"}
+    kept = {"n_layers": 2, "pre_model_path": "encoder.pth"}  # UR4Rec's is read without unpickling
+    assert saved.without_pickles("UR4Rec", named | kept) == kept
+    with pytest.raises(InputError, match="'pre_model_path' must be unset"):
+        saved.without_pickles("S3Rec", {"pre_model_path": "a.pth"})

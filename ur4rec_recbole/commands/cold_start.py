@@ -7,6 +7,7 @@ import argparse
 
 from scipy import stats
 
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.experiments.cold_start import FIRST_SEED, TOP, run_seed
 
 
@@ -22,6 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print hit rates by seed, and a one-sided Wilcoxon test over users against random order."""
+    if not 0 < options.share < 1:
+        raise InputError("--share", "must be above 0 and below 1", options.share, "Correct it.")
+    if options.seeds < 1:
+        raise InputError("--seeds", "must be at least 1", options.seeds, "Raise it.")
     print(f"{options.dataset}, {options.share:.0%} of items unseen in training, HR@{TOP} on them")
     print("seed  users  among cold items: UR4Rec  popularity/random  p        among all items: "
           "UR4Rec  random  popularity")  # fmt: skip

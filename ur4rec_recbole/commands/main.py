@@ -8,7 +8,7 @@ import importlib
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from ur4rec_recbole.core.command_line import check_words, settings_from
 from ur4rec_recbole.core.errors import InputError
@@ -33,6 +33,16 @@ COMMANDS = {
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse, with its complaints made `InputError`s."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse words that make no command."""
+        raise InputError(
+            "Command line", "must be one that --help tells of", message, f"See {self.prog} --help."
+        )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one sub-command; bad input gives its message and exit code 2.
 
@@ -40,31 +50,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = next((word for word in words if not word.startswith("-")), None)
-    parser = argparse.ArgumentParser(
-        prog="ur4rec", description="UR4Rec for RecBole", allow_abbrev=False
-    )
+    command = f"ur4rec {chosen}" if chosen in COMMANDS else "ur4rec"
+    try:
+        parser = _parser(chosen)
+        options, others = parser.parse_known_args(words)
+        if options.version:
+            print(f"ur4rec {importlib.import_module('ur4rec_recbole').__version__}")
+            return 0
+        if options.command is None:
+            if others:
+                parser.error(f"no command, but {' '.join(others)}")
+            parser.print_help()
+            return 2
+        with settings_from():
+            return _run(options, others)
+    except InputError as error:
+        print(f"{command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as error:
+        print(f"{command}: {str(error) or 'interrupted'}", file=sys.stderr)
+        return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+
+
+def _parser(chosen: str | None) -> Parser:
+    """Return the parser of all commands; the others than `chosen` have no options of their own."""
+    parser = Parser(prog="ur4rec", description="UR4Rec for RecBole", allow_abbrev=False)
     parser.add_argument("--version", action="store_true", help="show the version and exit")
     commands = parser.add_subparsers(dest="command")
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         if name == chosen:  # the others stay unimported: some load heavy libraries
             _module(name).add_arguments(command)
-    options, others = parser.parse_known_args(words)
-    if options.version:
-        print(f"ur4rec {importlib.import_module('ur4rec_recbole').__version__}")
-        return 0
-    if options.command is None:
-        parser.print_help()
-        return 2
-    try:
-        with settings_from():
-            return _run(options, others)
-    except InputError as error:
-        print(f"ur4rec {options.command}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as error:
-        print(f"ur4rec {options.command}: {str(error) or 'interrupted'}", file=sys.stderr)
-        return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+    return parser
 
 
 def _run(options: argparse.Namespace, others: Sequence[str]) -> int:

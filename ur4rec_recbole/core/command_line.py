@@ -15,6 +15,9 @@ import yaml
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.yaml_files import parse
 
+# To RecBole "[5,10]" is a text here, not a list.
+INTERVALS = ("user_inter_num_interval", "item_inter_num_interval")
+
 
 @contextmanager
 def settings_from(words: Sequence[str] = ()) -> Iterator[None]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from recbole.evaluator import metric_types
 from recbole.evaluator.register import metric_information
@@ -33,6 +33,16 @@ UNLISTED = frozenset(
     "group_offset local_rank offset benchmark_filename reg_weight require_pow wandb_project "
     "shuffle worker tail_ratio".split()
 )
+
+
+def is_finite(value: Any) -> bool:
+    """Tell whether a value is a number, neither infinite nor nan; a bool is none here."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float can hold
+        return False
 
 
 class Rule(NamedTuple):
@@ -60,9 +70,9 @@ class Rule(NamedTuple):
             return True
         if self.bound.startswith("one of "):
             return value in self.bound.removeprefix("one of ").split("|")
-        number: Any = value
-        if not math.isfinite(number):
+        if not is_finite(value):
             return False
+        number: Any = value
         if " to " in self.bound:
             low, high = map(float, self.bound.split(" to "))
             return low <= number <= high
@@ -105,7 +115,7 @@ def _rules(text: str) -> dict[str, Rule]:
 def check_known(keys: Iterable[str], known: Iterable[str], model: str = "UR4Rec") -> None:
     """Raise `InputError` for a key that neither the model nor RecBole knows."""
     own = schema(model) if defaults_file(model).exists() else {}
-    allowed = {*own, *known, *UNLISTED}
+    allowed = {*own, *known, *recbole_rules(), *UNLISTED}
     for name in ("general", "training", "evaluation", "dataset"):
         allowed |= set(getattr(argument_list, f"{name}_arguments"))
     for key in keys:
@@ -127,6 +137,35 @@ def check_values(values: Mapping[str, Any], model: str = "UR4Rec") -> None:
             )
     check_rules(values, schema(model))
     check_rules(values, recbole_rules())
+    check_contents(values)
+
+
+def check_contents(values: Any) -> None:
+    """Raise `InputError` for a list or mapping whose contents its rule does not tell."""
+    parts = values["evaluated_parts"] if "evaluated_parts" in values else None
+    if parts is not None and (not parts or not all(each in ("valid", "test") for each in parts)):
+        _refuse("evaluated_parts", "must list valid, test or both", parts, "[valid, test]")
+    clipping = values["clip_grad_norm"] if "clip_grad_norm" in values else None
+    if clipping is not None:
+        limit: Any = clipping.get("max_norm") if isinstance(clipping, Mapping) else None
+        arguments = ("max_norm", "norm_type", "error_if_nonfinite", "foreach")
+        if not is_finite(limit) or limit <= 0 or not set(clipping) <= set(arguments):
+            _refuse("clip_grad_norm", "must be arguments of torch's clip_grad_norm_", clipping,
+                    "{max_norm: 5}")  # fmt: skip
+    milestones = values["milestones"] if "milestones" in values else None
+    for rates in (milestones or {}).values():
+        sound = isinstance(rates, Mapping) and all(
+            is_finite(rate) and 0 <= rate <= 1 for rate in rates.values()
+        )
+        if not sound:
+            _refuse("milestones", "must hold rates from 0 to 1 by stage", rates,
+                    "{ml-100k: {pretrain_sasrec: 0.35}}")  # fmt: skip
+
+
+def _refuse(key: str, rule: str, received: Any, example: str) -> NoReturn:
+    raise InputError(
+        f"Configuration key {key!r}", rule, repr(received), f"Write for example {example}."
+    )
 
 
 def check_rules(values: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
@@ -149,10 +188,7 @@ def check_metrics(values: Mapping[str, Any]) -> None:
     names = [each for each in metrics or () if isinstance(each, str)]
     unknown = [each for each in metrics or () if str(each).lower() not in metric_types]
     if unknown or not names or len(names) < len(metrics):
-        raise InputError(
-            "Configuration key 'metrics'", f"must list some of {sorted(metric_types)}",
-            repr(metrics), "Write for example [Hit, NDCG].",
-        )  # fmt: skip
+        _refuse("metrics", f"must list some of {sorted(metric_types)}", metrics, "[Hit, NDCG]")
     kinds = {metric_types[name.lower()] for name in names}
     if len(kinds) > 1:
         raise InputError(
@@ -160,10 +196,7 @@ def check_metrics(values: Mapping[str, Any]) -> None:
             "Remove those of one kind.",
         )  # fmt: skip
     if not topk or not all(type(k) is int and k > 0 for k in topk):
-        raise InputError(
-            "Configuration key 'topk'", "must list whole numbers above 0", repr(topk),
-            "Write for example [5, 10].",
-        )  # fmt: skip
+        _refuse("topk", "must list whole numbers above 0", topk, "[5, 10]")
     measured = [each for name in names for each in _measured(name.lower(), topk)]
     chosen = values["valid_metric"]
     if not isinstance(chosen, str) or chosen.lower() not in measured:
@@ -203,11 +236,8 @@ def check_split(how: Any) -> None:
             _refuse_split("must have the mode full, labeled, uniN or popN", how)
 
 
-def _refuse_split(rule: str, received: Any) -> None:
-    raise InputError(
-        "Configuration key 'eval_args'", rule, repr(received),
-        "Write for example {split: {LS: valid_and_test}, order: TO, mode: full}.",
-    )  # fmt: skip
+def _refuse_split(rule: str, received: Any) -> NoReturn:
+    _refuse("eval_args", rule, received, "{split: {LS: valid_and_test}, order: TO, mode: full}")
 
 
 def defaults(model: str = "UR4Rec") -> dict[str, Any]:

@@ -51,8 +51,15 @@ def remove_temporary(folder: Path, names: str) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; None where there is none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    """Read a JSON file; None where there is none, `InputError` where it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:  # UnicodeError is a ValueError
+        raise InputError(
+            str(path), "must be JSON", error, "Restore the file, or remove it and make it again."
+        ) from error
 
 
 def write_json(path: Path, value: Any, make_folder: bool = True) -> None:

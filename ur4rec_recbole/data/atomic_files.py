@@ -21,6 +21,11 @@ EXAMPLE = "Write for example user_id:token, item_id:token and timestamp:float in
 
 def read_header(path: Path, separator: str = "\t", encoding: str | None = None) -> dict[str, str]:
     """Return type by column, in the file's order, as its first line says."""
+    if not separator:
+        raise InputError(
+            "Configuration key 'field_separator'", "must be a character or more", repr(separator),
+            r'Write for example "\t".',
+        )  # fmt: skip
     encoding = encoding or "utf-8"
     with _text(path, encoding) as file:
         line = _line(file)

@@ -28,14 +28,14 @@ from recbole.data.dataset import Dataset
 from recbole.data.dataset import dataset as recboles_module
 from recbole.utils import EvaluatorType, FeatureSource
 
+from ur4rec_recbole.core.command_line import INTERVALS
 from ur4rec_recbole.core.errors import InputError, nearest
 from ur4rec_recbole.core.yaml_files import read_mapping
 from ur4rec_recbole.data.atomic_files import read_cells, read_header
 from ur4rec_recbole.data.columns import check_columns, set_types
 
 INTERVAL = re.compile(r"\s*[\[(]\s*([^\s,]+)\s*,\s*([^\s,]+)\s*[\])]\s*")
-COUNTS = ("user_inter_num_interval", "item_inter_num_interval")
-FILTERS = (*COUNTS, "val_interval", "rm_dup_inter", "filter_inter_by_user_or_item")
+FILTERS = (*INTERVALS, "val_interval", "rm_dup_inter", "filter_inter_by_user_or_item")
 
 
 def apply() -> None:
@@ -110,7 +110,7 @@ def _checking(from_scratch: Callable) -> Callable:
     def checked(self: Dataset) -> None:
         with translated(self.config):
             _check_filters(self.config)
-            _check_files(self.config)
+            check_files(self.config)
             from_scratch(self)
 
     return checked
@@ -142,7 +142,7 @@ def _check_filters(config: Any) -> None:
     values = config["val_interval"] or {}
     if not isinstance(values, Mapping):
         values = {"": values}
-    given = {key: config[key] for key in COUNTS if config[key] is not None}
+    given = {key: config[key] for key in INTERVALS if config[key] is not None}
     given |= {
         f"val_interval: {key}": each for key, each in values.items() if type(each) is not list
     }
@@ -159,7 +159,7 @@ def _check_filters(config: Any) -> None:
             )  # fmt: skip
 
 
-def _check_files(config: Any) -> None:
+def check_files(config: Any) -> None:
     """Raise `InputError` where there is no such data set and RecBole has none to download."""
     name, folder = config["dataset"], Path(config["data_path"])
     downloads = Path(recbole.__file__).parent / "properties" / "dataset" / "url.yaml"

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ur4rec_recbole.core.config import is_finite
 from ur4rec_recbole.core.errors import InputError
 
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -53,8 +54,7 @@ def disturbed_order(real: Tensor, noise: float) -> Tensor:
 def in_seconds(value: Any, key: str) -> float:
     """Read a duration: a number of seconds, or a text such as "30s", "5m", "2h", "1d"."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", str(value))
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    seconds = float(value) if number else -1.0
+    seconds = float(value) if is_finite(value) else -1.0
     if isinstance(value, str) and found:
         seconds = float(found[1]) * UNITS[found[2]]
     if not 0 <= seconds < math.inf:

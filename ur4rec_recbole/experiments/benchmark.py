@@ -23,9 +23,10 @@ from typing import Any
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import exclusive_lock, read_json, require_writable, write_json
+from ur4rec_recbole.core.shapes import Maybe, check
 from ur4rec_recbole.datasets import synthetic
 from ur4rec_recbole.experiments.benchmark_job import pretraining
-from ur4rec_recbole.experiments.jobs import Entry, Job
+from ur4rec_recbole.experiments.jobs import INDEX, Entry, Job
 from ur4rec_recbole.experiments.plan import Plan, check_configurations
 from ur4rec_recbole.runs.folder import RunFolder
 from ur4rec_recbole.runs.resuming import unfinished
@@ -164,7 +165,9 @@ def _write_index(plan: Plan, jobs: Sequence[Job], output: Path) -> None:
     entries = {entry.name: entry.model for entry in plan.entries}
     runs = {job.id: job.entry for job in jobs}
     baseline, file = plan.baseline, output / "benchmark.json"
-    before = read_json(file) or {}
+    before = (
+        check(read_json(file), Maybe(INDEX), file, "Remove it, or name another --output.") or {}
+    )
     if before.get("dataset") == plan.dataset:
         if not before["entries"].keys() <= entries.keys():
             entries = before["entries"] | entries  # else in the order of the plan, which has all

@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ur4rec_recbole.core.config import defaults, defaults_file
+from ur4rec_recbole.core.shapes import Maybe, Values
 from ur4rec_recbole.core.yaml_files import find_file, read_mapping
 
 FIRST_SEED = 2020
+# Of benchmark.json: which folder is whose.
+INDEX = {
+    "dataset": str, "baseline": Maybe(str), "entries": Values(str), "runs": Values(str)
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

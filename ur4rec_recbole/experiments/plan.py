@@ -32,6 +32,7 @@ from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.core.config import defaults
 from ur4rec_recbole.core.errors import InputError, nearest
 from ur4rec_recbole.core.yaml_files import find_file, read_mapping
+from ur4rec_recbole.data.loading import check_files
 from ur4rec_recbole.experiments.jobs import (
     FIRST_SEED,
     Entry,
@@ -241,5 +242,6 @@ def _check(model: str, dataset: str, settings: Mapping[str, Any]) -> None:
     with settings_from():
         config = Config(model, dataset, None, json.loads(json.dumps(settings)))
     check_settings(config)
+    check_files(config)
     if model == "UR4Rec":
         read_stages(config)

@@ -13,8 +13,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import atomic_write
+from ur4rec_recbole.core.files import atomic_write, read_json
 from ur4rec_recbole.runs.folder import RunFolder
+from ur4rec_recbole.runs.reading import read_findings
 
 KEPT = (
     "run.json", "members.json", "metrics.json", "ranks.npz", "epochs.csv", "stages.json",
@@ -26,42 +27,47 @@ PATH = re.compile(r"(?<![\w/.:])(?:/[^\s/\"'<>|,;:()]+){2,}|\b[A-Za-z]:\\[^\s\"'
 
 def publish(folder: Path, target: Path) -> int:
     """Copy the ended runs of a folder, and of its search for a setting; return their number."""
-    number = _publish(folder, target) + _publish(folder / "tuning", target / "tuning")
-    if number == 0:
+    copies = _copies(folder, target) | _copies(folder / "tuning", target / "tuning")
+    if not copies:
         raise InputError(
             f"Folder {folder}", "must hold runs that have ended", "none",
             "Run `ur4rec benchmark` first.",
         )  # fmt: skip
-    return number
+    contents = {goal: _content(file) for goal, file in copies.items()}  # before any is written
+    for goal, content in contents.items():
+        with atomic_write(goal) as copy:
+            copy.write(content)
+    return sum(goal.name == "run.json" for goal in copies)
 
 
-def _publish(folder: Path, target: Path) -> int:
+def _copies(folder: Path, target: Path) -> dict[Path, Path]:
+    """Return which file each copy is of."""
     if folder.is_symlink():
-        return 0
+        return {}
     paths = [path.parent for path in sorted(folder.glob("*/run.json"))]
     opened = [RunFolder.open(path) for path in paths if not path.is_symlink()]
     ended = [each.path for each in opened if each.about["status"] == "done"]
+    pairs = {target / path.name / name: path / name for path in ended for name in KEPT}
     for path in ended:
-        for name in KEPT:
-            _copy(path / name, target / path.name)
-        _copy(folder / "jobs" / f"{path.name}.json", target / "jobs")
+        job = f"{path.name}.json"
+        pairs[target / "jobs" / job] = folder / "jobs" / job
     if ended:
-        _copy(folder / "benchmark.json", target)
-    return len(ended)
+        pairs[target / "benchmark.json"] = folder / "benchmark.json"
+    return {goal: file for goal, file in pairs.items() if _is_own(file)}
 
 
-def _copy(file: Path, target: Path) -> None:
-    """Copy a file where there is one, without the paths of this machine."""
-    if file.is_symlink() or file.parent.is_symlink() or not file.is_file():
-        return
-    content = file.read_bytes()
+def _is_own(file: Path) -> bool:
+    return file.is_file() and not file.is_symlink() and not file.parent.is_symlink()
+
+
+def _content(file: Path) -> bytes:
+    """Return what a file holds without the paths of this machine."""
     if file.suffix == ".json":
-        content = (json.dumps(without_paths(json.loads(content)), indent=1) + "\n").encode()
-    elif file.suffix == ".jsonl":
-        rows = [without_paths(json.loads(line)) for line in content.splitlines()]
-        content = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    with atomic_write(target / file.name) as copy:
-        copy.write(content)
+        return (json.dumps(without_paths(read_json(file)), indent=1) + "\n").encode()
+    if file.suffix == ".jsonl":
+        rows = [without_paths(row) for row in read_findings(file.parent)]
+        return "".join(json.dumps(row) + "\n" for row in rows).encode()
+    return file.read_bytes()
 
 
 def without_paths(value: Any) -> Any:

@@ -6,6 +6,7 @@ from recbole.data.interaction import Interaction
 from recbole.sampler import RepeatableSampler
 from torch import Tensor, nn
 
+from ur4rec_recbole.core.config import is_finite
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import training_interactions
 from ur4rec_recbole.model.attention import BlockConfig
@@ -92,7 +93,8 @@ def items(config: Any, widths: dict[str, int]) -> ItemTower:
 def fusion(config: Any) -> nn.Module:
     """Build the fusion of the two scores."""
     weights = tuple(config["fusion_weights"])
-    if len(weights) != 2 or min(weights) < 0 or sum(weights) <= 0:
+    sound = len(weights) == 2 and all(is_finite(each) and each >= 0 for each in weights)
+    if not sound or not any(weights):
         raise InputError(
             "fusion_weights", "must be two non-negative numbers, for the sequence and the "
             "retrieval score, not both 0", list(weights), "Write for example [0.4, 0.6].",

@@ -27,11 +27,16 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import atomic_write, write_json
 from ur4rec_recbole.core.shapes import ANYTHING, Maybe, Values, check
 from ur4rec_recbole.data.fingerprints import INPUTS
+from ur4rec_recbole.patches.torch_load import PRETRAINED
 
 WEIGHTS, ABOUT, TOKENS = "model.safetensors", "model.json", "tokens.npz"
 SETTINGS = {"model": str, "dataset": str, "settings": Values(ANYTHING)}
 SHAPE = SETTINGS | {"inputs": Values(str), "members": Maybe([SETTINGS])}
 REMEDY = "Train the model again."
+# Settings that name pickles: a folder from elsewhere does not choose what is unpickled.
+PICKLES = (
+    "members", "save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path"
+)  # fmt: skip
 
 
 class Saved(NamedTuple):
@@ -142,8 +147,24 @@ def read_checkpoint(file: Path) -> Saved:
 
 def configuration(about: Mapping[str, Any]) -> Config:
     """Make a Config anew from a model's name, its data set's and its settings."""
+    settings = without_pickles(about["model"], about["settings"])
     with settings_from():  # the command line is not this model's
-        return Config(about["model"], about["dataset"], None, dict(about["settings"]))
+        return Config(about["model"], about["dataset"], None, settings)
+
+
+def without_pickles(model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model's settings, as a folder has them, that let nothing be unpickled.
+
+    Raises `InputError` for one of RecBole's models that begins with a pickle.
+    """
+    beginnings = {place.rpartition(".")[2]: keys for place, keys in PRETRAINED.items()}
+    for key in beginnings.get(model, ()):
+        if settings.get(key):
+            raise InputError(
+                f"Configuration key {key!r}", "must be unset in a folder: it would be unpickled",
+                settings[key], "Name the model's checkpoint file (.pth), or train it again.",
+            )  # fmt: skip
+    return {key: value for key, value in settings.items() if key not in PICKLES}
 
 
 def _settings(config: Config) -> dict[str, Any]:

@@ -12,11 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ur4rec_recbole.core.config import is_finite
 from ur4rec_recbole.core.errors import InputError
 
 PARTS = ("encoder", "retriever", "fusion")
 LOSSES = ("sequence", "retrieval", "fused")
 SCORES = ("sequence", "retrieval", "fused")
+# The parts that a loss reaches: what else trains, it cannot lower.
+REACH = {"sequence": ("encoder",), "retrieval": ("encoder", "retriever"), "fused": PARTS}
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,18 @@ class Stage:
         for key, known in (("rates", PARTS), ("losses", LOSSES)):
             given = getattr(self, key)
             if not _is_weighting(given, known):
-                self._refuse(key, f"must map some of {known} to positive numbers", given)
+                self._refuse(key, f"must map some of {known} to finite numbers above 0", given)
+        for loss in self.losses:
+            if not set(REACH[loss]) & set(self.rates):
+                self._refuse(
+                    "losses", f"must have {loss} only where {' or '.join(REACH[loss])} trains",
+                    {"rates": dict(self.rates), "losses": dict(self.losses)},
+                )  # fmt: skip
         if self.score not in SCORES:
             self._refuse("score", f"must be one of {SCORES}", self.score)
         for key, least in (("epochs", 0), ("patience", 1)):
             given = getattr(self, key)
-            if not isinstance(given, int) or given < least:
+            if type(given) is not int or given < least:
                 self._refuse(key, f"must be an int, >= {least}", given)
 
     def _refuse(self, key: str, rule: str, given: object) -> None:
@@ -74,7 +83,7 @@ def _is_weighting(given: Any, known: tuple[str, ...]) -> bool:
     """Tell whether `given` maps some of the known names to positive numbers, and nothing else."""
     if not isinstance(given, Mapping) or not given or not set(given) <= set(known):
         return False
-    return all(isinstance(value, int | float) and value > 0 for value in given.values())
+    return all(is_finite(value) and value > 0 for value in given.values())
 
 
 def read_stages(config: Any) -> list[Stage]:

@@ -96,6 +96,8 @@ class UR4Rec(SequentialRecommender):
         """
         self.config = config
         self.times = f"{SECONDS}{config['LIST_SUFFIX']}"
+        gap = config["shuffle_gap"]
+        self.shuffle_gap = None if gap is None else in_seconds(gap, "shuffle_gap")
         self.register_buffer("warm", counts > 0, persistent=False)  # [N] items to learn an id of
         self.register_buffer("popularity", torch.log1p(counts.float()), persistent=False)
         self.features = FeatureBank(modalities)
@@ -164,9 +166,9 @@ class UR4Rec(SequentialRecommender):
             another order may make that the target.
         """
         known = query + 1
-        if self.config["shuffle_gap"] is not None:
-            gap = in_seconds(self.config["shuffle_gap"], "shuffle_gap")
-            known = starts_of_moments(interaction[self.times], gap).gather(1, query)
+        if self.shuffle_gap is not None:
+            starts = starts_of_moments(interaction[self.times], self.shuffle_gap)
+            known = starts.gather(1, query)
         if HISTORY_START in interaction.interaction:
             before = interaction[HISTORY_END] - interaction[HISTORY_START]
             known = known + (before - interaction[self.ITEM_SEQ_LEN]).unsqueeze(1)

@@ -7,7 +7,7 @@ _load_config_files
     Files are read as `core.yaml_files` does; what cannot be read is an `InputError`.
 _load_variable_config_dict
     Values stay as they are: a text is a text. A list in quotes, as RecBole's HyperTuning passes
-    it, becomes that list.
+    it, becomes that list, unless the key is one of `INTERVALS`.
 _load_cmd_line
     --key=value is read as YAML, and a value may hold an equals sign. Words of another form are not
     RecBole's: they are left to the program.
@@ -20,7 +20,7 @@ from typing import Any
 
 from recbole.config import Config
 
-from ur4rec_recbole.core.command_line import read_value
+from ur4rec_recbole.core.command_line import INTERVALS, read_value
 from ur4rec_recbole.core.yaml_files import read_mapping
 
 
@@ -39,11 +39,12 @@ def _load_config_files(self: Config, files: Sequence[str] | None) -> dict[str, A
 
 
 def _load_variable_config_dict(self: Config, given: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {key: _unquoted(value) for key, value in (given or {}).items()}
+    return {key: _unquoted(key, value) for key, value in (given or {}).items()}
 
 
-def _unquoted(value: Any) -> Any:
-    if not (isinstance(value, str) and value.startswith("[") and value.endswith("]")):
+def _unquoted(key: str, value: Any) -> Any:
+    listed = isinstance(value, str) and value.startswith("[") and value.endswith("]")
+    if key in INTERVALS or not listed:
         return value
     try:
         return ast.literal_eval(value)
@@ -59,4 +60,4 @@ def _load_cmd_line(self: Config) -> dict[str, Any]:
         for word in sys.argv[1:]
         if word.startswith("--") and "=" in word
     ]
-    return {key: read_value(value) for key, _, value in pairs if key}
+    return {key: value if key in INTERVALS else read_value(value) for key, _, value in pairs if key}

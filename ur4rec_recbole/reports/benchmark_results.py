@@ -12,13 +12,16 @@ import numpy as np
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import read_json
+from ur4rec_recbole.core.shapes import NUMBER, Maybe, check
 from ur4rec_recbole.evaluation import paired
 from ur4rec_recbole.evaluation.paired import Comparison, Runs
 from ur4rec_recbole.experiments.benchmark_job import pretraining
+from ur4rec_recbole.experiments.jobs import INDEX
 from ur4rec_recbole.model.stages import read_stages
 from ur4rec_recbole.runs.folder import RunFolder
 from ur4rec_recbole.runs.keeping import MASKED
 
+REMEDY = "Run `ur4rec benchmark` again, or remove the file."
 SHARE = 0.95  # of a best validation quality, which the time axis asks for
 
 
@@ -141,9 +144,10 @@ def _at_limit(run: RunFolder) -> bool:
 
 def epochs(run: RunFolder) -> list[dict[str, Any]]:
     """Return a run's epochs; the seconds of a pretraining before it count as elapsed."""
-    before = read_json(pretraining(run.path) / "metrics.json")
+    file = pretraining(run.path) / "metrics.json"
+    before = check(read_json(file), Maybe({"seconds": NUMBER}), file, REMEDY)
     spent = before["seconds"] if before else 0.0
-    return [row | {"elapsed": spent + row["elapsed"]} for row in run.epochs()]
+    return [row | {"elapsed": spent + row.get("elapsed", 0.0)} for row in run.epochs()]
 
 
 def quality(row: dict[str, Any]) -> Any:
@@ -174,7 +178,8 @@ def read(folder: Path, baseline: str | None = None) -> Benchmark:
     for name, entry in owners.items():
         failed = folder / "jobs" / f"{name}.failed.json"
         if failed.exists():
-            found.failures[name] = read_json(failed)["traceback"]
+            held = check(read_json(failed), {"traceback": str}, failed, REMEDY)
+            found.failures[name] = held["traceback"]
         elif name in opened and {"valid", "test"} & set(opened[name].read("metrics.json") or {}):
             found.runs.setdefault(entry, []).append(opened[name])
         else:
@@ -200,16 +205,8 @@ def read(folder: Path, baseline: str | None = None) -> Benchmark:
 
 def _index(folder: Path) -> dict[str, Any] | None:
     """Read which run is whose; None in a folder that no benchmark made."""
-    found = read_json(folder / "benchmark.json")
-    if found is None:
-        return None
-    sound = isinstance(found, dict) and {"runs", "entries", "baseline"} <= set(found)
-    if not sound or not isinstance(found["runs"], dict) or not isinstance(found["entries"], dict):
-        raise InputError(
-            f"{folder / 'benchmark.json'}", "must name runs, entries and baseline", "other content",
-            "Run `ur4rec benchmark` again, or remove it to read the runs without it.",
-        )  # fmt: skip
-    return found
+    file = folder / "benchmark.json"
+    return check(read_json(file), Maybe(INDEX), file, REMEDY)
 
 
 def _check_data(found: Benchmark) -> None:

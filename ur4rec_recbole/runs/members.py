@@ -53,7 +53,13 @@ def prepare(config: Config) -> list[str]:
                 repr(entry), "Write for example {model: UR4Rec, seeds: 2}.",
             )  # fmt: skip
         recipe = dict(entry)
-        for place in range(recipe.pop("seeds", 1)):
+        seeds = recipe.pop("seeds", 1)
+        if type(seeds) is not int or seeds < 1:
+            raise InputError(
+                "members: seeds", "must be a whole number above 0", repr(seeds),
+                "Write how many members the recipe makes.",
+            )  # fmt: skip
+        for place in range(seeds):
             files.append(_trained(config, recipe | {"seed": config["seed"] + place}))
     return files
 

@@ -13,6 +13,7 @@ from ur4rec_recbole.core.files import require_writable
 from ur4rec_recbole.data.dataset import UR4RecDataset, training_fingerprint
 from ur4rec_recbole.data.fingerprints import INPUTS, inputs
 from ur4rec_recbole.evaluation import protocols
+from ur4rec_recbole.model import saved
 from ur4rec_recbole.registration import check_keys
 from ur4rec_recbole.runs import keeping, members, resuming
 from ur4rec_recbole.runs.assembly import build_model, build_trainer, load_data
@@ -57,7 +58,8 @@ def run(
     files = list(config_file_list or [])
     old = resuming.interrupted(resume) if resume else None
     if old:
-        model, dataset, config_dict = old.about["model"], old.about["dataset"], old.settings()
+        model, dataset = old.about["model"], old.about["dataset"]
+        config_dict = saved.without_pickles(model, old.settings())
     with settings_from(arguments):
         config = _configuration(model, dataset, files, config_dict, old)
     data = load_data(config)
