@@ -52,7 +52,7 @@ class Rule(NamedTuple):
     def admits(self, value: Any) -> bool:
         """Tell whether a value has one of the types and keeps the bound."""
         if isinstance(value, bool) and "bool" not in self.types:
-            return False  # a bool is an int to Python, not to a reader of YAML
+            return False  # Python counts a bool as an int, YAML does not
         kinds = [kind for name in self.types for kind in TYPES[name]]
         if not isinstance(value, tuple(kinds)):
             return False
@@ -79,7 +79,7 @@ def defaults_file(model: str) -> Path:
 
 
 def _documented(model: str) -> str:
-    """Return the text of the model's own keys and of those that every model has."""
+    """Return the YAML text of the model's own keys and of the keys that every model has."""
     files = {defaults_file(model), defaults_file("every_model")}
     return "\n".join(file.read_text(encoding="utf-8") for file in sorted(files))
 
@@ -174,7 +174,7 @@ def check_metrics(values: Mapping[str, Any]) -> None:
 
 
 def _measured(metric: str, topk: Iterable[int]) -> list[str]:
-    """Return the names of what a metric measures, one a cut-off where it has cut-offs."""
+    """Return the names of a metric's values: one per cut-off, or its own name."""
     cut_off = {"rec.topk", "rec.items"} & set(metric_information[metric])
     return [f"{metric}@{k}" for k in topk] if cut_off else [metric]
 

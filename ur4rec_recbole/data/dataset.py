@@ -80,7 +80,7 @@ class UR4RecDataset(SequentialDataset):
         super().__init__(config)
 
     def _normalize(self) -> None:
-        """Keep the times as they are beside what RecBole makes of them."""
+        """Keep the exact times beside the ones that RecBole normalises."""
         exact = self.inter_feat[self.time_field].to_numpy(np.float64)
         super()._normalize()
         self.inter_feat[SECONDS] = exact
@@ -88,7 +88,7 @@ class UR4RecDataset(SequentialDataset):
 
     def _change_feat_format(self) -> None:
         sort_exactly(self)
-        self._exact = self.inter_feat[SECONDS].to_numpy()  # to be sorted no more
+        self._exact = self.inter_feat[SECONDS].to_numpy()  # not sorted again after this
         super()._change_feat_format()
 
     def data_augmentation(self) -> None:
@@ -138,7 +138,7 @@ class UR4RecDataset(SequentialDataset):
         return self.config["shuffle_gap"] is not None or bool(self.config["order_noise"])
 
     def _reordered(self, window: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
-        """Order windows [B, L + 1] of interactions up to `end` [B, 1] anew."""
+        """Reorder windows [B, L + 1] of interactions up to `end` [B, 1]."""
         if self.config["shuffle_gap"] is not None:
             times = self.interactions[SECONDS][window.clamp(max=end)]
             times = times.masked_fill(window > end, torch.inf)
@@ -150,7 +150,7 @@ class UR4RecDataset(SequentialDataset):
         return window
 
     def _targets(self, place: torch.Tensor) -> Interaction:
-        """Read what the interactions at `place` [B] say, but for their times, which stay."""
+        """Read the fields of the interactions at `place` [B], except their times, which stay."""
         fields = [each for each in self.interactions if each not in (self.time_field, SECONDS)]
         return Interaction({field: self.interactions[field][place] for field in fields})
 
@@ -159,7 +159,7 @@ class UR4RecDataset(SequentialDataset):
     ) -> Interaction:
         """Gather [B, L] lists, zero-padded on the right, of what a window shows before its target.
 
-        Times are those of the window: an order drawn anew moves what happened, not when.
+        Times stay in place: a new order changes which item comes when, not the times.
         """
         inside = torch.arange(self.max_item_list_len) < length  # [B, L]
         when, what = (torch.where(inside, each[..., :-1], 0) for each in (window, shown))
@@ -174,7 +174,7 @@ class UR4RecDataset(SequentialDataset):
         return Interaction(lists)
 
     def _earlier(self, rows: Interaction) -> torch.Tensor:
-        """Gather the items [B, E] before each window, E as many as any row has."""
+        """Gather the items [B, E] before each window, zero-padded to the longest row's number E."""
         start = rows[HISTORY_START].unsqueeze(-1)
         count = (
             rows[HISTORY_END].unsqueeze(-1)

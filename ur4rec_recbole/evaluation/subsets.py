@@ -1,6 +1,6 @@
 """Subsets of targets (tail and cold items, short and long histories, repeats), and gains of ranks.
 
-Used by evaluation.measure; every function takes plain arrays, so that reports can use them too.
+Used by `protocols.measure`, and by reports for the gains of ranks.
 """
 
 import numpy as np

@@ -241,7 +241,7 @@ class HierarchicalMoE(nn.Module):
         modal = self.router(h, present)  # [P, M]
         mixed, sub = torch.zeros_like(h), []
         for m, (module, context) in enumerate(zip(self.modalities.values(), ordered, strict=True)):
-            if not present[:, m].any():  # nothing to hear, so nothing to compute
+            if not present[:, m].any():  # modality absent in this batch
                 sub.append(h.new_zeros(len(h), self.n_sub_experts))
                 continue
             output, weights = module(h, where, context)
@@ -251,7 +251,7 @@ class HierarchicalMoE(nn.Module):
 
 
 class NoExperts(nn.Module):
-    """What an ablation compares with: r = LN(h), nothing of a user's content is looked at.
+    """Replaces the experts in ablations: r = LN(h), whatever the user's content.
 
     Parameters
     ----------

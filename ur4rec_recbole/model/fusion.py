@@ -1,4 +1,4 @@
-"""Fusion of the two scores of a candidate: what the sequence says and what the experts say.
+"""Fusion of a candidate's two scores: the encoder's (sequence) and the experts' (retrieval).
 
 Both scores are standardised over the candidates first, so that a weight means the same whatever
 the scales of a dot product and of a cosine.
@@ -33,7 +33,7 @@ class WeightedFusion(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(float(scale)).log())
 
     def forward(self, state: Tensor, sequence: Tensor, retrieval: Tensor) -> Tensor:
-        """Fuse scores [..., N]; the state [..., D] is not looked at."""
+        """Fuse scores [..., N]; `state` is ignored."""
         del state
         w_s, w_r = self.weights
         return self.log_scale.exp() * (w_s * standardise(sequence) + w_r * standardise(retrieval))

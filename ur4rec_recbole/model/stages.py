@@ -28,7 +28,7 @@ class Stage:
     name
         Shown in logs; the same stage may occur again.
     rates
-        Learning rate of each part that trains; a part without one is frozen.
+        Learning rate of each component that trains; a component without one is frozen.
     losses
         Weights of the next-item losses on each score.
     score
@@ -66,7 +66,7 @@ class Stage:
 
     @property
     def trains(self) -> tuple[str, ...]:
-        """The parts that are not frozen."""
+        """The components that are not frozen."""
         return tuple(part for part in PARTS if part in self.rates)
 
 

@@ -1,4 +1,4 @@
-"""Rules over the data, before training: what cannot be measured, and what cannot be reached."""
+"""Rules over the data, before training: what cannot be measured, targets that cannot be hit."""
 
 from typing import Any
 

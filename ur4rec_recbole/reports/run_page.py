@@ -35,7 +35,7 @@ def write(folder: RunFolder) -> Path:
 
 
 def page(folder: RunFolder) -> str:
-    """Return the page of a run; what the run has not got to yet is left out."""
+    """Return the page of a run; what it has not reached yet is left out."""
     about = folder.about
     title = f"{about['model']} on {about['dataset']}, seed {about['seed']}"
     rows, stages = folder.epochs(), folder.read("stages.json") or []

@@ -25,7 +25,7 @@ SMALL = 0.1  # of the greatest loss part
 Rows = Sequence[Mapping[str, Any]]
 
 
-plain_text = mpl.rc_context({"text.parse_math": False})  # decorates what makes a plot
+plain_text = mpl.rc_context({"text.parse_math": False})  # decorator of the functions that draw
 
 
 def svg(figure: Figure, name: str, label: str) -> Markup:
@@ -184,7 +184,7 @@ def _stack(axes: Axes, labels: list[str], parts: Mapping[str, list[float]], titl
 
 
 def _heard(weights: Iterable[Mapping[str, float]]) -> list[str]:
-    """Name the modalities that have any weight at all: the others have no table."""
+    """Return the modalities with a non-zero weight: the others have no table."""
     given = list(weights)
     return [name for name in given[0] if any(each[name] > 0 for each in given)]
 

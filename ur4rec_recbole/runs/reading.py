@@ -1,6 +1,6 @@
-"""Reading a run's files: whole, of the shape that a run writes, or else an `InputError`.
+"""Reads a run's files; a damaged one, or one of another shape, is an `InputError`.
 
-Whoever opens a run folder may have got it from somebody else, or from a disk that was full.
+A run folder may come from somebody else, or from a disk that was full.
 """
 
 import csv

@@ -31,7 +31,7 @@ class _Reworded(logging.LoggerAdapter):
 
 
 class WatchedTrainer(Trainer):
-    """Shows every step and epoch to a monitor, by the names of the model's losses.
+    """Reports every step and epoch to a monitor, with the names of the model's losses.
 
     Attributes
     ----------
