@@ -174,7 +174,7 @@ def _numbers(values: pd.Series, dtype: type, file: str) -> pd.Series:
 
 
 def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number, record) of a file with one record a line, gzipped or not.
+    """Yield (line number, record) of a file with one record per line, gzipped or not.
 
     Metadata of 2014 are Python literals, not JSON; they are read without evaluating anything.
     """

@@ -74,7 +74,7 @@ class World:
     items
         [n_users, length], distinct within a user.
     told
-        [n_users, length], the class that a profile names after so many interactions.
+        [n_users, length], the class that a profile names after that many interactions.
     """
 
     text_class: np.ndarray

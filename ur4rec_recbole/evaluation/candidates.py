@@ -40,7 +40,7 @@ def candidates_of(part: UR4RecDataset, seed: int) -> dict[str, np.ndarray]:
 
 
 def too_few_unseen(part: UR4RecDataset, count: int = N_SAMPLED) -> str:
-    """Say which user of a part has fewer than `count` unseen items, and how many; or ""."""
+    """Say which user of a data split has too few unseen items, and how many; or ""."""
     users, items, bounds = _seen(part)
     if not len(users):
         return ""

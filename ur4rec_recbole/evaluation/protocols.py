@@ -60,7 +60,7 @@ class Evaluation:
 def evaluate(
     model: Any, part: UR4RecDataset, config: Any, seed: int = 2020
 ) -> dict[str, dict[str, float]]:
-    """Return RecBole's metrics by protocol for the validation or test part of a data set."""
+    """Return RecBole's metrics by protocol for the validation or test split of a data set."""
     found = _ranked(model, part, config, seed)
     return {name: metrics(each.ranks, config, _inputs(each, part)) for name, each in found.items()}
 

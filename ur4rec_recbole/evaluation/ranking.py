@@ -161,7 +161,7 @@ def _score_row(model: Any, row: Interaction) -> Tensor:
 
 
 def batches(part: UR4RecDataset, size: int) -> Iterator[tuple[np.ndarray, Interaction]]:
-    """Yield row numbers and interactions of a part, at most `size` rows at a time.
+    """Yield row numbers and interactions of a data split, at most `size` rows at a time.
 
     Fewer where there are so many items that the scores of `size` rows take too much memory.
     """

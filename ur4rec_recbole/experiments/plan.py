@@ -13,7 +13,7 @@ tune: {name, model, settings, search, output}    # see experiments/tuning.py
 An entry's own settings override its files', which override the plan's.
 
 pretrain      settings of a run that comes first and whose model file becomes `pre_model_path`.
-start_from    an entry whose first stage is trained once a seed, for all that start from it: they
+start_from    an entry whose first stage is trained once per seed, for all that start from it: they
               take its encoder and run their later stages alone. `~` trains an entry as a whole.
 with_images   True: the entry is run a second time with the image table. only: just with it.
 

@@ -6,7 +6,7 @@ tune:
   name: SASRec                # of the trials
   model: SASRec
   settings: {...}             # of the first trial: the model's defaults, what is searched included
-  search:                     # one setting a step, and what else to try for it
+  search:                     # one setting per step, and the values to try
     - {learning_rate: [0.002]}
     - {hidden_dropout_prob: [0.3, 0.2]}
   output: properties/sasrec_tuned.yaml
@@ -16,7 +16,7 @@ sum of the lists' lengths, not their product, and never ends worse than it began
 occur in several steps.
 
 A trial is a run like any other, so a search that was killed goes on. The best by validation NDCG@10
-(full_masked) is written to `output`; test metrics are not looked at.
+(full_masked) is written to `output`; test metrics are not read.
 """
 
 from collections.abc import Callable, Mapping, Sequence

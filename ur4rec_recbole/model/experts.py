@@ -47,7 +47,7 @@ class RouterConfig:
     noise
         Standard deviation of Gaussian noise on the logits while training.
     top_k
-        Outputs kept a position, at least 2; 0 keeps all.
+        Outputs kept per position, at least 2; 0 keeps all.
     """
 
     temperature: float = 1.0
@@ -62,9 +62,9 @@ class ExpertConfig:
     Attributes
     ----------
     n_sub_experts
-        E; 1 is a flat mixture (one expert a modality, no sub-router).
+        E; 1 is a flat mixture (one expert per modality, no sub-router).
     n_layers
-        Blocks a sub-expert.
+        Blocks per sub-expert.
     n_proxy_tokens
         Learned tokens before the context, at least 1.
     block

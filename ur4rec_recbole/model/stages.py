@@ -34,7 +34,7 @@ class Stage:
     score
         The score that predictions use while the stage runs and after it.
     epochs, patience
-        At most so many epochs; stop after so many without a better validation result.
+        Most epochs; epochs without a better validation result after which it stops.
     """
 
     name: str

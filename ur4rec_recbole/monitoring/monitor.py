@@ -1,4 +1,4 @@
-"""Monitor: watches a training once a step, once an epoch and once a stage, and says what is wrong.
+"""Monitor: watches a training at every step, epoch and stage, and reports what is wrong.
 
 UR4RecTrainer feeds it; data_rules.py, epoch_rules.py, stage_rules.py, slow_steps.py and
 table_checks.py hold the rules; observers are told everything (see observers.py).

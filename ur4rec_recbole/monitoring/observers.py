@@ -1,4 +1,4 @@
-"""Observers: whoever wants to know how a training goes. The monitor tells each of them everything.
+"""Observers: told by the monitor of every event of a training.
 
 Observer         the interface, all of it optional
 ToScalars        RecBole's TensorBoard and W&B writers get the same numbers
@@ -19,7 +19,7 @@ class Observer:
     def step(self, losses: Callable[[], dict[str, float]], seconds: float) -> None:
         """Take note of a step and of the time since the last one.
 
-        `losses` reads the step's loss parts off the device, and waits for it: call it seldom.
+        `losses` reads the step's loss terms off the device, and waits for it: call it seldom.
         """
 
     def epoch_ends(self, row: dict[str, Any]) -> None:
@@ -52,7 +52,7 @@ class ToScalars(Observer):
         self.wandb = wandb
 
     def epoch_ends(self, row: dict[str, Any]) -> None:
-        """Write loss parts and metrics, one series a stage."""
+        """Write loss terms and metrics, one series per stage."""
         skipped = ("epoch", "stage", "stage_epoch")
         values = {key: value for key, value in row.items() if key not in skipped}
         self._write({f"{row['stage']}/{key}": value for key, value in values.items()}, row["epoch"])

@@ -150,7 +150,7 @@ def modality_use(
 
 
 def routes_by_group(weights: dict[str, Tensor], part: Any) -> dict[str, Any]:
-    """Average the routes of a part's rows over the genres of their targets."""
+    """Average the routes of a data split's rows over the genres of their targets."""
     if not weights:
         return {}
     items = read_sound_items(part)

@@ -83,7 +83,7 @@ def modality_findings(measured: dict[str, Any]) -> list[Finding]:
 
 
 def fusion_findings(measured: dict[str, Any]) -> list[Finding]:
-    """Find a fused score that ranks worse than one of its parts, beyond one standard error."""
+    """Find a fused score that ranks worse than a score that it fuses, beyond one standard error."""
     hits = measured.get("scores")
     if not hits:
         return []

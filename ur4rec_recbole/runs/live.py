@@ -108,7 +108,7 @@ class LiveView(Observer):
             )
 
     def found(self, finding: Finding) -> None:
-        """Print a finding where the log, which has it as a warning, is told to be silent."""
+        """Print a finding where the log, which has it as a warning, is silenced."""
         if not logging.getLogger().isEnabledFor(logging.WARNING):
             self._print(f"! {finding}")
 

@@ -146,7 +146,7 @@ def set_random_state(state: dict[str, Any], train_data: Any) -> None:
 
 
 def size(model: Any, stages: int) -> int:
-    """Return the bytes that a run of so many stages may need on disk at once.
+    """Return the bytes that a run of `stages` stages may need on disk at once.
 
     resume.pth has the weights as they are, at their best and twice in Adam, RecBole's checkpoint
     three of these; a new file of either lies beside the old one while it is written. The weights

@@ -1,4 +1,4 @@
-"""UR4RecTrainer: RecBole's Trainer, run once a stage.
+"""UR4RecTrainer: RecBole's Trainer, run once per stage.
 
 Each stage has its own optimizer, rates, patience and best weights, starts from the weights of the
 one before, and hands on nothing that validates worse than what it received. A monitor watches; in a
