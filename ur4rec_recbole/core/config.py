@@ -137,7 +137,7 @@ def check_rules(values: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
                 f"Configuration key {key!r}",
                 f"must be {rule}",
                 f"{values[key]!r} ({type(values[key]).__name__})",
-                "Correct it; the documentation tells what it means.",
+                "Correct it; the files in ur4rec_recbole/defaults explain the keys.",
             )
 
 
@@ -156,7 +156,7 @@ def check_metrics(values: Mapping[str, Any]) -> None:
     kinds = {metric_types[name.lower()] for name in names}
     if len(kinds) > 1:
         raise InputError(
-            "Configuration key 'metrics'", "must be of rankings, or of values", names,
+            "Configuration key 'metrics'", "must be all of rankings or all of values", names,
             "Remove those of one kind.",
         )  # fmt: skip
     if not topk or not all(type(k) is int and k > 0 for k in topk):

@@ -87,7 +87,7 @@ def _needs_times(dataset: Dataset) -> bool:
 
 
 def _listed(config: Any, key: str, suffix: str) -> list[str] | None:
-    """Return what load_col or unload_col lists for a file, None where it lists nothing."""
+    """Return the columns that load_col or unload_col lists for a file; None if it lists none."""
     if config[key] is None:
         return None
     nothing: list[str] | None = (

@@ -11,7 +11,7 @@ from ur4rec_recbole.monitoring.findings import Finding
 
 
 class Observer:
-    """Told of every event of a training; each method does nothing unless overridden."""
+    """Notified of every event of a training; each method does nothing unless overridden."""
 
     def stage_begins(self, name: str, epochs: int, steps: int, done: int) -> None:
         """Take note of a stage of at most `epochs` epochs of `steps` steps, `done` of them done."""

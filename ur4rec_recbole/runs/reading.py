@@ -74,7 +74,7 @@ def read_json(folder: Path, name: str) -> Any:
 
 
 def _renamed(stage: Any) -> Any:
-    """Give a stage of an older run today's key."""
+    """Rename the keys of a stage that an older version wrote."""
     if isinstance(stage, dict) and "hit_of_100" in stage:
         stage.setdefault("sampled_hit10", stage.pop("hit_of_100"))
     return stage
