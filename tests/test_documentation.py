@@ -53,7 +53,7 @@ def known_options(words: list[str]) -> set[str]:
     found = set(parser._option_string_actions)
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction) and words[1:]:
-            for kind in words[1].split("|"):
+            for kind in set(words[1].split("|")) & set(action.choices):
                 found |= set(action.choices[kind]._option_string_actions)
     return found
 
