@@ -50,7 +50,7 @@ def register() -> None:
 
 
 def check_keys(found: Config) -> None:
-    """Raise `InputError` for a key that no one reads, and for metrics that do not fit."""
+    """Raise `InputError` for unknown keys, and for metrics that do not belong together."""
     known = {*found.internal_config_dict, *config.schema("every_model")}
     if found["model"] not in CLASSES:
         known |= set(config.schema("any_model"))
@@ -73,7 +73,7 @@ def model_names() -> list[str]:
 
 
 def _with_checked_names(find: Any) -> Any:
-    """Wrap RecBole's look-up of model and data set: a name that there is not is an `InputError`."""
+    """Wrap RecBole's look-up of model and data set: an unknown name is an `InputError`."""
 
     def find_checked(self: Config, model: Any, dataset: Any) -> Any:
         given = self.external_config_dict
@@ -135,7 +135,7 @@ def _with_defaults(load: Any) -> Any:
 
 
 def _complete_split(given: Config) -> None:
-    """Let what `eval_args` leaves out be a sequential model's, not RecBole's random order."""
+    """Complete `eval_args` with a sequential model's defaults, not RecBole's random order."""
     split = given.external_config_dict.get("eval_args")
     if isinstance(split, dict):
         own = given.internal_config_dict["eval_args"]

@@ -1,9 +1,9 @@
-"""`ur4rec ablation`: what each part and technique brings, over seeds, on validation data.
+"""`ur4rec ablation`: what each component and technique contributes, on validation data.
 
 ur4rec ablation properties/ablation.yaml --out docs/ablation.md      (or: make ablation)
 
-The same as `ur4rec benchmark PLAN` of a plan with `evaluate: [valid]`, but for the table: each
-entry's difference to the first one, seed by seed.
+The same as `ur4rec benchmark PLAN` for a plan with `evaluate: [valid]`, except for the table, which
+shows each entry's difference from the first one, seed by seed.
 """
 
 import argparse
@@ -20,15 +20,17 @@ from ur4rec_recbole.reports import ablation
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("plan", type=Path)
-    parser.add_argument("--seeds", type=int, help="as many as the plan says unless given")
-    parser.add_argument("--images", type=Path, help="an image table, instead of the plan's")
-    parser.add_argument("--folder", type=Path, default=Path("runs/ablation"), help="of the runs")
+    parser.add_argument("--seeds", type=int, help="number of seeds; default: the plan's")
+    parser.add_argument("--images", type=Path, help="image table to use instead of the plan's")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/ablation"), help="folder of the runs"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--out", type=Path, help="Markdown file that the table is written to")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run what is missing of a plan and print the table; 1 if a run failed."""
+    """Run the plan's missing runs and print the table; return 1 if a run failed."""
     plan = read_plan(find_file(options.plan), options.seeds, options.images)
     plan = replace(plan, settings={**plan.settings, "evaluated_parts": ["valid"]})
     failed = execute(plan, options.folder, options.jobs)

@@ -1,4 +1,4 @@
-"""`ur4rec benchmark`: runs a plan, one folder a run, and writes the report.
+"""`ur4rec benchmark`: runs a plan, one folder per run, and writes the report.
 
 ur4rec benchmark properties/benchmark.yaml --output runs/benchmark          (or: make bench)
 ur4rec benchmark --models UR4Rec,SASRec,Pop --dataset ml-100k --seeds 5
@@ -20,18 +20,22 @@ DOCUMENTED = Path("properties/benchmark.yaml")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("plan", nargs="?", type=Path, default=DOCUMENTED, help="YAML file")
-    parser.add_argument("--models", help="names of entries or models of the plan, by commas")
-    parser.add_argument("--dataset", help="instead of the plan's")
-    parser.add_argument("--seeds", type=int, help="so many, where an entry has none of its own")
-    parser.add_argument("--images", type=Path, help="an image table, instead of the plan's")
+    parser.add_argument("--models", help="entries of the plan, or models, separated by commas")
+    parser.add_argument("--dataset", help="data set to use instead of the plan's")
+    parser.add_argument(
+        "--seeds", type=int, help="number of seeds, for entries without seeds of their own"
+    )
+    parser.add_argument("--images", type=Path, help="image table to use instead of the plan's")
     parser.add_argument("--output", type=Path, help="folder of the runs [runs/benchmark-DATASET]")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
     parser.add_argument("--tune", action="store_true", help="run the plan's search instead")
-    parser.add_argument("--synthetic", action="store_true", help="on a made-up data set, for speed")
+    parser.add_argument(
+        "--synthetic", action="store_true", help="use a made-up data set, to measure speed"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the plan; 1 if a run failed."""
+    """Run the plan; return 1 if a run failed."""
     plan = read_plan(find_file(options.plan), options.seeds, options.images)
     plan = choose(plan, options.models, options.dataset)
     if options.synthetic:

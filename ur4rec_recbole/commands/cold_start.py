@@ -1,4 +1,4 @@
-"""`ur4rec cold-start`: how items that never occur in training are recommended from their content.
+"""`ur4rec cold-start`: how well items without training interactions are recommended by content.
 
 ur4rec cold-start --config-files properties/small.yaml      (or: make cold-start)
 """
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config-files", "--config_files", nargs="+", default=["properties/small.yaml"]
     )
     parser.add_argument("--dataset", default="ml-100k")
-    parser.add_argument("--share", type=float, default=0.1, help="of the items is taken out")
+    parser.add_argument("--share", type=float, default=0.1, help="share of items to take out")
     parser.add_argument("--seeds", type=int, default=3)
 
 

@@ -1,4 +1,4 @@
-"""`ur4rec compare RUN RUN ...`: runs side by side, in what was set and in what came out.
+"""`ur4rec compare RUN RUN ...`: runs side by side: their settings and their results.
 
 ur4rec compare runs/a runs/b
 ur4rec compare --all runs/a runs/b      with the metrics of subsets and lists

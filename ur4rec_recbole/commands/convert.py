@@ -15,21 +15,21 @@ from ur4rec_recbole.datasets.convert import amazon, movielens, write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add one sub-command a family of data sets."""
+    """Add one sub-command per family of data sets."""
     kinds = parser.add_subparsers(dest="kind", required=True)
     movielens = kinds.add_parser("movielens", help="1M (.dat); 20M, 25M, 32M, latest (.csv)")
     movielens.add_argument("source", help="the unpacked folder")
     amazon = kinds.add_parser("amazon", help="reviews of 2014, 2018 or 2023 with their metadata")
-    amazon.add_argument("--reviews", required=True, help=".json, .jsonl or .gz of it")
+    amazon.add_argument("--reviews", required=True, help=".json or .jsonl file, may be gzipped")
     amazon.add_argument("--meta", help="item metadata; without it there are no texts")
     convert_table.add_arguments(kinds.add_parser("table", help="any CSV, TSV, JSONL or Parquet"))
     for kind in (movielens, amazon):
-        kind.add_argument("--output", required=True, help="folder; its name names the data set")
+        kind.add_argument("--output", required=True, help="folder, named as the data set will be")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Convert and say what came out."""
-    folder = Path(options.output).resolve()  # whose name is the data set's
+    """Convert and print a summary."""
+    folder = Path(options.output).resolve()  # its name becomes the data set's
     if folder.exists() and not folder.is_dir():
         raise InputError("--output", "must be a folder", f"the file {folder}", "Name another one.")
     require_writable("--output", folder.parent)
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         f"{folder}: {len(rows)} interactions of {rows.user_id.nunique()} users and "
         f"{rows.item_id.nunique()} items, {len(converted.texts)} texts.\n"
         f"Next: ur4rec extract text --dataset {folder.name} --data-path {folder.parent} "
-        f"--config {folder / folder.name}.yaml --texts {folder / folder.name}.texts.json "
+        f"--config-files {folder / folder.name}.yaml --texts {folder / folder.name}.texts.json "
         "--output item_text.npz"
     )
     return 0

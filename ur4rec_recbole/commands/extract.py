@@ -1,4 +1,4 @@
-"""`ur4rec extract text|image|profile`: options, and which module answers each.
+"""`ur4rec extract text|image|profile`: one module per kind of table.
 
 ur4rec extract text --dataset ml-100k --output dataset/ml-100k/item_text.npz
 """
@@ -20,7 +20,7 @@ PARTS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add one sub-command a kind of table."""
+    """Add one sub-command per kind of table."""
     parts = parser.add_subparsers(dest="part", required=True)
     for name, (module, summary) in PARTS.items():
         part = parts.add_parser(name, help=summary, description=summary, allow_abbrev=False)
@@ -35,6 +35,6 @@ def run(options: argparse.Namespace) -> int:
         import torch
 
         torch.set_num_threads(options.threads)
-    # Tokenizers warn, and then work alone, when a process that used them forks.
+    # Tokenizers warn and fall back to one thread when a process that has used them forks.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     return int(importlib.import_module(PARTS[options.part][0]).run(options) or 0)

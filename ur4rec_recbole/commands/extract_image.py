@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_encoder_options(parser, DEFAULT_IMAGE_ENCODER, IMAGE_ENCODERS)
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="fp32",
-        help="numbers that the encoder computes with; bf16 is faster and rougher",
+        help="number format of the encoder; bf16 is faster and less exact",
     )  # fmt: skip
     _add_image_options(parser.add_argument_group("images"))
 
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_image_options(group: argparse._ArgumentGroup) -> None:
     rules = DecodeRules(side=0)
     group.add_argument(
-        "--images", required=True, metavar="FOLDER", help="of files ITEM_ID.jpg, .jpeg, .png, .webp"
+        "--images", required=True, metavar="FOLDER", help="of ITEM_ID.jpg, .jpeg, .png, .webp files"
     )
     group.add_argument(
         "--accept", nargs="+", choices=UNUSUAL, default=[],
@@ -62,13 +62,13 @@ def _add_image_options(group: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
     group.add_argument(
         "--shard-size", type=int, default=ImageRun.shard_size, metavar="N",
-        help="images between two saves of what is done; default: %(default)s",
+        help="images between two saves of progress; default: %(default)s",
     )  # fmt: skip
     group.add_argument("--resume", action="store_true", help="go on with a run that was killed")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the table, a file of what was masked, and say both."""
+    """Write the table and a list of masked images, and print a summary."""
     check_output(options)
     for name in ("shard_size", "max_pixels", "min_side"):
         _at_least(name, getattr(options, name), 1)

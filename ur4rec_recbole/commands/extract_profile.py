@@ -55,9 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the table and say what it covers."""
+    """Write the table and print what it covers."""
     check_output(options)
-    # Loaded first: a name that does not load is told before texts are paid for.
+    # Loaded first, so that a wrong name is reported before any text is paid for.
     encoder = text_encoder(options.encoder, options.pretrained, options.batch_size, options.device)
     dataset = chosen_dataset(options)
     items = chosen_items(options, dataset)
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
 def _written(
     options: argparse.Namespace, planned: Sequence[tuple[str, History]], items: Mapping[str, Item]
 ) -> tuple[list[Snapshot] | None, str]:
-    """Write the texts; returns them (None after a dry run) and the writer's name."""
+    """Write the texts; return them (None after a dry run) and the writer's name."""
     if options.writer == "template":
         return write_snapshots(planned, lambda past: template_profile(past, items)), "template"
     texts = write_texts(options, [profile_prompt(past, items) for _, past in planned])

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--text-column", nargs="+", default=[], metavar="COLUMN",
-        help="columns to join to one text; default: one, found by its name",
+        help="columns to join into one text; default: one, found by its name",
     )  # fmt: skip
     group.add_argument(
         "--write", choices=("columns", "llm"), default="columns",
@@ -52,9 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the table and say what it covers."""
+    """Write the table and print what it covers."""
     check_output(options)
-    # Loaded first: a name that does not load is told before texts are paid for.
+    # Loaded first, so that a wrong name is reported before any text is paid for.
     encoder = text_encoder(options.encoder, options.pretrained, options.batch_size, options.device)
     dataset = chosen_dataset(options)
     tokens = item_tokens(dataset)

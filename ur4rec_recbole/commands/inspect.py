@@ -23,7 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", help="feature table (.npz); a bare token/vector .npz works too")
     add_dataset_options(parser)
     parser.add_argument("--items", nargs="+", default=[], help="ids whose neighbours to show")
-    parser.add_argument("--neighbours", type=int, default=10, help="k of the agreement test")
+    parser.add_argument(
+        "--neighbours",
+        type=int,
+        default=10,
+        help="nearest neighbours per item in the agreement test",
+    )
     parser.add_argument("--html", help="write a page with nearest neighbours")
     parser.add_argument("--images", help="folder of ITEM_ID.jpg for the page's thumbnails")
     parser.add_argument("--json", help="write all numbers to this file")

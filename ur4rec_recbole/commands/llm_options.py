@@ -31,11 +31,11 @@ def add_llm_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--request", default="{}", metavar="JSON",
-        help=f"further request fields, over {json.dumps(DEFAULT_REQUEST)}; null leaves one out",
+        help=f"more request fields, merged into {json.dumps(DEFAULT_REQUEST)}; null leaves one out",
     )  # fmt: skip
     for name, kind, words in (
         ("concurrency", int, "requests under way at a time"),
-        ("attempts", int, "times that a prompt is tried"),
+        ("attempts", int, "attempts per prompt"),
         ("backoff", float, "seconds before the second try; doubles each time"),
         ("timeout", float, "seconds to wait for an answer"),
     ):
@@ -43,8 +43,12 @@ def add_llm_options(parser: argparse.ArgumentParser) -> None:
             f"--{name}", type=kind, default=getattr(LlmSettings, name), metavar="N",
             help=f"{words}; default: %(default)s",
         )  # fmt: skip
-    group.add_argument("--price-in", type=float, metavar="N", help="of a million prompt tokens")
-    group.add_argument("--price-out", type=float, metavar="N", help="of a million answer tokens")
+    group.add_argument(
+        "--price-in", type=float, metavar="N", help="price of a million prompt tokens"
+    )
+    group.add_argument(
+        "--price-out", type=float, metavar="N", help="price of a million answer tokens"
+    )
     group.add_argument(
         "--max-cost", type=float, metavar="N", help="ask nothing if the estimate is above this"
     )
@@ -55,7 +59,7 @@ def add_llm_options(parser: argparse.ArgumentParser) -> None:
 
 
 def write_texts(options: argparse.Namespace, prompts: Sequence[Prompt]) -> list[str] | None:
-    """Estimate, then ask; None after a dry run."""
+    """Print the estimate, then ask the model; return None after a dry run."""
     settings = llm_settings(options)
     _check_costs(options, settings)
     cache = AnswerCache(options.cache or f"{options.output}.{ANSWERS}")
@@ -150,7 +154,7 @@ def _request_fields(words: str) -> dict[str, object]:
 
 
 def _check_costs(options: argparse.Namespace, settings: LlmSettings) -> None:
-    """Refuse prices and limits that could not hold anything back, before any request."""
+    """Refuse, before any request, a cost limit that could never take effect."""
     for name in ("price_in", "price_out", "max_cost"):
         value = getattr(options, name)
         if value is not None and not 0 <= value < math.inf:

@@ -23,13 +23,13 @@ COMMANDS = {
     "report": "make one page of a run: findings, plots, tables",
     "compare": "put runs side by side: settings and metrics",
     "benchmark": "run many models and seeds, and compare them",
-    "ablation": "measure what each part of the model brings",
-    "cold-start": "measure recommendations of items unseen in training",
+    "ablation": "measure what each component of the model contributes",
+    "cold-start": "measure recommendations of items without training interactions",
     "recommend": "recommend items to histories, or to users in a batch",
     "similar": "list the items that are most like one",
     "serve": "answer requests for recommendations over HTTP",
     "export": "write a model for other programs: safetensors, ONNX, FAISS",
-    "publish": "copy what others need of a benchmark's runs",
+    "publish": "copy a benchmark's results, without weights and logs",
 }
 
 
@@ -44,9 +44,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one sub-command; bad input gives its message and exit code 2.
+    """Run one sub-command; bad input prints a message and gives exit code 2.
 
-    Ctrl-C and SIGTERM give one line and 128 plus the signal's number.
+    Ctrl-C and SIGTERM print one line and give 128 plus the signal's number.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = next((word for word in words if not word.startswith("-")), None)
@@ -85,7 +85,7 @@ def _parser(chosen: str | None) -> Parser:
 
 
 def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
-    """Run the chosen command; words that are not its own are settings, where it takes any."""
+    """Run the chosen command; words that are not its options are settings, where it takes any."""
     importlib.import_module("ur4rec_recbole.registration").register()
     module = _module(options.command)
     if getattr(module, "TAKES_SETTINGS", False):

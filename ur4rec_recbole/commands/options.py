@@ -14,7 +14,7 @@ BESIDE = (MASKED, ENCODER, ANSWERS) = ("masked.json", "encoder.npz", "answers.sq
 
 
 def add_dataset_options(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """Add how to find a data set and its columns."""
+    """Add the options that tell where a data set and its columns are."""
     group = parser.add_argument_group("data set")
     group.add_argument(
         "--dataset", "-d", required=required, metavar="NAME", help="name, such as ml-100k"
@@ -40,7 +40,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", help="a shipped configuration, such as small or balanced")
     parser.add_argument(
         "--config-files", "--config_files", nargs="+", default=[], metavar="YAML",
-        help="configuration files; later ones come over earlier ones",
+        help="configuration files; later ones override earlier ones",
     )  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def chosen_files(options: argparse.Namespace) -> list[str]:
 
 
 def add_encoder_options(parser: argparse.ArgumentParser, default: str, kinds: str) -> None:
-    """Add the encoder and where its table goes; `kinds` says which encoders there are."""
+    """Add the encoder and the table to write; `kinds` describes the encoders for --help."""
     group = parser.add_argument_group("encoder and table")
     group.add_argument("--output", required=True, metavar="TABLE.npz", help="the table to write")
     group.add_argument(
@@ -99,7 +99,7 @@ def chosen_items(options: argparse.Namespace, dataset: UR4RecDataset) -> dict[st
 
 
 def check_output(options: argparse.Namespace) -> None:
-    """Refuse an output that cannot be written, before any work; its folder is made."""
+    """Refuse, before any work, an output that cannot be written; make its folder."""
     path = Path(options.output)
     if path.suffix != ".npz":
         raise InputError("--output", "must be the name of an .npz file", path.name, "Rename it.")

@@ -1,4 +1,4 @@
-"""`ur4rec publish`: copies of ended runs what reports and later runs need, for a repository.
+"""`ur4rec publish`: copies the results of finished runs, without weights and logs.
 
 ur4rec publish runs/benchmark-ml-100k docs/results/benchmark-ml-100k
 """
@@ -12,10 +12,10 @@ from ur4rec_recbole.experiments.publish import publish
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("folder", type=Path, help="a benchmark's folder of runs")
-    parser.add_argument("target", type=Path, help="where the copy goes, over an older one")
+    parser.add_argument("target", type=Path, help="where the copy goes; an older copy is replaced")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Copy, and say how many runs there are."""
+    """Copy, and print the number of runs."""
     print(f"{options.target}: {publish(options.folder, options.target)} runs")
     return 0

@@ -2,7 +2,7 @@
 
 ur4rec report runs/UR4Rec-ml-100k-...
 ur4rec report runs/benchmark-ml-100k --baseline "SASRec as shipped"
-ur4rec report docs/results/ablation --baseline small      prints the table of result files
+ur4rec report docs/results/ablation --baseline small      prints the table of its result files
 """
 
 import argparse
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the page and print where it is."""
+    """Write the page and print its path."""
     folder = Path(options.folder)
     if ablation.is_made_of_files(folder):
         print(ablation.page(folder, options.baseline))

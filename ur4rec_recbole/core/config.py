@@ -62,7 +62,7 @@ class Rule(NamedTuple):
     def admits(self, value: Any) -> bool:
         """Tell whether a value has one of the types and keeps the bound."""
         if isinstance(value, bool) and "bool" not in self.types:
-            return False  # a bool is an int to Python, not to a reader of YAML
+            return False  # Python counts a bool as an int, YAML does not
         kinds = [kind for name in self.types for kind in TYPES[name]]
         if not isinstance(value, tuple(kinds)):
             return False
@@ -89,7 +89,7 @@ def defaults_file(model: str) -> Path:
 
 
 def _documented(model: str) -> str:
-    """Return the text of the model's own keys and of those that every model has."""
+    """Return the YAML text of the model's own keys and of the keys that every model has."""
     files = {defaults_file(model), defaults_file("every_model")}
     return "\n".join(file.read_text(encoding="utf-8") for file in sorted(files))
 
@@ -176,7 +176,7 @@ def check_rules(values: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
                 f"Configuration key {key!r}",
                 f"must be {rule}",
                 f"{values[key]!r} ({type(values[key]).__name__})",
-                "Correct it; the documentation tells what it means.",
+                "Correct it; the files in ur4rec_recbole/defaults explain the keys.",
             )
 
 
@@ -192,7 +192,7 @@ def check_metrics(values: Mapping[str, Any]) -> None:
     kinds = {metric_types[name.lower()] for name in names}
     if len(kinds) > 1:
         raise InputError(
-            "Configuration key 'metrics'", "must be of rankings, or of values", names,
+            "Configuration key 'metrics'", "must be all of rankings or all of values", names,
             "Remove those of one kind.",
         )  # fmt: skip
     if not topk or not all(type(k) is int and k > 0 for k in topk):
@@ -207,7 +207,7 @@ def check_metrics(values: Mapping[str, Any]) -> None:
 
 
 def _measured(metric: str, topk: Iterable[int]) -> list[str]:
-    """Return the names of what a metric measures, one a cut-off where it has cut-offs."""
+    """Return the names of a metric's values: one per cut-off, or its own name."""
     cut_off = {"rec.topk", "rec.items"} & set(metric_information[metric])
     return [f"{metric}@{k}" for k in topk] if cut_off else [metric]
 

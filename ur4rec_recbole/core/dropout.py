@@ -1,8 +1,9 @@
-"""Dropout whose mask costs one random byte an element.
+"""Dropout whose mask costs one random byte per element.
 
 On CPU torch draws a mask from a serial Bernoulli generator, which takes longer than the matrix
-products beside it: a third of a training step of the balanced preset. Eight bytes a 64-bit draw
-take a thirtieth of that. The price is a probability rounded to 1/256, which the scale accounts for.
+products beside it: a third of a training step of the balanced preset. Drawing eight mask bytes at a
+time takes a thirtieth of that. The price is a probability rounded to 1/256, which the scale
+accounts for.
 """
 
 import torch

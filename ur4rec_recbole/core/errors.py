@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Raised for input that a user can mend: a table, a configuration key, a data set.
+    """Raised for input that a user can correct: a table, a configuration key, a data set.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Writing files so that a crash never leaves a broken one in place of a good one.
 
-What would fail later is found out before: `require_writable` tries a folder. What two processes
-must not do at a time is done under an `exclusive_lock`.
+`require_writable` finds out early whether a folder can be written to; `exclusive_lock` keeps two
+processes from doing the same work at the same time.
 """
 
 import json
@@ -23,8 +23,8 @@ from ur4rec_recbole.core.errors import InputError
 def atomic_write(path: str | os.PathLike[str], make_folder: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path` and rename it onto `path` once all is written.
 
-    The parent folder is made where needed; without `make_folder` it is a `FileNotFoundError` that
-    it is gone. If the block raises, `path` keeps its old content.
+    The parent folder is made where needed; without `make_folder` a missing one raises
+    `FileNotFoundError`. If the block raises, `path` keeps its old content.
     """
     target = Path(path)
     if make_folder:
@@ -43,7 +43,7 @@ def atomic_write(path: str | os.PathLike[str], make_folder: bool = True) -> Iter
 
 
 def remove_temporary(folder: Path, names: str) -> None:
-    """Remove what killed `atomic_write`s left of the files whose names match an expression."""
+    """Remove temporary files that killed `atomic_write` calls left for names matching a regex."""
     left = re.compile(rf"\.(?:{names})\.[a-z0-9_]{{8}}\.tmp")
     for path in folder.glob(".*.tmp"):
         if left.fullmatch(path.name) and path.is_file() and not path.is_symlink():
@@ -72,14 +72,14 @@ def write_json(path: Path, value: Any, make_folder: bool = True) -> None:
 def exclusive_lock(
     path: str | os.PathLike[str], refusal: InputError | None = None
 ) -> Iterator[None]:
-    """Hold a lock that one process has at a time; it ends with its process, however that ends.
+    """Hold a lock that only one process can have; it ends with the process, even if killed.
 
     Parameters
     ----------
     path
         The lock's own file, in a folder that exists.
     refusal
-        Raised where another process holds the lock. None is to wait for it.
+        Raised if another process holds the lock; with None, wait for it.
     """
     lock = FileLock(path)
     try:
@@ -95,7 +95,7 @@ def exclusive_lock(
 def require_writable(key: str, folder: str | os.PathLike[str], size: int = 0) -> None:
     """Raise `InputError` where a folder cannot be written to or has less than `size` bytes free.
 
-    The folder is made where needed; `key` is what names it in the configuration.
+    The folder is made where needed; `key` is its configuration key.
     """
     path = Path(folder)
     try:

@@ -33,7 +33,7 @@ def termination_raises() -> Iterator[None]:
 def exit_with_parent(wait: Callable[[], object]) -> None:
     """Exit at once when `wait`, called in a thread of its own, returns.
 
-    For a process that works for another one, which may be killed without a word.
+    For a worker process whose parent may be killed without warning.
     """
 
     def end() -> None:
@@ -44,8 +44,8 @@ def exit_with_parent(wait: Callable[[], object]) -> None:
 
 
 def agreed(value: Any) -> Any:
-    """Return the first process's value in each of several that train together."""
-    distributed = importlib.import_module("torch.distributed")  # slow: the command's --help waits
+    """Return the first process's value in every process that trains together."""
+    distributed = importlib.import_module("torch.distributed")  # slow; --help must not wait
     if not (distributed.is_available() and distributed.is_initialized()):
         return value
     held = [value]

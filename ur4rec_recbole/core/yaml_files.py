@@ -1,7 +1,7 @@
 """Reading YAML: nothing is executed, and a file that cannot be read is an `InputError`.
 
-RecBole's numbers (1e-3, 5e-4) are numbers. A date stays the text that it is. A key that stands
-twice is refused, where YAML would keep the last.
+Numbers such as 1e-3 are numbers, as in RecBole. Dates stay text. Duplicate keys are refused, where
+PyYAML would keep the last one.
 """
 
 import os
@@ -25,7 +25,7 @@ CHECKOUT = SHIPPED.parent
 class Loader(yaml.SafeLoader):
     """PyYAML's safe loader with the rules above."""
 
-    # Own resolvers: those of the class above belong to everybody.
+    # A copy: the base class's resolvers are shared by all users of PyYAML.
     yaml_implicit_resolvers = {
         first: [(tag, rule) for tag, rule in rules if tag not in _OWN]
         for _OWN in [{"tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"}]
@@ -51,7 +51,7 @@ Loader.add_implicit_resolver(
 
 
 def parse(text: str) -> Any:
-    """Read a YAML text; raises `yaml.YAMLError` or `ValueError` where it is none."""
+    """Parse YAML text; raises `yaml.YAMLError` or `ValueError` if it is invalid."""
     try:
         return yaml.load(text, Loader=Loader)
     except RecursionError:

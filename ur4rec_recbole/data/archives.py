@@ -1,7 +1,7 @@
-"""Arrays out of an .npz that anyone may have written: looked at before they are unpacked.
+"""Reads arrays from an untrusted .npz: headers are checked before anything is unpacked.
 
-`numpy.load` believes what a file says of itself: a header that claims a trillion rows is allocated,
-and a member of a few kilobytes may unpack to gigabytes.
+`numpy.load` trusts the file: it allocates whatever a header claims, be it a trillion rows, and a
+member of a few kilobytes may unpack to gigabytes.
 """
 
 import math
@@ -27,12 +27,12 @@ UNREADABLE = (
 def read_arrays(
     path: str | os.PathLike[str], needed: Sequence[str], optional: Sequence[str] = ()
 ) -> dict[str, np.ndarray]:
-    """Read some arrays of an .npz, never unpickling, and no others.
+    """Read only the named arrays of an .npz, never unpickling.
 
     Parameters
     ----------
     path
-        A regular file: a pipe would wait for ever.
+        A regular file: reading a pipe could block for ever.
     needed, optional
         Names of arrays. The first needed one has a row for each row of the others; an array
         without dimensions has none.
@@ -40,7 +40,7 @@ def read_arrays(
     Raises
     ------
     InputError
-        Where the file is none, an array lacks, or what it holds is not what its headers say.
+        If this is not an .npz file, an array is missing, or contents and headers differ.
     """
     name = str(path)
     if not Path(path).is_file():

@@ -1,7 +1,7 @@
-"""RecBole's atomic files, read as they stand: a line is a row, what is between separators a cell.
+"""Reads RecBole's atomic files literally: a line is a row, the text between separators a cell.
 
-A quote is a character and NA is a name: nothing is unquoted, escaped, stripped or taken for
-missing. What cannot be read so is an `InputError` that names the line.
+A quote is an ordinary character and NA an ordinary value: nothing is unquoted, unescaped, stripped
+or treated as missing. A line that cannot be read this way is an `InputError` that names it.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -20,7 +20,7 @@ EXAMPLE = "Write for example user_id:token, item_id:token and timestamp:float in
 
 
 def read_header(path: Path, separator: str = "\t", encoding: str | None = None) -> dict[str, str]:
-    """Return type by column, in the file's order, as its first line says."""
+    """Return the type of each column, in the file's order, from its first line."""
     if not separator:
         raise InputError(
             "Configuration key 'field_separator'", "must be a character or more", repr(separator),
@@ -61,14 +61,14 @@ def read_cells(
     encoding: str | None = None,
     wanted: Collection[str] = (),
 ) -> pd.DataFrame:
-    """Return the texts of all cells; row r stands in line r + 2.
+    """Return the text of all cells; row r is line r + 2 of the file.
 
     Parameters
     ----------
     path, separator, encoding
-        The file, what is between its columns, and its encoding (UTF-8 unless told).
+        The file, its column separator and its encoding (default: UTF-8).
     wanted
-        Which columns, all of them where it is empty.
+        Columns to read; all of them if empty.
 
     Returns
     -------
@@ -125,7 +125,7 @@ def _line(file: TextIO) -> str:
 
 @contextmanager
 def _text(path: Path, encoding: str) -> Iterator[TextIO]:
-    """Open a text; what is no text in this encoding is an `InputError`."""
+    """Open a text file; bytes that are invalid in this encoding are an `InputError`."""
     try:
         with open(path, encoding=encoding) as file:
             yield file

@@ -1,4 +1,4 @@
-"""The columns of an atomic file: those that the configuration names are there, each of its type."""
+"""Checks that an atomic file has the columns that the configuration names, and converts them."""
 
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -25,7 +25,7 @@ def check_columns(dataset: Dataset, file: str, suffix: str, header: Mapping[str,
     Parameters
     ----------
     dataset
-        What is being loaded, its configuration read.
+        The data set that is being loaded; only its configuration is read.
     file, suffix
         Name of the file and its suffix, such as "inter".
     header
@@ -63,7 +63,7 @@ def check_columns(dataset: Dataset, file: str, suffix: str, header: Mapping[str,
 def set_types(
     dataset: Dataset, frame: pd.DataFrame, header: Mapping[str, str], file: str, suffix: str
 ) -> None:
-    """Turn the texts of a file's columns, as RecBole has loaded them, into what their types say.
+    """Convert the columns of a file, which RecBole has loaded as text, to their types.
 
     Times become float64 seconds. Sequences are split by RecBole already.
     """
@@ -87,7 +87,7 @@ def _needs_times(dataset: Dataset) -> bool:
 
 
 def _listed(config: Any, key: str, suffix: str) -> list[str] | None:
-    """Return what load_col or unload_col lists for a file, None where it lists nothing."""
+    """Return the columns that load_col or unload_col lists for a file; None if it lists none."""
     if config[key] is None:
         return None
     nothing: list[str] | None = (
@@ -125,7 +125,7 @@ def _numbers(cells: pd.Series, file: str) -> pd.Series:
 
 
 def _tokens(cells: pd.Series, file: str, are_ids: bool) -> pd.Series:
-    """Return tokens as they stand; an empty cell is missing, which an id cannot be."""
+    """Return tokens unchanged; an empty cell is a missing value, which ids must not have."""
     lengths = cells.str.len()
     _check_length(int(lengths.max()), file)
     wrong = np.flatnonzero((lengths == 0) | (cells == "[PAD]"))  # RecBole's name for no id

@@ -71,7 +71,7 @@ class UR4RecDataset(presplit.PresplitDataset):
     training_counts: np.ndarray
 
     def _normalize(self) -> None:
-        """Keep the times as they are beside what RecBole makes of them."""
+        """Keep the exact times beside the ones that RecBole normalises."""
         frame, suffix = self.inter_feat, self.config["LIST_SUFFIX"]
         exact = {SECONDS + end: frame[self.time_field + end] for end in ("", suffix)
                  if self.time_field + end in frame}  # fmt: skip
@@ -143,7 +143,7 @@ class UR4RecDataset(presplit.PresplitDataset):
         return self.config["shuffle_gap"] is not None or bool(self.config["order_noise"])
 
     def _reordered(self, window: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
-        """Order windows [B, L + 1] of interactions up to `end` [B, 1] anew."""
+        """Reorder windows [B, L + 1] of interactions up to `end` [B, 1]."""
         if self.config["shuffle_gap"] is not None:
             times = self.interactions[SECONDS][window.clamp(max=end)]
             times = times.masked_fill(window > end, torch.inf)
@@ -155,7 +155,7 @@ class UR4RecDataset(presplit.PresplitDataset):
         return window
 
     def _targets(self, place: torch.Tensor) -> Interaction:
-        """Read what the interactions at `place` [B] say, but for their times, which stay."""
+        """Read the fields of the interactions at `place` [B], except their times, which stay."""
         fields = [each for each in self.interactions if each not in (self.time_field, SECONDS)]
         return Interaction({field: self.interactions[field][place] for field in fields})
 
@@ -164,7 +164,7 @@ class UR4RecDataset(presplit.PresplitDataset):
     ) -> Interaction:
         """Gather [B, L] lists, zero-padded on the right, of what a window shows before its target.
 
-        Times are those of the window: an order drawn anew moves what happened, not when.
+        Times stay in place: a new order changes which item comes when, not the times.
         """
         inside = torch.arange(self.max_item_list_len) < length  # [B, L]
         when, what = (torch.where(inside, each[..., :-1], 0) for each in (window, shown))
@@ -179,7 +179,7 @@ class UR4RecDataset(presplit.PresplitDataset):
         return Interaction(lists)
 
     def _earlier(self, rows: Interaction) -> torch.Tensor:
-        """Gather the items [B, E] before each window, E as many as any row has."""
+        """Gather the items [B, E] before each window, zero-padded to the longest row's number E."""
         start = rows[HISTORY_START].unsqueeze(-1)
         count = (
             rows[HISTORY_END].unsqueeze(-1)

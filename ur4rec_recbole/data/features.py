@@ -1,4 +1,4 @@
-"""Feature tables: one vector a token, with where it came from.
+"""Feature tables: one vector per token, with its provenance.
 
 Stands between the extractors (which write tables) and the model (which reads them aligned to
 RecBole's internal ids). A table is an .npz file without pickle:
@@ -231,7 +231,7 @@ def _check_provenance(table: FeatureTable) -> None:
 
 
 def _flat(value: object, levels: int) -> bool:
-    """Tell whether lists and mappings in a value are nested at most so many levels."""
+    """Tell whether lists and mappings in a value are nested at most `levels` deep."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if not isinstance(value, list):

@@ -2,7 +2,7 @@
 
 data_fingerprint   the interactions and side information as RecBole has loaded and filtered them
 table_hashes       the content of every feature table that a configuration names
-source_hash        the atomic files, byte for byte, for what is kept instead of reading them again
+source_hash        the atomic files, byte for byte, for caches that replace reading them
 """
 
 import hashlib
@@ -78,20 +78,20 @@ def source_hash(config: Any) -> str:
 
 
 def inputs(config: Any, fingerprint: str) -> dict[str, str]:
-    """Return what a run or a checkpoint remembers of its inputs: `data`, and a key a table."""
+    """Return the hashes that a run or checkpoint keeps of its inputs: `data`, and one per table."""
     return {"data": fingerprint, **table_hashes(config)}
 
 
 def check_inputs(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Raise `InputError` where a table or the data are not those that something was made with.
+    """Raise `InputError` if the data or a table have changed since a run or model was made.
 
     Parameters
     ----------
     what
         Names it: "--resume runs/x", "model.pth".
     before, now
-        What `inputs` returned then, and returns now; data count where both know them. What is
-        older than this check knows nothing and passes.
+        What `inputs` returned then, and returns now. The data are compared if both have them.
+        Anything made before this check existed has no hashes and passes.
     """
     if not before:
         return

@@ -1,4 +1,4 @@
-"""What a data set says about its items: title, year, genres, further columns; a sentence of them.
+"""What a data set tells about its items: title, year, genres, other columns, and a sentence.
 
 First step of `ur4rec extract text` and `ur4rec extract profile`, and where `ur4rec inspect` finds
 titles. Reads RecBole's atomic files; loads no heavy library.
@@ -102,7 +102,7 @@ def read_items(dataset: UR4RecDataset, columns: Mapping[str, str] | None = None)
     Parameters
     ----------
     dataset
-        Tells where the file lies and which items matter.
+        Tells where the file is and which items to keep.
     columns
         Role ("title", "year", "genres") to column name, where the names do not tell.
 
@@ -137,7 +137,7 @@ def read_items(dataset: UR4RecDataset, columns: Mapping[str, str] | None = None)
 def read_sound_items(dataset: UR4RecDataset) -> dict[str, Item]:
     """Read the .item file, or nothing and a warning where it is damaged.
 
-    For what is only shown: a run that does not load the file must not end because of it.
+    For display only: a run that does not need the file must not fail because of it.
     """
     try:
         return read_items(dataset)

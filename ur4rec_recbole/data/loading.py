@@ -1,4 +1,4 @@
-"""Every fault of a data set is an `InputError`, whichever way RecBole comes to load it.
+"""Makes every error in a data set an `InputError`, however RecBole comes to load it.
 
 Three of RecBole's methods and one name are wrapped; none is copied:
 
@@ -8,8 +8,8 @@ Dataset._from_scratch, Dataset.build
 Dataset._load_feat
     Columns are compared with the configuration first, and get their types from us afterwards.
 pandas.read_csv, as RecBole's module sees it
-    Reads cells as `atomic_files` does: RecBole lets pandas take a quote for the begin of a cell
-    that may hold many lines, and NA, null and None for missing.
+    Reads cells as `atomic_files` does: as RecBole calls it, pandas takes a quote as the start of a
+    cell of many lines, and NA, null and None as missing values.
 """
 
 import functools
@@ -76,7 +76,7 @@ def check_parts(config: Any, parts: Sequence[Dataset]) -> None:
     config
         The run's configuration.
     parts
-        Training, validation and test part.
+        The training, validation and test data sets.
     """
     [(kind, how)] = config["eval_args"]["split"].items()
     wanted = how if kind != "LS" else [1, how != "test_only", how != "valid_only"]
@@ -138,7 +138,7 @@ def _refuse_empty(config: Any, part: str) -> None:
 
 
 def _check_filters(config: Any) -> None:
-    """Raise `InputError` for intervals that RecBole would ignore with a warning."""
+    """Raise `InputError` for filter intervals that RecBole would ignore with a warning."""
     values = config["val_interval"] or {}
     if not isinstance(values, Mapping):
         values = {"": values}

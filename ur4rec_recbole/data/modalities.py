@@ -1,4 +1,4 @@
-"""From the configured tables to tensors in RecBole's id order: what the model's experts read."""
+"""Loads the configured tables as tensors in RecBole's id order, for the model's experts."""
 
 from logging import getLogger
 from pathlib import Path
@@ -70,7 +70,7 @@ class ItemFeatures(NamedTuple):
 
 
 class Modalities(NamedTuple):
-    """What is known beside the interactions; a modality without a table is left out."""
+    """All feature tables of a run; a modality without a table is left out."""
 
     items: dict[str, ItemFeatures]
     profile: ProfileIndex | None

@@ -1,7 +1,7 @@
-"""The time column: Unix seconds in float64, whatever the file has, or a refusal.
+"""Reads the time column as float64 Unix seconds, or refuses it.
 
 RecBole numbers the values of a `token` column in the order in which they occur, fills missing
-numbers with the mean, and knows no dates: each makes another order of the same data.
+numbers with the mean, and knows no dates: each of these changes the order of the data.
 """
 
 from logging import getLogger
@@ -66,7 +66,7 @@ def _refuse_unreadable(cells: pd.Series, sound: np.ndarray, file: str) -> None:
 
 
 def _scaled(numbers: np.ndarray, cells: pd.Series, file: str) -> np.ndarray:
-    """Divide numbers [R] by what their size says that a second has."""
+    """Convert numbers [R] to seconds; their size tells their unit."""
     unit = np.digitize(np.abs(numbers), LIMITS)
     usual = int(np.median(unit))
     others = np.flatnonzero(unit != usual)

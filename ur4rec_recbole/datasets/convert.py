@@ -3,7 +3,7 @@
 ur4rec convert movielens ml-1m/ --output dataset/ml-1m
 ur4rec convert amazon --reviews Beauty_5.json.gz --meta meta_Beauty.json.gz --output dataset/beauty
 
-Writes NAME.inter, NAME.item, NAME.yaml (for --config) and NAME.texts.json (for extract text).
+Writes NAME.inter, NAME.item, NAME.yaml (for --config-files) and NAME.texts.json (for extract text).
 Interactions are sorted by user and time, which keeps their order exact through RecBole's float32.
 """
 
@@ -38,7 +38,7 @@ TIME_FIELD: timestamp           # (str) Field name of timestamps, in seconds.
 
 
 class Converted(NamedTuple):
-    """A data set on its way.
+    """A converted data set, before it is written.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Converted(NamedTuple):
 
 
 def movielens(folder: Path) -> Converted:
-    """Read an unpacked MovieLens folder, whichever of its two layouts."""
+    """Read an unpacked MovieLens folder of either layout."""
     old = (folder / "ratings.dat").is_file()
     suffix = "dat" if old else "csv"
     ratings, movies = folder / f"ratings.{suffix}", folder / f"movies.{suffix}"
@@ -135,7 +135,7 @@ def _write_table(frame: pd.DataFrame, path: Path, kinds: tuple[str, ...]) -> Non
     )
     with atomic_write(path) as file:
         file.write(f"{header}\n".encode())
-        # No quoting: the package reads these files without. `_clean` and `_check_ids` see to tabs.
+        # Unquoted, as the package reads these files. `_clean` and `_check_ids` keep tabs out.
         for row in frame.itertuples(index=False):
             file.write(("\t".join(map(str, row)) + "\n").encode())
 
@@ -169,12 +169,12 @@ def _numbers(values: pd.Series, dtype: type, file: str) -> pd.Series:
     except ValueError as error:
         raise InputError(
             f"MovieLens file {file!r}: {values.name}", "must be a number in every row", error,
-            "Mend the row.",
+            "Correct the row.",
         ) from error  # fmt: skip
 
 
 def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number, record) of a file with one record a line, gzipped or not.
+    """Yield (line number, record) of a file with one record per line, gzipped or not.
 
     Metadata of 2014 are Python literals, not JSON; they are read without evaluating anything.
     """

@@ -46,7 +46,7 @@ class Planted:
     n_users, n_items, n_classes, length
         Users, items, classes of texts and of images, interactions a user.
     seed
-        Of everything random.
+        Seed of all random draws.
     """
 
     signal: str
@@ -65,7 +65,7 @@ class Planted:
 
 @dataclass(frozen=True)
 class World:
-    """What was drawn: classes [n_items] by item, and per user items and the classes told.
+    """The drawn data: the items' classes, and each user's items and the classes of the profiles.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class World:
     items
         [n_users, length], distinct within a user.
     told
-        [n_users, length], the class that a profile names after so many interactions.
+        [n_users, length], the class that a profile names after that many interactions.
     """
 
     text_class: np.ndarray
@@ -168,7 +168,7 @@ def _write_images(pixels: np.ndarray, tokens: np.ndarray, folder: Path) -> None:
 def _profile_table(
     planted: Planted, world: World, folder: Path, generator: np.random.Generator
 ) -> FeatureTable:
-    """Make snapshots after every training interaction, each telling its class."""
+    """Make a snapshot after every training interaction, which names its class."""
     settings = {"data_path": str(folder), "train_neg_sample_args": None, "state": "ERROR",
                 "load_col": {"inter": ["user_id", "item_id", "timestamp"]}}  # fmt: skip
     train = UR4RecDataset(Config("SASRec", "planted", config_dict=settings)).build()[0]

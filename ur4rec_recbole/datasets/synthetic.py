@@ -25,7 +25,7 @@ SHORTEST = 20  # interactions of a user, as in MovieLens-1M
 
 @dataclass(frozen=True)
 class Size:
-    """Users, items, interactions, topics and the seed of everything random."""
+    """Numbers of users, items, interactions and topics, and the seed of all draws."""
 
     n_users: int = 6000
     n_items: int = 4000

@@ -1,4 +1,4 @@
-"""Sampled candidates: items that a user has never had, drawn once by a seed a user.
+"""Sampled candidates: items that a user has never had, drawn once from a seed per user.
 
 The user's whole sequence is left out, later interactions too: a candidate is never something that
 the user goes on to choose. A draw depends on the seed and the user alone, so that all models of a
@@ -16,7 +16,7 @@ from ur4rec_recbole.data.dataset import UR4RecDataset
 
 N_SAMPLED = 99
 SAMPLED = ("uniform_99", "popularity_99")  # protocols
-# From a generator, the items that a user has had and a number: places among the unseen items.
+# Maps a generator, a user's items and a number of draws to positions among the unseen items.
 Choice = Callable[[np.random.Generator, np.ndarray, int], np.ndarray]
 
 _drawn: WeakKeyDictionary[UR4RecDataset, dict[int, dict[str, np.ndarray]]] = WeakKeyDictionary()
@@ -40,7 +40,7 @@ def candidates_of(part: UR4RecDataset, seed: int) -> dict[str, np.ndarray]:
 
 
 def too_few_unseen(part: UR4RecDataset, count: int = N_SAMPLED) -> str:
-    """Say which user of a part has fewer than `count` unseen items, and how many; or ""."""
+    """Say which user of a data split has too few unseen items, and how many; or ""."""
     users, items, bounds = _seen(part)
     if not len(users):
         return ""
@@ -116,7 +116,7 @@ def _draw(part: UR4RecDataset, seed: list[int], count: int, choose: Choice) -> n
 
 
 def _seen(part: UR4RecDataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what the users of a part ever have.
+    """Return all items that the users of a data split ever have.
 
     Returns
     -------

@@ -124,7 +124,7 @@ def _signs(users: int, number: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def _batches(users: int, number: int) -> list[int]:
-    """Cut a number of resamples into parts of at most 8 MB or so each."""
+    """Split a number of resamples into batches of at most 8 MB or so."""
     most = max(1, min(number, 10**6 // users))
     return [min(most, number - start) for start in range(0, number, most)]
 

@@ -3,8 +3,8 @@
 RecBole's own uni100 draws anew at every evaluation, with replacement, and from the user's history
 too; here the draw depends on the seed alone, so that models can be compared.
 
-A protocol has the metrics that it can: those of whole lists (coverage, Gini index, popularity, tail
-and entropy) belong to full and full_masked, and metrics of single scores (AUC, RMSE) to none.
+Not every protocol supports every metric: those of whole lists (coverage, Gini index, popularity,
+tail and entropy) belong to full and full_masked, and metrics of single scores (AUC, RMSE) to none.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ ITEMS = "rec.items"  # what RecBole calls the recommended lists
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that is known of a model on one part.
+    """The results of a model on one data split, validation or test.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Evaluation:
     details: dict[str, dict[str, float]]
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
-        """Return what a run folder keeps of the part called `name`."""
+        """Return the arrays that a run folder keeps for the data split called `name`."""
         return {f"{name}/{key}": values for key, values in self.ranks.items()} | {
             f"{name}/users": self.users
         }
@@ -60,7 +60,7 @@ class Evaluation:
 def evaluate(
     model: Any, part: UR4RecDataset, config: Any, seed: int = 2020
 ) -> dict[str, dict[str, float]]:
-    """Return RecBole's metrics by protocol for the validation or test part of a data set."""
+    """Return RecBole's metrics by protocol for the validation or test split of a data set."""
     found = _ranked(model, part, config, seed)
     return {name: metrics(each.ranks, config, _inputs(each, part)) for name, each in found.items()}
 
@@ -97,7 +97,7 @@ def ranks(
 def metrics(
     ranks: np.ndarray, config: Any, inputs: Mapping[str, Any] | None = None
 ) -> dict[str, float]:
-    """Compute those of the configured metrics that can be had, with RecBole's evaluator.
+    """Compute the configured metrics that ranks and `inputs` allow, with RecBole's evaluator.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def metrics(
     config
         `metrics`, `topk` and what else the metrics read.
     inputs
-        What metrics need beside ranks, by RecBole's names of it.
+        What metrics need besides ranks, by RecBole's names.
     """
     deepest = max(config["topk"])
     hits = torch.zeros(len(ranks), deepest + 1, dtype=torch.int)
@@ -122,7 +122,7 @@ def metrics(
 
 
 def left_out(config: Any) -> dict[str, list[str]]:
-    """Return the configured metrics that a protocol cannot have, by protocol."""
+    """Return, by protocol, the configured metrics that it does not support."""
     needs = {name: metric_information[name.lower()] for name in config["metrics"]}
     found = {}
     for protocol in PROTOCOLS:
@@ -132,7 +132,7 @@ def left_out(config: Any) -> dict[str, list[str]]:
 
 
 def check_cut_offs(config: Any, n_items: int) -> None:
-    """Raise `InputError` for a list longer than there are items, of which RecBole's top-k fails."""
+    """Raise `InputError` for a cut-off above the number of items: RecBole's top-k would fail."""
     if max(config["topk"]) > n_items:
         raise InputError(
             "Configuration key 'topk'", f"must be at most {n_items}, the number of items",

@@ -28,7 +28,7 @@ PAIRS_HELD = 2**16  # of a row, for models that score pairs alone
 
 
 class Ranked(NamedTuple):
-    """Where a protocol places the targets of R rows.
+    """The ranks of the targets of R rows under one protocol.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Ranked(NamedTuple):
         [R] how many were ranked, the target included.
     lists
         [R, K] the best candidates, best first, 0 where there are fewer; None under sampled
-        protocols, whose candidates are nothing that would be recommended.
+        protocols, whose candidates are not recommendations.
     """
 
     ranks: np.ndarray
@@ -68,7 +68,7 @@ def rank_targets(
     batch_size
         Rows scored at a time, at most.
     seed
-        Of the sampled candidates.
+        Seed of the sampled candidates.
     listed
         K, the items to list a row; 0 for no lists.
     """
@@ -127,7 +127,7 @@ def _ranked(
 
 
 def _distinct(history: Tensor, targets: Tensor, n_items: int) -> tuple[Tensor, Tensor]:
-    """Return the pairs (row, item) once each, without those that are a row's target [B]."""
+    """Return the distinct pairs (row, item), without those whose item is the row's target."""
     pairs = torch.unique(history[0] * n_items + history[1])
     row, item = pairs // n_items, pairs % n_items
     others = item != targets[row]
@@ -161,7 +161,7 @@ def _score_row(model: Any, row: Interaction) -> Tensor:
 
 
 def batches(part: UR4RecDataset, size: int) -> Iterator[tuple[np.ndarray, Interaction]]:
-    """Yield row numbers and interactions of a part, at most `size` rows at a time.
+    """Yield row numbers and interactions of a data split, at most `size` rows at a time.
 
     Fewer where there are so many items that the scores of `size` rows take too much memory.
     """

@@ -1,6 +1,6 @@
 """Subsets of targets (tail and cold items, short and long histories, repeats), and gains of ranks.
 
-Used by evaluation.measure; every function takes plain arrays, so that reports can use them too.
+Used by `protocols.measure`, and by reports for the gains of ranks.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ COLD = 5  # training interactions, at most
 
 
 def subsets(part: UR4RecDataset) -> dict[str, np.ndarray]:
-    """Mark the rows [R] of a part by subset; a subset without a row is left out.
+    """Mark the rows [R] of a data split by subset; a subset without a row is left out.
 
     tail: the target is outside the 20% of items with the most training interactions. cold: it has
     5 at most. unseen: it has none. repeated: the user has had it before. short, medium, long:

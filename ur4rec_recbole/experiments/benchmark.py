@@ -6,8 +6,8 @@ ur4rec benchmark --tune                    searches the baseline's setting on va
 
 plan.py -> jobs -> a process each (benchmark_job.py) -> run folders -> benchmark_page.py. A run
 that is done is skipped; one that was interrupted goes on after its last whole epoch, where the
-model is UR4Rec or one of RecBole's sequential ones; others and those that failed start anew; a
-failure stops no other. What was made with other settings stays where it is and is not shown.
+model is UR4Rec or one of RecBole's sequential ones; others and failed ones start anew. A failure
+does not stop the other runs. Runs with other settings stay where they are and are not shown.
 """
 
 import os
@@ -68,12 +68,12 @@ def execute(plan: Plan, output: Path, at_a_time: int = 1) -> int:
             except KeyboardInterrupt:
                 print(f"{output}: interrupted; the same command goes on from here", file=sys.stderr)
                 sys.stderr.flush()
-                os._exit(130)  # the runs end with us
+                os._exit(130)  # the runs' processes end with this one
     return sum(not ended for ended in ends)
 
 
 def _with_folders(jobs: Sequence[Job], output: Path) -> list[Job]:
-    """Give each run the folder that holds it already, else a free one, and write down what it is.
+    """Assign each run its existing folder or a free one, and record which run is where.
 
     A folder is named by entry and seed, and by a digest of the settings too where another run
     (of other settings, or of an entry with a similar name) has that name.
@@ -119,7 +119,7 @@ def start(job: Job, output: Path, threads: int) -> bool:
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     log = file.with_suffix(".log")
     with log.open("wb") as stream:
-        # In a session of its own, so that Ctrl-C reaches it through us alone.
+        # In a session of its own, so that Ctrl-C reaches it through this process alone.
         code = subprocess.Popen(
             [sys.executable, "-m", module, str(file), str(folder), str(threads)],
             stdin=subprocess.PIPE, stdout=stream, stderr=stream, env=environment,
@@ -156,9 +156,9 @@ def _job_file(output: Path, name: str) -> Path:
 
 
 def _write_index(plan: Plan, jobs: Sequence[Job], output: Path) -> None:
-    """Say which folder is whose, for the report.
+    """Write the index that tells the report which run is in which folder.
 
-    What is not of this plan but was run stays, unless an entry of the plan now has other settings.
+    Earlier runs that are not in this plan stay listed, unless their entry has other settings now.
     """
     for job in jobs:
         (output / "jobs" / f"{job.id}.failed.json").unlink(missing_ok=True)

@@ -26,7 +26,7 @@ PRETRAINED = "pretrained.json"  # in the folder of a pretraining that has ended
 
 
 def run(job: Mapping[str, Any], folder: Path) -> None:
-    """Train what comes before where the job says so, then train and evaluate into the folder."""
+    """Run the job's pretraining or shared first stage, if any, then train and evaluate."""
     began, before = time.perf_counter(), _spent(folder)
     settings = dict(job["settings"])
     if job["model"] == "UR4RecEnsemble":  # several seeds share members, which are trained once
@@ -55,7 +55,7 @@ def pretraining(folder: Path) -> Path:
 
 
 def _spent(folder: Path) -> float:
-    """Return the seconds that earlier processes spent on what a run goes on from."""
+    """Return the seconds that earlier processes spent on the work that this run builds on."""
     first = pretraining(folder)
     seconds = 0.0
     if (first / PRETRAINED).exists():
@@ -95,7 +95,7 @@ def main() -> int:
     """Run the job that the command line names."""
     job, folder, threads = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(threads)
-    # Our input closes with the parent. Not sys.stdin: its lock would be held when Python ends.
+    # Standard input closes with the parent. Not sys.stdin: its lock would be held at exit.
     exit_with_parent(lambda: os.read(0, 1))
     with termination_raises():
         run(json.loads(job.read_text(encoding="utf-8")), folder)

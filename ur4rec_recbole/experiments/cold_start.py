@@ -1,11 +1,11 @@
 """Cold start: how items that never occur in training are recommended from their content alone.
 
-python -m ur4rec_recbole.experiments.cold_start      (or: make cold-start)
+ur4rec cold-start --config-files properties/small.yaml      (or: make cold-start)
 
 A tenth of the items is drawn, every interaction with them is taken out, and UR4Rec trains on the
-rest without item ids. Then each interaction taken out is predicted from what its user had had of
-the other items by then. Popularity knows nothing of such items: all tie, so it is given the benefit
-of random order among them.
+rest without item ids. Then each removed interaction is predicted from its user's earlier
+interactions with the other items. Popularity cannot tell such items apart: all tie, so they are
+counted in random order.
 """
 
 import tempfile

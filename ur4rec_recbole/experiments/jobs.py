@@ -1,4 +1,4 @@
-"""One run of a plan: all that it is made of, and the digest by which it is told from others."""
+"""One run of a plan: everything that defines it, and the digest that identifies it."""
 
 import hashlib
 import json
@@ -51,7 +51,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Job:
-    """One run: an entry with one seed. Its description, as JSON, is all that the run is given.
+    """One run: an entry with one seed. The run's process gets its description as JSON.
 
     `first` holds the settings of the first stage that it starts from, if any; `id` names its
     folder.
@@ -80,7 +80,7 @@ class Job:
 
 
 def digest(found: Mapping[str, Any]) -> str:
-    """Name what a run is made of by its content, whatever the seed."""
+    """Return the digest of a run's description, leaving the seed out."""
     bare = json.loads(json.dumps(found))
     for part in (bare, bare.get("first") or {}):
         part["settings"] = {k: v for k, v in part.get("settings", {}).items() if k != "seed"}
@@ -111,7 +111,7 @@ def _hash(file: str, changed: int) -> str:
 
 
 def file_values(files: Sequence[str]) -> dict[str, Any]:
-    """Return what the files set: code's settings would come over them otherwise."""
+    """Return the values that configuration files set, later files over earlier ones."""
     found: dict[str, Any] = {}
     for file in files:
         found |= read_mapping(file, "config_files")
@@ -127,5 +127,5 @@ def with_file_values(member: Any) -> Any:
 
 
 def slug(name: str) -> str:
-    """Return a name as part of a folder's name; several names may give the same."""
+    """Return a name in the form used in folder names; different names may give the same one."""
     return re.sub(r"[^\w]+", "-", name.lower()).replace("_", "-").strip("-")[:60] or "entry"

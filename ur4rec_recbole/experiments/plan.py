@@ -8,12 +8,12 @@ model, config_files, settings, start_from        # of every entry, unless it say
 entries:
   - {name, model, config_files, settings, seeds, pretrain, start_from, with_images}
 images: dataset/ml-100k/item_image.npz           # where it exists, see `with_images`
-tune: {name, model, settings, search, output}    # see tuning.py
+tune: {name, model, settings, search, output}    # see experiments/tuning.py
 
-An entry's own settings come over its files', and those over the plan's.
+An entry's own settings override its files', which override the plan's.
 
 pretrain      settings of a run that comes first and whose model file becomes `pre_model_path`.
-start_from    an entry whose first stage is trained once a seed, for all that start from it: they
+start_from    an entry whose first stage is trained once per seed, for all that start from it: they
               take its encoder and run their later stages alone. `~` trains an entry as a whole.
 with_images   True: the entry is run a second time with the image table. only: just with it.
 
@@ -58,7 +58,7 @@ WITH_IMAGES = ", with images"  # behind the name of an entry that is run a secon
 
 @dataclass(frozen=True)
 class Plan:
-    """What a plan file says; `tune` stays a mapping that tuning.py reads."""
+    """The content of a plan file; `tune` stays a mapping, which tuning.py reads."""
 
     dataset: str
     seeds: tuple[int, ...]
@@ -78,7 +78,7 @@ class Plan:
         ]
 
     def values(self, entry: Entry) -> dict[str, Any]:
-        """Return an entry's settings: its own over its files', and those over the plan's."""
+        """Return an entry's settings: its own override its files', which override the plan's."""
         found = {**self.settings, **file_values(entry.config_files), **entry.settings}
         if isinstance(found.get("members"), list):
             found["members"] = [with_file_values(each) for each in found["members"]]
@@ -226,7 +226,7 @@ def _as_entries(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_configurations(plan: Plan) -> None:
-    """Raise `InputError` for settings that no run of an entry could begin with."""
+    """Raise `InputError` for settings with which an entry's runs could not start."""
     for entry in plan.entries:
         job = plan._job(entry, entry.seeds[0])
         given = [job.settings, *([{**job.settings, **job.pretrain}] if job.pretrain else [])]

@@ -1,4 +1,4 @@
-"""What a plan's keys may hold; everything else is an `InputError` before any run."""
+"""Checks what a plan's keys hold; anything wrong is an `InputError` before any run."""
 
 import math
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""`ur4rec publish`: copies of ended runs what reports and later runs need, for a repository.
+"""`ur4rec publish`: copies the results of finished runs, without weights and logs.
 
 ur4rec publish runs/benchmark-ml-100k docs/results/benchmark-ml-100k
 

@@ -1,4 +1,4 @@
-"""The search of a benchmark's baseline for its best setting, on validation.
+"""Searches the best settings of a benchmark's baseline, on validation data.
 
 `ur4rec benchmark --tune` reads the plan's `tune:`
 
@@ -6,17 +6,17 @@ tune:
   name: SASRec                # of the trials
   model: SASRec
   settings: {...}             # of the first trial: the model's defaults, what is searched included
-  search:                     # one setting a step, and what else to try for it
+  search:                     # one setting per step, and the values to try
     - {learning_rate: [0.002]}
     - {hidden_dropout_prob: [0.3, 0.2]}
   output: properties/sasrec_tuned.yaml
 
 A step tries its values while all other settings stay as in the best trial so far. That costs the
-sum of the lists' lengths, not their product, and ends no worse than it began. A setting may come
-again.
+sum of the lists' lengths, not their product, and never ends worse than it began. A setting may
+occur in several steps.
 
 A trial is a run like any other, so a search that was killed goes on. The best by validation NDCG@10
-(full_masked) is written to `output`; test metrics are not looked at.
+(full_masked) is written to `output`; test metrics are not read.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +35,7 @@ KEYS = {"name", "model", "settings", "search", "output"}
 
 
 def search(plan: Plan, folder: Path, run: Callable[[Plan], int]) -> tuple[Plan, int]:
-    """Try one setting after the other; `run` runs in `folder` what is not done of a plan.
+    """Try one setting after the other; `run` makes a plan's missing runs in `folder`.
 
     Returns the plan of all trials and how many of them failed.
     """
@@ -43,7 +43,7 @@ def search(plan: Plan, folder: Path, run: Callable[[Plan], int]) -> tuple[Plan, 
     if set(tune) != KEYS or not _is_steps(tune["search"]) or not _is_trial(tune):
         raise InputError(
             "tune", f"must hold {sorted(KEYS)}, search a list of {{setting: [values]}}",
-            dict(tune), "Correct the plan; see tuning.py.",
+            dict(tune), "Correct the plan; docs/benchmark.md tells its format.",
         )  # fmt: skip
     require_writable("tune: output", Path(tune["output"]).parent)
     best = dict(tune["settings"])
@@ -59,7 +59,7 @@ def search(plan: Plan, folder: Path, run: Callable[[Plan], int]) -> tuple[Plan, 
 
 
 def choose(plan: Plan, trials: Plan, folder: Path, source: Path) -> str:
-    """Write the best trial's settings to the plan's file and say which that was."""
+    """Write the best trial's settings to the plan's `output`; return a line that names it."""
     scores = _scores(trials, folder)
     best = trials.entries[max(scores, key=lambda n: scores[n])]
     score = max(scores.values())

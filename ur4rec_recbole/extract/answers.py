@@ -17,7 +17,7 @@ from ur4rec_recbole.extract.prompts import Prompt
 
 
 class Answer(NamedTuple):
-    """What a model wrote, with the tokens it counted."""
+    """A model's answer, with the token counts that the endpoint reports."""
 
     text: str
     prompt_tokens: int
@@ -78,6 +78,6 @@ class AnswerCache:
 
 
 def answer_key(model: str, prompt: Prompt, request: Mapping[str, object]) -> str:
-    """Return the hash that tells two requests apart."""
+    """Return the hash that identifies a request."""
     words = json.dumps([model, prompt.messages, dict(request)], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(words.encode()).hexdigest()

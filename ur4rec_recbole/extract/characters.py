@@ -1,4 +1,4 @@
-"""Texts from outside that may hold half a character: what Python, JSON and scrapers let through."""
+"""Repairs texts with half characters (lone surrogates), as JSON and scrapers may yield."""
 
 
 def whole_characters(text: str) -> str:

@@ -39,7 +39,7 @@ class TextEncoder(Protocol):
 
     @property
     def name(self) -> str:
-        """What the user called it, without the path of a local folder."""
+        """The name that the user gave, without the path of a local folder."""
 
     @property
     def version(self) -> str:
@@ -155,7 +155,7 @@ def text_encoder(
 
 
 def save_learned(encoder: TextEncoder, path: str) -> None:
-    """Write what an encoder has learned, for texts to come; one that learns nothing needs none."""
+    """Write what an encoder has learned, to encode later texts; do nothing if it does not learn."""
     if isinstance(encoder, TfidfEncoder | JoinedEncoder):
         save(encoder, path)
 
@@ -195,7 +195,7 @@ def _sentence_encoder(name: str, batch_size: int, device: str) -> SentenceEncode
 
 
 def _locate(name: str) -> tuple[str, str]:
-    """Return what to hand to sentence-transformers and a word on where the weights come from."""
+    """Return the name or folder for sentence-transformers, and where the weights come from."""
     if os.path.isdir(name):
         return name, "local folder"
     module, package = PACKAGED.get(name, ("", ""))

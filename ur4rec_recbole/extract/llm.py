@@ -57,7 +57,7 @@ class LlmSettings:
     timeout: float = 60.0
 
     def redact(self, words: object) -> str:
-        """Return an endpoint's words as a text without the key, which some repeat."""
+        """Return an endpoint's message without the key, which some endpoints repeat."""
         text = str(words)
         return text.replace(self.api_key, "***") if len(self.api_key) >= SHORTEST_SECRET else text
 
@@ -143,7 +143,7 @@ class LlmWriter:
         return [" ".join(answer.text.split()) for answer in answers if answer is not None]
 
     def _waiting(self, prompts: Sequence[Prompt]) -> dict[str, Prompt]:
-        """Return prompts without an answer by key, each once."""
+        """Return the distinct prompts that have no answer yet, by key."""
         keyed = {self.key(prompt): prompt for prompt in prompts}
         return {key: prompt for key, prompt in keyed.items() if self.cache.get(key) is None}
 
@@ -209,7 +209,7 @@ def _client(settings: LlmSettings) -> Any:
         base_url=settings.base_url,
         api_key=settings.api_key,
         timeout=settings.timeout,
-        max_retries=0,  # ours are counted, spaced and told
+        max_retries=0,  # retries are counted, spaced and logged here
     )
 
 
@@ -241,7 +241,7 @@ async def _request(client: Any, settings: LlmSettings, key: str, prompt: Prompt)
 
 
 def _answer(reply: Any, settings: LlmSettings) -> Answer:
-    """Take the text out of a reply that may have any shape; what is paid is kept if it can be."""
+    """Take the text out of a reply of any shape; keep what was paid for if possible."""
     try:
         choice = reply.choices[0]
         text = _text(choice.message.content)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress_bar(total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Show done, so many a second and the time left on a terminal."""
+    """Show progress, rate and time left on a terminal."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -59,7 +59,7 @@ def item_prompt(item: Item) -> Prompt:
 
 
 def profile_prompt(history: History, items: Mapping[str, Item]) -> Prompt:
-    """Ask for a profile of a user as of `history`; nothing later enters."""
+    """Ask for a profile of a user from `history` alone, so from nothing later."""
     start = max(0, len(history) - RECENT)
     ratings = history.ratings
     listed = []

@@ -1,8 +1,8 @@
 """Finished parts of an image run on disk, so that a killed run continues where it stood.
 
-Beside OUTPUT.npz lies OUTPUT.npz.parts/ with a manifest and one file a finished shard, each written
-atomically. A run that ends well removes them. A folder of that name without a manifest of ours is
-somebody else's: it is refused and left as it is.
+Beside OUTPUT.npz lies OUTPUT.npz.parts/ with a manifest and one file per finished shard, each
+written atomically. A run that ends well removes them. A folder of that name without our manifest
+belongs to somebody else: it is refused and left as it is.
 """
 
 import hashlib
@@ -108,7 +108,7 @@ class ShardFolder:
             ) from error  # fmt: skip
 
     def remove(self) -> None:
-        """Remove our files, and the folder if nothing else lies in it; the manifest goes last."""
+        """Remove this run's files, and the folder if it is then empty; the manifest goes last."""
         ours = [*self.path.glob("part-*.npz"), *self.path.glob(".part-*.npz.*.tmp")]
         for file in [*ours, self.path / MANIFEST]:
             file.unlink(missing_ok=True)

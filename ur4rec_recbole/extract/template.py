@@ -38,7 +38,7 @@ class History:
 
 
 def template_profile(history: History, items: Mapping[str, Item]) -> str:
-    """Describe a history; nothing but `history` and the items' own columns enters."""
+    """Describe a history from nothing but `history` and the items' own columns."""
     known = [items.get(token, Item()) for token in history.items]
     parts = [f"A user with {len(history)} interactions."]
     parts += _shares("Genres", [genre for item in known for genre in item.genres], TOP_GENRES)

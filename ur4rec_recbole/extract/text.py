@@ -14,7 +14,7 @@ from ur4rec_recbole.extract.fingerprints import text_hash
 
 
 def extract_text(texts: Mapping[str, str], encoder: TextEncoder, source: str) -> FeatureTable:
-    """Encode texts into a table, one row a token in the given order.
+    """Encode texts into a table, one row per token in the given order.
 
     Empty texts give no row, nor do those of which the encoder knows nothing (a zero vector).
 

@@ -24,7 +24,7 @@ MOST_ROWS = 4000  # rows that enter the measures that grow with the square of th
 
 @dataclass(frozen=True)
 class Subject:
-    """A table beside its data set.
+    """A table together with its data set.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def load_any(path: str) -> FeatureTable:
 
 
 def subject_of(table: FeatureTable, dataset: UR4RecDataset, items: dict[str, Item]) -> Subject:
-    """Put a table beside its data set; a profile table of another split is refused."""
+    """Pair a table with its data set; a profile table of another split is refused."""
     train = dataset.build()[0]
     if table.lengths is None:
         rows = token_rows(table, dataset.field2id_token[dataset.iid_field], allow_unknown=True)

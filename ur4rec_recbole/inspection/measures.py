@@ -33,7 +33,7 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Agreement:
-    """How alike the nearest neighbours are in something that the vectors were not told.
+    """How alike nearest neighbours are in something that the vectors were not made from.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ def judge(numbers: dict[str, Any]) -> dict[str, Any]:
 
 
 def report(table: FeatureTable, found: dict[str, Any]) -> list[str]:
-    """Put the findings into lines."""
+    """Return the findings as lines of text."""
     unit = "users" if table.lengths is not None else "items"
     answer = {True: "yes", False: "NO"}
     best = max(found["agreement_shifted"].items(), key=lambda pair: pair[1])

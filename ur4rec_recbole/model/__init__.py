@@ -1,1 +1,1 @@
-"""The UR4Rec model and its parts."""
+"""The UR4Rec model and its components."""

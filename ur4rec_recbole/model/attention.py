@@ -1,7 +1,7 @@
 """Transformer blocks: the one kind of layer that the sequence encoder and the experts are made of.
 
 Dimension legend for the whole package: B sequences, L positions, S context tokens, N items
-(0 = padding), D hidden, H heads, M modalities, E sub-experts a modality, K negatives, and P packed
+(0 = padding), D hidden, H heads, M modalities, E sub-experts of each, K negatives, and P packed
 positions: states are kept as [P, D] for the real positions alone, so that padding costs nothing.
 """
 

@@ -1,4 +1,4 @@
-"""From the configuration to the parts of the model: every size is read here."""
+"""Builds the model's components from the configuration: every size is read here."""
 
 from typing import Any
 
@@ -75,7 +75,7 @@ def item_embedding(config: Any, warm: Tensor, widths: dict[str, int]) -> ItemEmb
 
 
 def neighbours(config: Any, modalities: tuple[str, ...]) -> ContentNeighbours | None:
-    """Build what speaks for items that are alike to the newest ones, if anything does."""
+    """Build the neighbours by content, or return None where they are switched off."""
     if not config["n_neighbour_items"] or not modalities:
         return None
     return ContentNeighbours(
@@ -112,5 +112,5 @@ def sampler(config: Any, dataset: Any) -> RepeatableSampler:
     """Build RecBole's sampler over the training interactions, for shared negatives [K]."""
     items = training_interactions(dataset)[dataset.iid_field]
     view = dataset.copy(Interaction({dataset.iid_field: items}))
-    view.interactions = view.inter_feat  # lets go of the other fields
+    view.interactions = view.inter_feat  # drops the other fields
     return RepeatableSampler(["train"], view, config["negative_distribution"])

@@ -122,7 +122,7 @@ def _load(names: Any) -> list[saved.Saved]:
 
 
 def _read(name: Any) -> saved.Saved:
-    """Read a member from its folder, without unpickling, or from a checkpoint that is named."""
+    """Read a member from its folder, without unpickling, or from a checkpoint named by the user."""
     path = Path(name) if isinstance(name, str) else None
     if path and saved.exists(path):
         return saved.read(path)

@@ -47,7 +47,7 @@ class RouterConfig:
     noise
         Standard deviation of Gaussian noise on the logits while training.
     top_k
-        Outputs kept a position, at least 2; 0 keeps all.
+        Outputs kept per position, at least 2; 0 keeps all.
     """
 
     temperature: float = 1.0
@@ -62,9 +62,9 @@ class ExpertConfig:
     Attributes
     ----------
     n_sub_experts
-        E; 1 is a flat mixture (one expert a modality, no sub-router).
+        E; 1 is a flat mixture (one expert per modality, no sub-router).
     n_layers
-        Blocks a sub-expert.
+        Blocks per sub-expert.
     n_proxy_tokens
         Learned tokens before the context, at least 1.
     block
@@ -242,7 +242,7 @@ class HierarchicalMoE(nn.Module):
         modal = self.router(h, present)  # [P, M]
         mixed, sub = torch.zeros_like(h), []
         for m, (module, context) in enumerate(zip(self.modalities.values(), ordered, strict=True)):
-            if not present[:, m].any():  # nothing to hear, so nothing to compute
+            if not present[:, m].any():  # modality absent in this batch
                 sub.append(h.new_zeros(len(h), self.n_sub_experts))
                 continue
             output, weights = module(h, where, context)
@@ -252,7 +252,7 @@ class HierarchicalMoE(nn.Module):
 
 
 class NoExperts(nn.Module):
-    """What an ablation compares with: r = LN(h), nothing of a user's content is looked at.
+    """Replaces the experts in ablations: r = LN(h), whatever the user's content.
 
     Parameters
     ----------

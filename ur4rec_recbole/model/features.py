@@ -64,7 +64,7 @@ class FeatureBank(nn.Module):
         item_seq
             [B, S] items of the window.
         query
-            [B, L] positions that will ask.
+            [B, L] query positions.
         users
             [B] internal ids.
         known
@@ -86,7 +86,7 @@ class FeatureBank(nn.Module):
         return contexts
 
     def _profile_context(self, users: Tensor, known: Tensor) -> Context:
-        """Open to each position its newest snapshot alone; positions in a row share a token."""
+        """Show each position its newest snapshot alone; neighbouring positions share a token."""
         rows = newest_snapshot(self.profile_keys, self.profile_base, users, known)  # [B, L]
         changes = rows.diff(dim=1, prepend=rows[:, :1]) != 0
         slot = changes.cumsum(1)  # [B, L], which token of its row a position reads

@@ -1,4 +1,4 @@
-"""Fusion of the two scores of a candidate: what the sequence says and what the experts say.
+"""Fusion of a candidate's two scores: the encoder's (sequence) and the experts' (retrieval).
 
 Both scores are standardised over the candidates first, so that a weight means the same whatever
 the scales of a dot product and of a cosine.
@@ -48,7 +48,7 @@ class WeightedFusion(Fusion):
         self.log_scale = nn.Parameter(torch.tensor(float(scale)).log())
 
     def mixture(self, state: Tensor) -> tuple[float, float]:
-        """Return the fixed weights; the state is ignored."""
+        """Return the fixed weights; `state` is ignored."""
         del state
         return self.weights
 

@@ -3,7 +3,7 @@
 i_k is the k-th newest item of the history (k = 0, 1, ...) and t_k its time.
 
 They learn nothing by gradients and see what encoders smooth over, which makes them good members of
-an ensemble. `python run_recbole.py --model=ItemTransition --dataset=ml-100k` runs one alone.
+an ensemble. `ur4rec train --model=ItemTransition --dataset=ml-100k` runs one alone.
 """
 
 from typing import Any

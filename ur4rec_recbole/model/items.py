@@ -44,7 +44,7 @@ class ItemEmbedding(nn.Module):
         )
 
     def known(self, features: FeatureBank) -> Tensor:
-        """Mark the items [N] that have a vector: an id that was learned, or content."""
+        """Mark the items [N] that have a learned id or content, and so a vector."""
         marks = [features.present(name) for name in self.content]
         if self.id is not None:
             marks.append(self.warm.squeeze(-1))

@@ -82,7 +82,7 @@ def gbce(
 
 
 def _mean_over_true(values: Tensor, false_negative: Tensor) -> Tensor:
-    """Average [P, K] over the negatives that are ones; 0 where there is none."""
+    """Average [P, K] over the true negatives; 0 where there is none."""
     true = (~false_negative).float()
     return (values * true).sum(1) / true.sum(1).clamp(min=1)
 

@@ -1,4 +1,4 @@
-"""ContentNeighbours: what is alike to the newest items, as a part of the next item's probability.
+"""ContentNeighbours: items similar to the newest ones get a share of the next item's probability.
 
 An encoder learns from the interactions that an item has had, and knows little of one that had few.
 Its neighbours by content are known without any. The two meet as probabilities, not as scores: a
@@ -22,14 +22,14 @@ class ContentNeighbours(nn.Module):
     i_k is the k-th newest item and v_m its vector of modality m. The shares g are no weights that
     training learns but a few numbers that `fit` chooses on validation rows; until then g_0 is 1.
     (A gate that reads the state, trained with the encoder, did worse than no neighbours: the
-    encoder stopped to learn what they tell. See docs/log.md.)
+    encoder stopped learning what they tell. See docs/log.md.)
 
     Parameters
     ----------
     modalities
         Names of the item modalities that take part.
     n_newest
-        K, how many of the newest items are looked at.
+        K, how many of the newest items are used.
     temperature
         Divides the cosines.
 
@@ -72,9 +72,9 @@ class ContentNeighbours(nn.Module):
         return mixed.clamp(min=SMALLEST).log()
 
     def distributions(self, items: Tensor, name: str, features: FeatureBank) -> Tensor:
-        """Return what each of U items says of all others by one modality, [U, N].
+        """Return each of U items' distribution over all other items by one modality, [U, N].
 
-        An item says nothing of itself; one without a vector says nothing and is not spoken of.
+        An item is no neighbour of itself; one without a vector has none and is nobody's neighbour.
         """
         vectors, present = features.unit(name), features.present(name)
         alike = vectors[items] @ vectors.T / self.temperature  # [U, N]
@@ -84,7 +84,7 @@ class ContentNeighbours(nn.Module):
     def probabilities(
         self, scores: Tensor, newest: Tensor, features: FeatureBank, targets: Tensor
     ) -> Tensor:
-        """Return the probability of each target under each part, [B, 1 + M K]; -1 where closed."""
+        """Return each target's probability under each component, [B, 1 + M K]; -1 if not open."""
         row = torch.arange(len(targets), device=targets.device)
         parts = [scores.softmax(-1)[row, targets].unsqueeze(1)]
         items, place = newest.unique(return_inverse=True)
@@ -113,12 +113,12 @@ class ContentNeighbours(nn.Module):
         self.shares.copy_(shares)
 
     def forget(self) -> None:
-        """Let the scores alone speak again."""
+        """Reset the shares, so that the scores alone count again."""
         self.shares.zero_()
         self.shares[0] = 1.0
 
     def _open(self, newest: Tensor, features: FeatureBank) -> Tensor:
-        """Tell which parts have something to say, [B, 1 + M K]."""
+        """Mark the components that apply to each row, [B, 1 + M K]."""
         known = [features.present(name)[newest] for name in self.modalities]  # each [B, K]
         return torch.cat([torch.ones_like(newest[:, :1], dtype=torch.bool), *known], dim=1)
 

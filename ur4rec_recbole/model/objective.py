@@ -80,7 +80,7 @@ class Objective(nn.Module):
 
 
 def _check(used: set[str], config: Any) -> None:
-    """Refuse what the losses in use would pass over in silence."""
+    """Refuse settings that the losses in use would silently ignore."""
     drawing = used & {"gbce", "bpr"}
     if drawing and not config["num_negatives"]:
         raise InputError(

@@ -168,7 +168,7 @@ def without_pickles(model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _settings(config: Config) -> dict[str, Any]:
-    """Return what makes the configuration again: what was given, and our defaults of that day."""
+    """Return the settings that rebuild the configuration: the user's, and our present defaults."""
     own = schema(config["model"]) if defaults_file(config["model"]).exists() else {}
     before = config.internal_config_dict  # before RecBole has completed its values
     values = {key: before[key] for key in own if key in before} | config.external_config_dict
@@ -209,7 +209,7 @@ def _pack(value: Any, name: str, arrays: dict[str, Tensor]) -> Any:
 
 
 def _unpack(value: Any, arrays: Mapping[str, Tensor]) -> Any:
-    """Return what `_pack` has packed; a module is left out, the model has one."""
+    """Undo `_pack`; modules are left out, since the model has its own."""
     [kind] = set(value or {"plain": None}) & {
         "mapping", "list", "module", "tensor", "array", "matrix", "sparse", "plain", "text",
     }  # fmt: skip

@@ -31,13 +31,13 @@ class Stage:
     name
         Shown in logs; the same stage may occur again.
     rates
-        Learning rate of each part that trains; a part without one is frozen.
+        Learning rate of each component that trains; a component without one is frozen.
     losses
         Weights of the next-item losses on each score.
     score
         The score that predictions use while the stage runs and after it.
     epochs, patience
-        At most so many epochs; stop after so many without a better validation result.
+        Most epochs; epochs without a better validation result after which it stops.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Stage:
 
     @property
     def trains(self) -> tuple[str, ...]:
-        """The parts that are not frozen."""
+        """The components that are not frozen."""
         return tuple(part for part in PARTS if part in self.rates)
 
 

@@ -41,7 +41,7 @@ class UR4Rec(SequentialRecommender):
     Parameters
     ----------
     config
-        RecBole's Config with the keys of properties/UR4Rec.yaml.
+        RecBole's Config with the keys of defaults/UR4Rec.yaml.
     dataset
         The training part of a `UR4RecDataset`.
 
@@ -111,7 +111,7 @@ class UR4Rec(SequentialRecommender):
         self.neighbours = build.neighbours(config, self.features.item_modalities)
 
     def parts(self) -> dict[str, list[nn.Module]]:
-        """Return the modules of each part that a stage trains or freezes."""
+        """Return the modules of each component that a stage trains or freezes."""
         return {
             "encoder": [self.item_embedding, self.encoder],
             "retriever": [self.experts, self.items, self.tasks],
@@ -128,7 +128,7 @@ class UR4Rec(SequentialRecommender):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "UR4Rec":
-        """Set the mode, keeping frozen parts in evaluation mode (no dropout in them)."""
+        """Set the mode, keeping frozen components in evaluation mode (no dropout in them)."""
         super().train(mode)
         if mode and hasattr(self, "stage"):
             for part, modules in self.parts().items():
@@ -173,7 +173,7 @@ class UR4Rec(SequentialRecommender):
             before = interaction[HISTORY_END] - interaction[HISTORY_START]
             known = known + (before - interaction[self.ITEM_SEQ_LEN]).unsqueeze(1)
         seq = interaction[self.ITEM_SEQ]
-        users = seq.new_zeros(len(seq))  # nobody: no profile is theirs
+        users = seq.new_zeros(len(seq))  # user 0, who has no profile
         if self.USER_ID in interaction.interaction:
             users = interaction[self.USER_ID]
         return self.experts(h, where, self.features.contexts(seq, query, users, known))
@@ -250,7 +250,7 @@ class UR4Rec(SequentialRecommender):
         return seq.gather(1, place.clamp(min=0)).masked_fill(place < 0, 0)
 
     def target_probabilities(self, interaction: Interaction) -> Tensor:
-        """Return each target's probability under each part of `neighbours`, [B, 1 + M K]."""
+        """Return each target's probability under each component of `neighbours`, [B, 1 + M K]."""
         assert self.neighbours is not None
         scores, newest = self._candidate_scores(interaction), self._newest(interaction)
         return self.neighbours.probabilities(
@@ -402,7 +402,7 @@ class UR4Rec(SequentialRecommender):
         if EARLIER in interaction.interaction:
             first.scatter_(1, interaction[EARLIER], -1)
         row, asked = chosen.nonzero(as_tuple=True)
-        return first[row] <= asked.to(first.dtype).unsqueeze(1)  # no wider: [P, N] is the work
+        return first[row] <= asked.to(first.dtype).unsqueeze(1)  # in no wider type: [P, N] is large
 
     def _init_weights(self, module: nn.Module) -> None:
         """Initialise as RecBole's SASRec does: normal weights, zero biases."""

@@ -1,4 +1,4 @@
-"""Rules over the data, before training: what cannot be measured, and what cannot be reached."""
+"""Rules over the data, before training: what cannot be measured, targets that cannot be hit."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from ur4rec_recbole.monitoring.findings import Finding
 
 
 def data_findings(config: Any, valid: UR4RecDataset) -> list[Finding]:
-    """Apply the rules to the validation part."""
+    """Apply the rules to the validation data."""
     found = [too_few_candidates(valid)]
     if config["exclude_history"]:
         found.append(targets_in_history(valid))

@@ -30,9 +30,9 @@ class StageHistory:
     name
         Of the stage.
     rates
-        Learning rate by part.
+        Learning rate by component.
     fresh
-        Whether it trains a part that no stage before it has trained. Where it does not, a loss or
+        Whether it trains a component that no earlier stage trained. Where it does not, a loss or
         validation score that barely moves is what fine-tuning looks like.
     metric
         What the validation score is.
@@ -95,7 +95,7 @@ def learning_rate_too_high(seen: StageHistory) -> Finding | None:
 
 
 def loss_not_falling(seen: StageHistory) -> Finding | None:
-    """No epoch after the first of a newly trained part has a lower loss."""
+    """No epoch after the first of a newly trained component has a lower loss."""
     rows = seen.comparable
     if not seen.fresh or len(rows) != FIRST_EPOCHS:
         return None
@@ -128,7 +128,7 @@ def loss_rising(seen: StageHistory) -> Finding | None:
 
 
 def flat_validation(seen: StageHistory) -> Finding | None:
-    """Neither HR@10 nor the validation score of a newly trained part moves in its first epochs."""
+    """HR@10 and validation score of a newly trained component do not move in its first epochs."""
     rows = seen.validated
     scores = [row["valid_score"] for row in rows]
     hits = [row["hit@10"] for row in rows if "hit@10" in row] or scores

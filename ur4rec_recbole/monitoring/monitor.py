@@ -1,4 +1,4 @@
-"""Monitor: watches a training once a step, once an epoch and once a stage, and says what is wrong.
+"""Monitor: watches a training at every step, epoch and stage, and reports what is wrong.
 
 UR4RecTrainer feeds it; data_rules.py, epoch_rules.py, stage_rules.py, slow_steps.py and
 table_checks.py hold the rules; observers are told everything (see observers.py).
@@ -33,14 +33,14 @@ class Monitor:
     config
         `slow_step_factor`, `milestones`, `lowest_hit` and `hard_negative_*` are read.
     model
-        Whose numbers are looked at where steps are slow.
+        Searched for denormal numbers where steps are slow.
     logger
         Findings are logged as warnings.
 
     Attributes
     ----------
     observers
-        Told of everything.
+        Notified of every event.
     findings
         All so far; a stage reports each rule once.
     """
@@ -124,7 +124,7 @@ class Monitor:
         raise NotFinite(what)
 
     def epoch_ends(self, row: dict[str, Any], weights: dict[str, Tensor]) -> None:
-        """Take note of an epoch: its numbers, and the routes of its validation rows."""
+        """Record an epoch: its numbers, and the routes of its validation rows."""
         if self.norms:
             row["gradient_norm"] = statistics.median(self.norms)
         self.seen.rows.append(row)
@@ -153,7 +153,7 @@ class Monitor:
         self.add(finding, subject=what)
 
     def stage_ends(self, summary: dict[str, Any], sampled_hit10: float | None) -> None:
-        """Take note of what a stage handed on, and compare it with its milestone."""
+        """Record the result of a stage and compare it with its milestone."""
         milestones = (self.config["milestones"] or {}).get(self.config["dataset"], {})
         milestone = milestones.get(self.seen.name)
         if milestone is not None and sampled_hit10 is not None:

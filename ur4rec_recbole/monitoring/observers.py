@@ -1,4 +1,4 @@
-"""Observers: whoever wants to know how a training goes. The monitor tells each of them everything.
+"""Observers: told by the monitor of every event of a training.
 
 Observer         the interface, all of it optional
 ToScalars        RecBole's TensorBoard and W&B writers get the same numbers
@@ -11,7 +11,7 @@ from ur4rec_recbole.monitoring.findings import Finding
 
 
 class Observer:
-    """Told of every event of a training; each method does nothing unless overridden."""
+    """Notified of every event of a training; each method does nothing unless overridden."""
 
     def stage_begins(self, name: str, epochs: int, steps: int, done: int) -> None:
         """Take note of a stage of at most `epochs` epochs of `steps` steps, `done` of them done."""
@@ -19,7 +19,7 @@ class Observer:
     def step(self, losses: Callable[[], dict[str, float]], seconds: float) -> None:
         """Take note of a step and of the time since the last one.
 
-        `losses` reads the step's loss parts off the device, and waits for it: call it seldom.
+        `losses` reads the step's loss terms off the device, and waits for it: call it seldom.
         """
 
     def epoch_ends(self, row: dict[str, Any]) -> None:
@@ -52,7 +52,7 @@ class ToScalars(Observer):
         self.wandb = wandb
 
     def epoch_ends(self, row: dict[str, Any]) -> None:
-        """Write loss parts and metrics, one series a stage."""
+        """Write loss terms and metrics, one series per stage."""
         skipped = ("epoch", "stage", "stage_epoch")
         values = {key: value for key, value in row.items() if key not in skipped}
         self._write({f"{row['stage']}/{key}": value for key, value in values.items()}, row["epoch"])

@@ -17,11 +17,11 @@ from ur4rec_recbole.evaluation.candidates import candidates_of
 from ur4rec_recbole.model.stages import SCORES
 
 TOP = 10
-SEED = 2020  # of the sampled candidates, as in the final table
+SEED = 2020  # seed of the sampled candidates, as in the final table
 
 
 class RouteRecorder:
-    """While open, keeps the routes of every row that the model scores: modal, sub."""
+    """While open, records the routes (modal, sub) of every row that the model scores."""
 
     def __init__(self, model: Any) -> None:
         self.experts = model.experts
@@ -87,7 +87,7 @@ def sampled_hit10(model: Any, part: Any, config: Any) -> float | None:
 
 
 def popularity_hit10(part: Any) -> float | None:
-    """Return what `sampled_hit10` is of the order by training interactions."""
+    """Return the `sampled_hit10` of ranking by training popularity."""
     drawn = candidates_of(part, SEED)
     if not drawn:
         return None
@@ -150,7 +150,7 @@ def modality_use(
 
 
 def routes_by_group(weights: dict[str, Tensor], part: Any) -> dict[str, Any]:
-    """Average the routes of a part's rows over the genres of their targets."""
+    """Average the routes of a data split's rows over the genres of their targets."""
     if not weights:
         return {}
     items = read_sound_items(part)
@@ -178,7 +178,7 @@ def idle_experts(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[st
 
 @contextmanager
 def optional(what: str, left_out: dict[str, str]) -> Iterator[None]:
-    """Note in `left_out` why something failed that a run can do without, and go on."""
+    """Let an optional measurement fail: note the reason in `left_out` and go on."""
     try:
         yield
     except Exception as error:  # whatever it is: hours of training must not be lost by it

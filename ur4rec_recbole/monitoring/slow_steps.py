@@ -16,7 +16,7 @@ from ur4rec_recbole.monitoring.findings import Finding
 
 LEAST_STEPS = 10  # before a median means anything
 WINDOW = 200  # steps that the running median looks back
-LEAST_LOSS = 1.0  # s an epoch: less than this is not worth a word
+LEAST_LOSS = 1.0  # seconds per epoch; smaller losses of time are not reported
 PAGED = 100  # page faults that had to read the disk
 SCARCE = 0.05  # of memory left
 BUSY = 0.5  # cores
@@ -57,7 +57,7 @@ class SlowSteps:
         self.last: Usage | None = None
 
     def new_epoch(self) -> None:
-        """Forget the clock: what happens between epochs is not a step."""
+        """Reset the clock: the time between two epochs is not a step."""
         self.last, self.lost = None, 0.0
 
     def step(self, model: Any) -> Finding | None:
@@ -96,7 +96,7 @@ def explain(before: Usage, now: Usage, usual: float, model: Any) -> tuple[str, s
     usual
         Cores that this process uses in an ordinary step.
     model
-        Whose numbers are looked at.
+        Searched for denormal numbers.
     """
     wall = max(now.wall - before.wall, 1e-9)
     own = (now.own - before.own) / wall

@@ -13,7 +13,7 @@ SETTLED = 2  # epochs: after a single one routes say little
 
 
 def stage_findings(measured: dict[str, Any], trains: tuple[str, ...], epochs: int) -> list[Finding]:
-    """Return what the measurements of a stage that trained `trains` for `epochs` give away."""
+    """Return the findings of a stage that trained `trains` for `epochs` epochs."""
     found: list[Finding] = []
     if "retriever" in trains and epochs >= SETTLED:
         found += [*expert_findings(measured), *modality_findings(measured)]
@@ -61,7 +61,7 @@ def _dominating(name: str, index: int, share: float) -> Finding:
 
 
 def modality_findings(measured: dict[str, Any]) -> list[Finding]:
-    """Find modalities that have a table and do not matter."""
+    """Find modalities that have a table but do not affect the predictions."""
     found = []
     heard = measured.get("routes", {}).get("modal", {})
     for name, use in measured.get("modalities", {}).items():
@@ -83,7 +83,7 @@ def modality_findings(measured: dict[str, Any]) -> list[Finding]:
 
 
 def fusion_findings(measured: dict[str, Any]) -> list[Finding]:
-    """Find a fused score that ranks worse than one of its parts, beyond one standard error."""
+    """Find a fused score that ranks worse than a score that it fuses, beyond one standard error."""
     hits = measured.get("scores")
     if not hits:
         return []

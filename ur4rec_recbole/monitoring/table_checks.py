@@ -1,4 +1,4 @@
-"""What a poor result may come from: item tables whose ids or vectors are wrong.
+"""Looks for the cause of a poor result: item tables whose ids or vectors are wrong.
 
 The monitor runs this by itself when a training ends far too low; `ur4rec inspect` is the full test.
 """

@@ -4,14 +4,14 @@ A benchmark spends most of its time on RecBole's own models. `quick_layers: True
 compute, not what, and leaves names and shapes of their parameters alone:
 
 - The last layer is computed for the last item of each sequence only, where the model reads no other
-  state, as S3Rec's pretraining of three of the four sequences that it encodes. RecBole computes all
+  state (S3Rec's pretraining reads no other of three of its four sequences). RecBole computes all
   L states of every row and drops L - 1 of them.
 - Sequences of similar length are computed together, without their padding, and so few at a time
   that what is computed stays in the processor's cache.
 - GELU is one fused operation instead of five, and of ten in the backward pass.
-- Dropout masks cost a byte an element (model/dropout.py).
+- Dropout masks cost a byte per element (core/dropout.py).
 
-tests/test_quick_layers.py holds losses and gradients to those of the unchanged models.
+tests/patches/test_quick_layers.py compares losses and gradients with the unchanged models'.
 """
 
 import functools
@@ -40,7 +40,7 @@ ROWS_AT_A_TIME = 128
 
 
 def speed_up(model: nn.Module, config: Any) -> None:
-    """Change a RecBole model in place; parts that are not known stay as they are."""
+    """Change a RecBole model in place; unknown layers stay as they are."""
     parent: Any
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):

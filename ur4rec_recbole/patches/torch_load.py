@@ -1,4 +1,4 @@
-"""RecBole's checkpoints load again: old defaults for the file that a call names, while it runs.
+"""Lets RecBole load checkpoints: `torch.load` unpickles the file that a call names while it runs.
 
 Since torch 2.6 `torch.load` refuses by default RecBole's checkpoints, which hold its Config object
 (RecBole issues #2212 and #2215). Three of RecBole's functions, and the models that start from a
@@ -98,7 +98,7 @@ def _wrap(owner: type, name: str, files: Callable[..., list[Any]]) -> None:
         try:
             given = signature.bind(*args, **kwargs).args
         except TypeError:
-            return original(*args, **kwargs)  # which says what is wrong
+            return original(*args, **kwargs)  # the original call says what is wrong
         with unpickling(*files(*given)):
             return original(*args, **kwargs)
 

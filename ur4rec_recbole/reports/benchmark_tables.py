@@ -21,7 +21,7 @@ CANDIDATES = {
 
 
 def tables(found: Benchmark) -> Iterator[Table]:
-    """Make all tables that the runs have something for."""
+    """Yield the tables; those without data are left out."""
     made = (
         *(_quality(found, protocol) for protocol in PROTOCOLS),
         validation(found),
@@ -107,7 +107,7 @@ def _cost(found: Benchmark) -> Table:
 
 
 def times(found: Benchmark) -> Table:
-    """Tell who reaches what the baseline's model reaches, as each of its entries has it, when."""
+    """Show how long each entry takes to the quality of each entry of the baseline's model."""
     thresholds = found.thresholds()
     own = {entry: _mean_time(found.time_to(entry, goal)) for entry, goal in thresholds.items()}
     rows = []

@@ -1,4 +1,4 @@
-"""Runs side by side: what differs in what was set, and what came out."""
+"""Runs side by side: the settings that differ, and the results."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from rich.text import Text
 
 from ur4rec_recbole.runs.folder import RunFolder
 
-# Where a run is kept is no setting of it.
+# The place where a run is kept is not one of its settings.
 PLACES = frozenset({"run_folder", "checkpoint_dir"})
 LONGEST = 20  # letters of a name above a column
 ABOUT = ("status", "commit", "data_fingerprint")
@@ -27,7 +27,7 @@ def differences(runs: Sequence[RunFolder]) -> dict[str, list[str]]:
 
 
 def results(runs: Sequence[RunFolder], details: bool = True) -> dict[str, list[str]]:
-    """Return by name the results of all runs, those after the first with their difference to it.
+    """Return by name the results of all runs, with each later run's difference from the first.
 
     Without `details` those of subsets and lists (`full_masked/tail`) are left out.
     """
@@ -82,7 +82,7 @@ def _value(entry: Mapping[str, Any] | None) -> str:
 
 
 def short_names(runs: Sequence[RunFolder]) -> tuple[list[str], list[str]]:
-    """Return a name for each run that fits above a column, and lines that tell whose they are."""
+    """Return a short column name for each run, and lines that explain the short names."""
     names = [each.path.resolve().name for each in runs]
     if len(set(names)) == len(names) and all(len(name) <= LONGEST for name in names):
         return names, []

@@ -53,7 +53,7 @@ def report(
 def best_of(
     values: Sequence[Sequence[float]], first: int = 0, choose: Callable = max
 ) -> frozenset[tuple[int, int]]:
-    """Return where each column of values [R, C] is best, nan aside, columns counted from `first`.
+    """Return (row, first + column) of the best value of each column of [R, C], ignoring NaN.
 
     A column whose values are all equal, or a single one, has no best.
     """

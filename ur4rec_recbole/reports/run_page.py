@@ -35,7 +35,7 @@ def write(folder: RunFolder) -> Path:
 
 
 def page(folder: RunFolder) -> str:
-    """Return the page of a run; what the run has not got to yet is left out."""
+    """Return the page of a run; what it has not reached yet is left out."""
     about = folder.about
     title = f"{about['model']} on {about['dataset']}, seed {about['seed']}"
     rows, stages = folder.epochs(), folder.read("stages.json") or []
@@ -44,7 +44,7 @@ def page(folder: RunFolder) -> str:
     parts: list[Table | Plot] = [
         *_metrics(metrics),
         _stages(stages),
-        Plot("HR@10", "A line a stage; dots: what each stage handed on.",
+        Plot("HR@10", "One line per stage; dots: what each stage handed on.",
              run_plots.hit_rate(rows, stages)),
         *(Plot(name, "", drawn) for name, drawn in run_plots.losses(rows)),
         Plot("What the routers chose", "Mean weights over the validation rows.",

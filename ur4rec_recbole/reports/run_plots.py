@@ -1,4 +1,4 @@
-"""The plots of one run as inline SVG: losses, HR@10 with milestones, routes, seconds a step.
+"""The plots of one run as inline SVG: losses, HR@10 with milestones, routes, seconds per step.
 
 Used by run_page.py. Each function returns "" where the run has nothing to draw. Names are drawn as
 they are, without matplotlib's mathematics between dollar signs.
@@ -21,11 +21,11 @@ NOT_LOSSES = frozenset(
     "valid_score".split()
 )
 HANDED_ON, MILESTONE = "among 100, handed on", "milestone (among 100)"
-SMALL = 0.1  # of the greatest loss part
+SMALL = 0.1  # of the greatest loss term
 Rows = Sequence[Mapping[str, Any]]
 
 
-plain_text = mpl.rc_context({"text.parse_math": False})  # decorates what makes a plot
+plain_text = mpl.rc_context({"text.parse_math": False})  # decorator of the functions that draw
 
 
 def svg(figure: Figure, name: str, label: str) -> Markup:
@@ -52,27 +52,27 @@ def short(name: Any) -> str:
 
 @plain_text
 def losses(rows: Rows) -> list[tuple[str, Markup]]:
-    """Draw the loss parts of every epoch, those of another magnitude in a plot of their own.
+    """Draw the loss terms of every epoch, those of another magnitude in a plot of their own.
 
-    Their sum is drawn where there are no parts: between stages it changes its meaning.
+    Their sum is drawn only without terms, since its meaning changes between stages.
     """
     keys = list(dict.fromkeys(key for row in rows for key in row))
     found = [key for key in keys if key not in NOT_LOSSES and "@" not in key]
     values = {key: [abs(row[key]) for row in rows if _is_number(row.get(key))] for key in found}
     most = {key: max(each) for key, each in values.items() if each}
-    parts = [key for key in most if key != "loss"] or list(most)
-    if not parts:
+    terms = [key for key in most if key != "loss"] or list(most)
+    if not terms:
         return []
-    limit = SMALL * max(most[part] for part in parts)
+    limit = SMALL * max(most[term] for term in terms)
     drawn = []
     for title, name, chosen in (
-        ("Losses", "losses", [part for part in parts if most[part] >= limit]),
-        ("Small losses", "small-losses", [part for part in parts if most[part] < limit]),
+        ("Losses", "losses", [term for term in terms if most[term] >= limit]),
+        ("Small losses", "small-losses", [term for term in terms if most[term] < limit]),
     ):
         if chosen:
             figure, axes = _axes("loss")
-            for part in chosen:
-                _series(axes, rows, part)
+            for term in chosen:
+                _series(axes, rows, term)
             drawn.append((title, _finish(figure, axes, rows, name, f"{title} of every epoch")))
     return drawn
 
@@ -100,7 +100,7 @@ def hit_rate(rows: Rows, stages: Rows) -> str:
 
 @plain_text
 def seconds(rows: Rows) -> str:
-    """Draw the seconds a step of every epoch."""
+    """Draw the seconds per step of every epoch."""
     key = "seconds_per_step" if any("seconds_per_step" in row for row in rows) else "seconds"
     if not _drawn(rows, key):
         return ""
@@ -184,7 +184,7 @@ def _stack(axes: Axes, labels: list[str], parts: Mapping[str, list[float]], titl
 
 
 def _heard(weights: Iterable[Mapping[str, float]]) -> list[str]:
-    """Name the modalities that have any weight at all: the others have no table."""
+    """Return the modalities with a non-zero weight: the others have no table."""
     given = list(weights)
     return [name for name in given[0] if any(each[name] > 0 for each in given)]
 

@@ -1,7 +1,7 @@
-"""RecBole's cached data sets and loaders, used only where they are what would be made anew.
+"""RecBole's cached data sets and loaders, used only where they are up to date.
 
-With `save_dataset` or `save_dataloaders` RecBole pickles them into `checkpoint_dir` and takes them
-from there ever after: whatever has happened to the files, and with the configuration of that day.
+With `save_dataset` or `save_dataloaders` RecBole pickles them into `checkpoint_dir` and loads them
+from there ever after, even if the files have changed, and with the configuration of that time.
 Here a record lies beside each, `<file>.json`: the hash of the atomic files and the settings that
 shaped it. A file with another record, or none, is made anew; one that the user has named
 (`dataset_save_path`, `dataloaders_save_path`) is refused. Nothing is unpickled unless the
@@ -46,7 +46,7 @@ CACHES = (
 
 @contextmanager
 def usable(config: Any) -> Iterator[None]:
-    """Let RecBole see the caches that hold what the configuration and the files say.
+    """Let RecBole use only the caches that match the configuration and the files.
 
     New ones get their record when the block has ended.
     """
@@ -130,5 +130,5 @@ def _default_file(config: Any, cache: Cache) -> Path:
 
 
 def _nowhere(config: Any) -> str:
-    """Name a file that is not there, so that RecBole reads none and makes its own."""
+    """Name a file that does not exist, so that RecBole makes a new cache."""
     return str(Path(config["data_path"]) / "no-such-folder" / "no-such-file")

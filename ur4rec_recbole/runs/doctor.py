@@ -1,4 +1,4 @@
-"""What a training would do, before it is started: behind `ur4rec doctor`.
+"""Predicts what a training would do, before it starts: behind `ur4rec doctor`.
 
 Loads data and tables as a run does (and fails as a run does where they do not fit), counts
 parameters and multiplications, times a few steps of every stage on this machine and warns of
@@ -26,10 +26,10 @@ from ur4rec_recbole.monitoring.data_rules import data_findings
 from ur4rec_recbole.training import resume
 
 WARM_UP, TIMED = 2, 5  # steps of each stage, at least
-SECONDS = 4.0  # of timed steps: beside other jobs, single steps differ much
+TIMED_SECONDS = 4.0  # of timed steps: beside other jobs, single steps differ much
 BATCHES = 4  # of validation that are timed
 HEAP_GROWTH = 1.4  # of memory in the first steps; docs/monitoring.md has what was measured
-MANY_PARAMETERS = 400  # a training interaction
+MANY_PARAMETERS = 400  # per training interaction
 MANY_NEGATIVES = 0.25  # of all items
 LARGE_BATCH = 0.5  # of all windows
 HIGH_RATE = 0.05
@@ -92,7 +92,7 @@ def stage_cost(trainer: Any, index: int, data: Sequence[Any]) -> StageCost:
 
 
 def _step_seconds(trainer: Any, train: Any) -> list[float]:
-    """Time steps with the loading of their batches: `SECONDS` of them, or an epoch's."""
+    """Time steps with the loading of their batches: `TIMED_SECONDS` of them, or an epoch's."""
     spent: list[float] = []
     began = time.perf_counter()
     for batch in chain.from_iterable(repeat(train)):
@@ -100,7 +100,7 @@ def _step_seconds(trainer: Any, train: Any) -> list[float]:
         now = time.perf_counter()
         spent.append(now - began)
         began = now
-        enough = sum(spent) >= SECONDS or len(spent) >= len(train)
+        enough = sum(spent) >= TIMED_SECONDS or len(spent) >= len(train)
         if enough and len(spent) >= WARM_UP + TIMED:
             break
     return spent
@@ -218,7 +218,7 @@ def expected_memory() -> float:
 
 
 def targets(train: Any) -> int:
-    """Return how many interactions training predicts an epoch."""
+    """Return the number of interactions that training predicts per epoch."""
     return len(train.target_rows())
 
 

@@ -8,13 +8,13 @@ import numpy as np
 from ur4rec_recbole.evaluation import protocols
 from ur4rec_recbole.runs.folder import RunFolder
 
-Metrics = dict[str, dict[str, dict[str, float]]]  # by part, protocol and name
+Metrics = dict[str, dict[str, dict[str, float]]]  # by split, protocol and name
 
 
 def final_table(
     network: Any, parts: Sequence[Any], config: Any, folder: RunFolder | None
 ) -> Metrics:
-    """Evaluate validation and test part; write metrics and ranks; return metrics by part."""
+    """Evaluate the validation and test split; write metrics and ranks; return metrics by split."""
     found: Metrics = {}
     kept: Metrics = {}
     ranks: dict[str, np.ndarray] = {}
@@ -29,7 +29,7 @@ def final_table(
 
 
 def recboles_result(trainer: Any, loaders: Sequence[Any], folder: RunFolder | None) -> Metrics:
-    """Evaluate as RecBole does where a user has several targets; a part without rows has none."""
+    """Evaluate as RecBole does where a user has several targets; skip a split without rows."""
     found: Metrics = {}
     for name, loader in _evaluated(trainer.config, loaders):
         result = trainer.evaluate(loader, load_best_model=False)
@@ -41,7 +41,7 @@ def recboles_result(trainer: Any, loaders: Sequence[Any], folder: RunFolder | No
 
 
 def _evaluated(config: Any, parts: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    """Name validation and test part; one that `evaluated_parts` leaves out is left out."""
+    """Yield names and data of the splits, validation and test, that `evaluated_parts` holds."""
     chosen = config["evaluated_parts"] or ("valid", "test")
     return (pair for pair in zip(("valid", "test"), parts, strict=True) if pair[0] in chosen)
 

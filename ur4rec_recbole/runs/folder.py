@@ -1,6 +1,6 @@
-"""RunFolder: everything that is known of one run, on disk from its first second.
+"""RunFolder: all records of one run, on disk from its first second.
 
-A folder belongs to one run: it is made by that run and holds nothing that is not of it.
+A folder belongs to one run, which makes it; it holds nothing else.
 
 run.json        what was run: model, data, seed, configuration with origins, versions, machine
 epochs.csv      one line an epoch: losses, validation metrics, seconds, peak memory
@@ -13,7 +13,7 @@ ranks.npz       the rank of every target: "<part>/<protocol>" [R] and "<part>/us
 model.*, tokens.npz   the trained model (model/saved.py); model.pth is RecBole's checkpoint
 resume.pth, <n>-<stage>.pth   what a run that was interrupted goes on from (training/resume.py)
 
-quick_start.run makes one for every run; `ur4rec report` and `ur4rec compare` read them. Nothing
+runs/quick_start.py makes one for every run; `ur4rec report` and `ur4rec compare` read them. Nothing
 that they read is unpickled, and what has another shape than a run writes is an `InputError`.
 """
 
@@ -122,7 +122,7 @@ class RunFolder:
         self.write_json("run.json", self.about)
 
     def settings(self, with_defaults: bool = False) -> dict[str, Any]:
-        """Return what was set by the user, to run the same again; our defaults of that day too."""
+        """Return the user's settings, to repeat the run; or with that time's defaults too."""
         given = self.about["config"].items()
         left_out = {"recbole"} if with_defaults else {"default", "recbole"}
         return {key: each["value"] for key, each in given if each["origin"] not in left_out}
@@ -136,7 +136,7 @@ class RunFolder:
         self._write_findings([*self.findings(), finding])
 
     def rewind(self, epoch: int, findings: Sequence[Any] = ()) -> None:
-        """Forget epochs from `epoch` on and all but these findings: a resumed run makes them."""
+        """Drop epochs from `epoch` on and all but these findings: a resumed run remakes them."""
         self._write_epochs([row for row in self.epochs() if row["epoch"] < epoch])
         self._write_findings(findings)
 

@@ -1,6 +1,6 @@
-"""What quick_start.run does beside training: keeping the run in its folder, however it ends.
+"""Keeps a run in its folder, however it ends; used by `quick_start.run`.
 
-A UR4Rec trainer writes its own epochs; for RecBole's models a callback writes what RecBole tells.
+UR4Rec's trainer writes its own epochs; for RecBole's models a callback writes what RecBole reports.
 """
 
 import errno
@@ -31,7 +31,7 @@ from ur4rec_recbole.training import resume, resume_recbole
 from ur4rec_recbole.training.trainer import UR4RecTrainer
 
 MASKED = "full_masked_ndcg@10"  # column of epochs.csv
-# What a folder that is full, read-only or gone makes of writing.
+# Errors of writing to a folder that is full, read-only or gone.
 NOT_WRITABLE = (
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO,
     errno.ENOENT,
@@ -39,7 +39,7 @@ NOT_WRITABLE = (
 
 
 def only_writer(folder: RunFolder | None) -> AbstractContextManager[None]:
-    """Keep other processes out of a run's folder, if any; `InputError` where one writes to it."""
+    """Lock a run's folder, if any; `InputError` if another process writes to it."""
     if folder is None:
         return nullcontext()
     refusal = InputError(

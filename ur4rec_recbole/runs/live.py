@@ -1,7 +1,7 @@
-"""LiveView: how a training goes, on the terminal; plain lines where the output is none.
+"""LiveView: shows a training's progress on the terminal, or as plain lines elsewhere.
 
-Attached to every UR4Rec run by quick_start.run. One bar a stage: epoch, step, loss parts, seconds a
-step, time left, last and best HR@10 (or what else the run is validated by). The log's lines,
+Attached to every UR4Rec run by `quick_start.run`. One bar per stage: epoch, step, losses, seconds
+per step, time left, last and best HR@10 (or another validation metric). The log's lines,
 findings among them, go above the bar.
 """
 
@@ -27,11 +27,11 @@ class LiveView(Observer):
     Parameters
     ----------
     stream
-        Where to; a terminal gets a progress display, anything else a line an epoch.
+        Output; a terminal gets a progress display, anything else a line per epoch.
     terminal
         Whether it is one; None asks the stream.
     metric
-        What validation scores are, where a run does not measure HR@10.
+        Name of the validation metric, for a run that does not measure HR@10.
     bigger
         Whether a bigger score is better.
     """
@@ -108,7 +108,7 @@ class LiveView(Observer):
             )
 
     def found(self, finding: Finding) -> None:
-        """Print a finding where the log, which has it as a warning, is told to be silent."""
+        """Print a finding where the log, which has it as a warning, is silenced."""
         if not logging.getLogger().isEnabledFor(logging.WARNING):
             self._print(f"! {finding}")
 

@@ -28,7 +28,7 @@ from ur4rec_recbole.training.trainer import UR4RecTrainer
 
 COST = "cost.json"
 
-# What a recipe has of the ensemble's own configuration, where that sets it, unless it says other.
+# Keys that a recipe takes over from the ensemble's configuration, unless it sets them itself.
 INHERITED = ("eval_args", "load_col", "checkpoint_dir", "gpu_id", "use_gpu", "state")
 
 

@@ -40,7 +40,7 @@ def resolved(config: Any, files: Sequence[str] = ()) -> dict[str, dict[str, Any]
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what computes."""
+    """Return the versions of Python and of the libraries that compute."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -86,6 +86,6 @@ def _plain(value: Any) -> Any:
         return [_plain(each) for each in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, Config):  # an ensemble's members; as text it is a page, with paths
+    if isinstance(value, Config):  # an ensemble's members; as text each is a page, with paths
         return f"{value['model']} on {value['dataset']}, seed {value['seed']}"
     return str(value)

@@ -32,8 +32,8 @@ def run(
 ) -> RunResult:
     """Train and evaluate UR4Rec, or any model of RecBole, and log the final table.
 
-    Everything is kept in a folder of its own (`run_folder`). Where the program is asked to end,
-    by Ctrl-C or SIGTERM made an exception, the run is marked as interrupted and can go on.
+    Everything is kept in a folder of its own (`run_folder`). When Ctrl-C, or SIGTERM turned into an
+    exception, ends the program, the run is marked as interrupted and can go on.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def run(
         Folder of a run that was killed, to go on with as it was configured: of UR4Rec or of one of
         RecBole's sequential models.
     arguments
-        Words of the form --key=value, over all others. A program's own command line is not read.
+        Words of the form --key=value, which override all else. sys.argv is not read.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""Reading a run's files: whole, of the shape that a run writes, or else an `InputError`.
+"""Reads a run's files; a damaged one, or one of another shape, is an `InputError`.
 
-Whoever opens a run folder may have got it from somebody else, or from a disk that was full.
+A run folder may come from somebody else, or from a disk that was full.
 """
 
 import csv
@@ -74,7 +74,7 @@ def read_json(folder: Path, name: str) -> Any:
 
 
 def _renamed(stage: Any) -> Any:
-    """Give a stage of an older run today's key."""
+    """Rename the keys of a stage that an older version wrote."""
     if isinstance(stage, dict) and "hit_of_100" in stage:
         stage.setdefault("sampled_hit10", stage.pop("hit_of_100"))
     return stage

@@ -1,4 +1,4 @@
-"""Going on with a run: which runs can, and whether what they read is still the same."""
+"""Resuming a run: which runs can be, and whether their inputs are still the same."""
 
 from logging import getLogger
 from pathlib import Path
@@ -62,7 +62,7 @@ def check_same(old: RunFolder, now: dict[str, str], train: Any) -> None:
     now
         What `data.fingerprints.inputs` returns now.
     train
-        The training part; an older run knows its fingerprint alone.
+        The training data set, whose fingerprint is all that an older run kept.
     """
     what = f"--resume {old.path}"
     if old.about.get("inputs"):

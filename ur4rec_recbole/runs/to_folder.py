@@ -17,8 +17,8 @@ class ToRunFolder(Observer):
     folder
         The run's.
     stages, epoch, findings
-        Of a resumed run: how many stages had ended, the epoch that comes next, and what had been
-        found; whatever else is in the folder will be made again.
+        Of a resumed run: the number of ended stages, the next epoch, and the earlier findings;
+        everything else in the folder is made again.
     """
 
     def __init__(

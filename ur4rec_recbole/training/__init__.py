@@ -1,1 +1,1 @@
-"""Trainers, and going on after a kill."""
+"""Trainers, and resuming after a kill."""

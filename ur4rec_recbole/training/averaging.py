@@ -39,7 +39,7 @@ class WeightAverage:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Let the model have the average for a while."""
+        """Give the model its averaged weights inside a `with` block."""
         self.swap()
         try:
             yield

@@ -61,7 +61,7 @@ def write(
     more: Mapping[str, Any],
     folder: str | os.PathLike[str],
 ) -> None:
-    """Write what any trainer has, its attributes named `counters`, and `more` into a run folder."""
+    """Write any trainer's state, its attributes named `counters`, and `more` into a run folder."""
     state = {name: _plain(getattr(trainer, name)) for name in counters}
     state |= {
         "model": trainer.model.state_dict(),
@@ -81,7 +81,7 @@ def load(folder: str | os.PathLike[str], device: Any, shape: Any = SHAPE) -> dic
 
 @contextmanager
 def going_on(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Give a trainer its state; what does not fit it is an `InputError`."""
+    """Turn errors of restoring a trainer's state that does not fit into an `InputError`."""
     try:
         yield
     except InputError:
@@ -146,7 +146,7 @@ def set_random_state(state: dict[str, Any], train_data: Any) -> None:
 
 
 def size(model: Any, stages: int) -> int:
-    """Return the bytes that a run of so many stages may need on disk at once.
+    """Return the bytes that a run of `stages` stages may need on disk at once.
 
     resume.pth has the weights as they are, at their best and twice in Adam, RecBole's checkpoint
     three of these; a new file of either lies beside the old one while it is written. The weights

@@ -1,4 +1,4 @@
-"""UR4RecTrainer: RecBole's Trainer, run once a stage.
+"""UR4RecTrainer: RecBole's Trainer, run once per stage.
 
 Each stage has its own optimizer, rates, patience and best weights, starts from the weights of the
 one before, and hands on nothing that validates worse than what it received. A monitor watches; in a
@@ -25,7 +25,7 @@ from ur4rec_recbole.training.watched import WatchedTrainer
 
 
 class StageResult(NamedTuple):
-    """What a stage came to.
+    """The result of a stage.
 
     Attributes
     ----------
@@ -268,7 +268,7 @@ class UR4RecTrainer(WatchedTrainer):
         return self._average.in_use() if self._average else nullcontext()
 
     def _fall_back(self) -> None:
-        """Use the stage's best weights, or those it began with, after a step went wrong."""
+        """After a step failed, use the stage's best weights or those it began with."""
         self.optimizer.zero_grad()
         if not self._best_state:
             self._best_state = self._received

@@ -31,14 +31,14 @@ class _Reworded(logging.LoggerAdapter):
 
 
 class WatchedTrainer(Trainer):
-    """Shows every step and epoch to a monitor, by the names of the model's losses.
+    """Reports every step and epoch to a monitor, with the names of the model's losses.
 
     Attributes
     ----------
     monitor
         Watches; its `findings` say what went wrong.
     parts
-        The last step's losses by name.
+        The last step's loss terms by name.
     """
 
     cur_step: int
@@ -148,7 +148,7 @@ class WatchedTrainer(Trainer):
     def _generate_train_loss_output(
         self, epoch_idx: int, s_time: float, e_time: float, losses: Any
     ) -> str:
-        """Name the loss parts in RecBole's line of the epoch."""
+        """Name the loss terms in RecBole's line of the epoch."""
         line = super()._generate_train_loss_output(epoch_idx, s_time, e_time, losses)
         for index, name in enumerate(self.parts):
             line = line.replace(f"train_loss{index + 1}", name)
