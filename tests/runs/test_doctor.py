@@ -109,7 +109,7 @@ class _Weightless:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--config_files", "nowhere.yaml"], "must name readable files"),
+        (["--config_files", "nowhere.yaml"], "must be a file"),
         (["--model", "SASRec", "--dataset", "ml-100k"], "must be UR4Rec"),
     ],
 )

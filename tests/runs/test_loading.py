@@ -63,7 +63,7 @@ def test_the_result_is_the_model_its_metrics_and_where_they_are() -> None:
     assert made["model_file"] == str(made.folder / "model.pth")
     assert made.metrics["test"] == made["test"] and made.metrics["valid"] == made["valid"]
     written = RunFolder.open(made.folder).findings()
-    assert [each.name for each in made.findings] == [each["name"] for each in written] != []
+    assert [each.name for each in made.findings] == [each["name"] for each in written]
     assert not Path("saved").exists()
 
 

@@ -6,13 +6,11 @@ ur4rec doctor --config-files properties/small.yaml
 import argparse
 from typing import Any
 
-from recbole.config import Config
-
 from ur4rec_recbole.commands.options import add_config_options, chosen_files
 from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.monitoring.table_checks import check_tables
-from ur4rec_recbole.runs.assembly import build_trainer, load_data
+from ur4rec_recbole.runs.assembly import build_trainer, configuration, load_data
 from ur4rec_recbole.runs.doctor import (
     config_warnings,
     describe,
@@ -52,8 +50,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _configuration(options: argparse.Namespace) -> Any:
     settings = {"state": "ERROR", "show_progress": False}
+    if options.model not in (None, "UR4Rec"):
+        raise InputError("--model", "must be UR4Rec", options.model, "Name that one.")
     with settings_from(options.settings):
-        config = Config(options.model, options.dataset, chosen_files(options), settings)
-    if config["model"] != "UR4Rec":
-        raise InputError("--model", "must be UR4Rec", config["model"], "Name that one.")
-    return config
+        return configuration("UR4Rec", options.dataset, chosen_files(options), settings)

@@ -49,16 +49,24 @@ def chosen_files(options: argparse.Namespace) -> list[str]:
     files = [name for each in options.config_files for name in each.split()]
     if options.preset is None:
         return files
-    file = find_file(f"properties/{options.preset}.yaml")
-    if not file.is_file():
-        names = sorted(
-            path.stem for path in find_file("properties/small.yaml").parent.glob("*.yaml")
-        )
+    presets = _presets()
+    if options.preset not in presets:
         raise InputError(
-            "--preset", f"must be one of {names}", options.preset,
-            nearest(options.preset, names) or "Name one of these.",
+            "--preset", f"must be one of {sorted(presets)}", options.preset,
+            nearest(options.preset, presets) or "Name one of these.",
         )  # fmt: skip
-    return [str(file), *files]
+    return [str(presets[options.preset]), *files]
+
+
+def _presets() -> dict[str, Path]:
+    """Return the shipped configurations by name; plans of experiments are none."""
+    folder = find_file("properties/small.yaml").parent
+    texts = {file: file.read_text(encoding="utf-8") for file in folder.glob("*.yaml")}
+    return {
+        file.stem: file
+        for file, text in texts.items()
+        if "\nmodel: " in text and "\nentries:" not in text
+    }
 
 
 def add_encoder_options(parser: argparse.ArgumentParser, default: str, kinds: str) -> None:

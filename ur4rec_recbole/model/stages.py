@@ -52,12 +52,11 @@ class Stage:
             given = getattr(self, key)
             if not _is_weighting(given, known):
                 self._refuse(key, f"must map some of {known} to finite numbers above 0", given)
-        for loss in self.losses:
-            if not set(REACH[loss]) & set(self.rates):
-                self._refuse(
-                    "losses", f"must have {loss} only where {' or '.join(REACH[loss])} trains",
-                    {"rates": dict(self.rates), "losses": dict(self.losses)},
-                )  # fmt: skip
+        if not any(set(REACH[loss]) & set(self.rates) for loss in self.losses):
+            self._refuse(
+                "losses", "must have one that a training part can lower",
+                {"rates": dict(self.rates), "losses": dict(self.losses)},
+            )  # fmt: skip
         if self.score not in SCORES:
             self._refuse("score", f"must be one of {SCORES}", self.score)
         for key, least in (("epochs", 0), ("patience", 1)):

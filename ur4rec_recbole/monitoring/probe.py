@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ur4rec_recbole.data.items import Item, read_sound_items
+from ur4rec_recbole.data.items import Item, read_items
 from ur4rec_recbole.evaluation import ranking
 from ur4rec_recbole.evaluation.candidates import candidates_of
 from ur4rec_recbole.model.stages import SCORES
@@ -153,7 +153,7 @@ def routes_by_group(weights: dict[str, Tensor], part: Any) -> dict[str, Any]:
     """Average the routes of a data split's rows over the genres of their targets."""
     if not weights:
         return {}
-    items = read_sound_items(part)
+    items = read_items(part)
     targets = part.id2token(part.iid_field, part.inter_feat[part.iid_field].numpy())
     rows: dict[str, list[int]] = {}
     for row, token in enumerate(np.atleast_1d(targets)):

@@ -5,6 +5,7 @@ Random streams are set before each of the two, so that a model does not depend o
 """
 
 import pickle
+from collections.abc import Mapping, Sequence
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,21 @@ from ur4rec_recbole.runs import caches
 from ur4rec_recbole.runs.warm_start import begin_from
 
 CHECKPOINT = "model.pth"  # RecBole's, a pickle
+
+
+def configuration(
+    model: Any, dataset: Any, files: Sequence[str], settings: Mapping[str, Any] | None
+) -> Config:
+    """Return RecBole's Config; whatever it refuses is an `InputError`."""
+    try:
+        return Config(model, dataset, list(files) or None, settings)
+    except InputError:
+        raise
+    except (ValueError, TypeError, LookupError, RuntimeError, AssertionError) as error:
+        raise InputError(
+            "Configuration", "must be one that RecBole takes", f"{type(error).__name__}: {error}",
+            "Correct the key that this names.",
+        ) from error  # fmt: skip
 
 
 def load_data(config: Config) -> tuple[Any, Any, Any]:

@@ -16,7 +16,7 @@ from ur4rec_recbole.evaluation import protocols
 from ur4rec_recbole.model import saved
 from ur4rec_recbole.registration import check_keys
 from ur4rec_recbole.runs import keeping, members, resuming
-from ur4rec_recbole.runs.assembly import build_model, build_trainer, load_data
+from ur4rec_recbole.runs.assembly import build_model, build_trainer, configuration, load_data
 from ur4rec_recbole.runs.final import final_table, recboles_result, table
 from ur4rec_recbole.runs.folder import RunFolder, require_free
 from ur4rec_recbole.runs.result import RunResult
@@ -86,7 +86,7 @@ def _configuration(
     old: RunFolder | None,
 ) -> Config:
     """Read the configuration and start the log with it."""
-    config = Config(model, dataset, files or None, settings)
+    config = configuration(model, dataset, files, settings)
     check_keys(config)
     if config["run_folder"] and not old:
         require_free(config["run_folder"], config)
