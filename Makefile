@@ -44,7 +44,7 @@ train: setup
 	$(BIN)/python run_recbole.py --model=UR4Rec --config_files=properties/balanced.yaml
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-numpy2: setup .venv/numpy2
 	PYTHONPATH=$(CURDIR)/.venv/numpy2 $(BIN)/python -m pytest $(SHORT)

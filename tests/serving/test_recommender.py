@@ -13,7 +13,7 @@ import torch
 
 from tests.conftest import make_table, sequences
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.evaluation.protocols import rank_targets
+from ur4rec_recbole.evaluation.ranking import rank_targets
 from ur4rec_recbole.serving.network import ServedUR4Rec
 from ur4rec_recbole.serving.recommender import Recommender
 
@@ -38,7 +38,7 @@ def recommender(toy: Any, **options: Any) -> Recommender:
 
 def top_ten(toy: Any, part: Any) -> dict[str, list[str]]:
     """What the evaluator recommends to each user of a part, history excluded."""
-    lists = rank_targets(toy.model, part, "cpu").lists
+    lists = rank_targets(toy.model, part, "cpu", listed=10)["full_masked"].lists
     users = part.id2token(part.uid_field, part.inter_feat[part.uid_field].numpy())
     return {
         user: [part.id2token(part.iid_field, item) for item in row if item]
