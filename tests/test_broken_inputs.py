@@ -127,7 +127,7 @@ WORDS = [
     ("train --resume run", "done"),
     ("train --resume nowhere", "nowhere"),
     # doctor
-    ("doctor", "'model'"),
+    ("doctor", "'dataset'"),
     ("doctor --config-files toy.yaml --model=Pop", "Pop"),
     ("doctor --config-files toy.yaml --hidden_size=15", "hidden_size"),
     ("doctor --config-files toy.yaml --item_text_table=none.npz", "none.npz"),

@@ -22,7 +22,6 @@ def test_a_split_takes_whole_items_out() -> None:
     assert found.cold["item_id"].nunique() == 2
     assert not set(found.cold["item_id"]) & set(found.warm["item_id"])
     assert len(found.cold) + len(found.warm) == len(FRAME)
-    assert (found.warm["timestamp"].min(), found.warm["timestamp"].max()) == (0.0, 1.0)
     assert set(cold_start.split(FRAME, 0.2, seed=2).cold["item_id"]) != set(found.cold["item_id"])
 
 
@@ -46,7 +45,8 @@ def test_a_history_holds_the_warm_items_before_the_target_alone() -> None:
     config = {"MAX_ITEM_LIST_LENGTH": 4}
     rows, targets = cold_start.batch(config, Ids(), cold_start.Split(warm, cold))
     assert rows["item_id_list"].tolist() == [[2, 3, 0, 0]]  # i1, i2; neither later nor unknown
-    assert rows["timestamp_list"].tolist() == [[1.0, 2.0, 0.0, 0.0]]
+    assert rows["exact_seconds_list"].tolist() == [[1.0, 2.0, 0.0, 0.0]]
+    assert rows["exact_seconds"].tolist() == [3.0]
     assert rows["item_length"].tolist() == [2]
     assert targets.tolist() == [8]
 

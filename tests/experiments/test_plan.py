@@ -163,8 +163,8 @@ def search(folder: Path, steps: Any) -> tuple[Any, list[int]]:
                 continue
             target = folder / job.id
             target.mkdir(exist_ok=True)
-            about = dict.fromkeys("dataset machine model seed versions".split())
-            about |= {"status": "done", "config": {}}
+            about = {"model": "SASRec", "dataset": "toy", "seed": 0, "status": "done"}
+            about |= {"config": {}, "versions": {}, "machine": {}}
             (target / "run.json").write_text(json.dumps(about))
             metrics = {"valid": {"full_masked": {"ndcg@10": quality}}}
             (target / "metrics.json").write_text(json.dumps(metrics))

@@ -82,6 +82,8 @@ def set_types(
 
 
 def _needs_times(dataset: Dataset) -> bool:
+    if dataset.config["benchmark_filename"]:  # histories are in the files: see data/presplit.py
+        return False
     order = (dataset.config["eval_args"] or {}).get("order")
     return isinstance(dataset, SequentialDataset) or order == "TO"
 

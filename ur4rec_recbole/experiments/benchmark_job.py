@@ -32,7 +32,11 @@ def run(job: Mapping[str, Any], folder: Path) -> None:
     if job["model"] == "UR4RecEnsemble":  # several seeds share members, which are trained once
         settings["checkpoint_dir"] = str(folder.parent / "checkpoints")
     if unfinished(folder):
-        quick_start.run(resume=str(folder))
+        named = {}
+        if job["pretrain"]:
+            ended = RunFolder.open(pretraining(folder)).read(PRETRAINED)
+            named["pre_model_path"] = ended["model_file"]
+        quick_start.run(config_dict=named, resume=str(folder))
     else:
         if job["pretrain"]:
             first = settings | job["pretrain"]

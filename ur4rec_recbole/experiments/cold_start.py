@@ -20,7 +20,7 @@ from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.data.interaction import Interaction
 
-from ur4rec_recbole.data.dataset import sort_exactly
+from ur4rec_recbole.data.dataset import SECONDS, sort_exactly
 from ur4rec_recbole.data.modalities import table_path
 from ur4rec_recbole.evaluation import ranking
 from ur4rec_recbole.model.objective import item_counts
@@ -64,17 +64,11 @@ class Outcome(NamedTuple):
 
 
 def split(interactions: pd.DataFrame, share: float, seed: int) -> Split:
-    """Take a share of the items out of interactions (user_id, item_id, timestamp).
-
-    Times are returned as RecBole will hold them: the span of what is learned from is 1.
-    """
+    """Take a share of the items out of interactions (user_id, item_id, timestamp in seconds)."""
     items = np.sort(interactions["item_id"].unique())
     generator = np.random.default_rng(seed)
     chosen = generator.choice(items, max(1, round(share * len(items))), replace=False)
     cold = interactions["item_id"].isin(chosen)
-    times = interactions["timestamp"]
-    first, last = times[~cold].min(), times[~cold].max()
-    interactions = interactions.assign(timestamp=(times - first) / (last - first))
     return Split(interactions[~cold], interactions[cold])
 
 
@@ -96,7 +90,7 @@ def batch(config: Any, train: Any, found: Split) -> tuple[Interaction, torch.Ten
         user: (part["timestamp"].to_numpy(), train.token2id("item_id", list(part["item_id"])))
         for user, part in found.warm.sort_values("timestamp", kind="stable").groupby("user_id")
     }
-    users, lists, when, lengths, targets = [], [], [], [], []
+    users, lists, when, asked, lengths, targets = [], [], [], [], [], []
     for user, item, time in found.cold[["user_id", "item_id", "timestamp"]].itertuples(index=False):
         if user not in histories:
             continue
@@ -109,11 +103,13 @@ def batch(config: Any, train: Any, found: Split) -> tuple[Interaction, torch.Ten
         lengths.append(known.stop - known.start)
         lists.append(np.pad(items[known], (0, length - lengths[-1])))
         when.append(np.pad(times[known], (0, length - lengths[-1])))
+        asked.append(time)
         targets.append(train.token2id("item_id", item))
     rows = {
         "user_id": torch.tensor(users),
         "item_id_list": torch.from_numpy(np.stack(lists)),
-        "timestamp_list": torch.from_numpy(np.stack(when)).float(),
+        f"{SECONDS}_list": torch.from_numpy(np.stack(when)).double(),
+        SECONDS: torch.tensor(asked, dtype=torch.float64),
         "item_length": torch.tensor(lengths),
     }
     return Interaction(rows), torch.tensor(targets)

@@ -152,14 +152,18 @@ def configuration(about: Mapping[str, Any]) -> Config:
         return Config(about["model"], about["dataset"], None, settings)
 
 
-def without_pickles(model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def without_pickles(
+    model: str, settings: Mapping[str, Any], named: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return a model's settings, as a folder has them, that let nothing be unpickled.
 
-    Raises `InputError` for one of RecBole's models that begins with a pickle.
+    Raises `InputError` for one of RecBole's models that begins with a pickle, unless the caller has
+    `named` the same file under the same key.
     """
+    named = named or {}
     beginnings = {place.rpartition(".")[2]: keys for place, keys in PRETRAINED.items()}
     for key in beginnings.get(model, ()):
-        if settings.get(key):
+        if settings.get(key) and settings[key] != named.get(key):
             raise InputError(
                 f"Configuration key {key!r}", "must be unset in a folder: it would be unpickled",
                 settings[key], "Name the model's checkpoint file (.pth), or train it again.",

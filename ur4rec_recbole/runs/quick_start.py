@@ -41,7 +41,7 @@ def run(
         As RecBole's `run_recbole` takes them.
     resume
         Folder of a run that was killed, to go on with as it was configured: of UR4Rec or of one of
-        RecBole's sequential models.
+        RecBole's sequential models. One that began with a pickle must name it in `config_dict`.
     arguments
         Words of the form --key=value, which override all else. sys.argv is not read.
 
@@ -59,7 +59,7 @@ def run(
     old = resuming.interrupted(resume) if resume else None
     if old:
         model, dataset = old.about["model"], old.about["dataset"]
-        config_dict = saved.without_pickles(model, old.settings())
+        config_dict = saved.without_pickles(model, old.settings(), config_dict)
     with settings_from(arguments):
         config = _configuration(model, dataset, files, config_dict, old)
     data = load_data(config)
