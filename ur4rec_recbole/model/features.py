@@ -88,7 +88,7 @@ class FeatureBank(nn.Module):
     def _profile_context(self, users: Tensor, known: Tensor) -> Context:
         """Show each position its newest snapshot alone; neighbouring positions share a token."""
         rows = newest_snapshot(self.profile_keys, self.profile_base, users, known)  # [B, L]
-        changes = rows.diff(dim=1, prepend=rows[:, :1]) != 0
+        changes = rows != torch.cat([rows[:, :1], rows[:, :-1]], dim=1)  # diff has no ONNX form
         slot = changes.cumsum(1)  # [B, L], which token of its row a position reads
         distinct = rows.new_zeros(len(rows), int(slot.max()) + 1).scatter(1, slot, rows)  # [B, S]
         own = slot.unsqueeze(-1) == torch.arange(distinct.shape[1], device=rows.device)
