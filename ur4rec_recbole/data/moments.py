@@ -23,10 +23,13 @@ def starts_of_moments(times: Tensor, gap: float) -> Tensor:
 
     A moment is a run of interactions, each no more than `gap` seconds after the one before.
     """
-    position = torch.arange(times.shape[-1], device=times.device).expand_as(times)
-    same = torch.zeros_like(times, dtype=torch.bool)
-    same[..., 1:] = times.double().diff() <= gap
-    return position.masked_fill(same, 0).cummax(-1).values
+    # Without diff and cummax, which have no form in ONNX.
+    exact = times.double()
+    begins = exact[..., 1:] - exact[..., :-1] > gap
+    begins = torch.cat([torch.zeros_like(begins[..., :1]), begins], dim=-1)
+    moment = begins.long().cumsum(-1)
+    sizes = torch.zeros_like(moment).scatter_add(-1, moment, torch.ones_like(moment))
+    return (sizes.cumsum(-1) - sizes).gather(-1, moment)
 
 
 def shuffled_moments(times: Tensor, gap: float) -> Tensor:
