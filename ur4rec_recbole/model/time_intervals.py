@@ -71,4 +71,5 @@ class TimeIntervals(nn.Module):
 
 def _bins(seconds: Tensor) -> Tensor:
     """Return the bin of each interval; one that runs backwards falls into the first."""
-    return torch.log2(seconds.clamp(min=0) + 1).long().clamp(max=N_BINS - 1)
+    # What is added keeps powers of two in their bin where log2 is a quotient of logarithms (ONNX).
+    return (torch.log2(seconds.clamp(min=0) + 1) + 1e-6).long().clamp(max=N_BINS - 1)
