@@ -81,12 +81,15 @@ def command(folder: Path, *words: str, name: str = "benchmark") -> int:
 
 
 def start(folder: Path, *words: str, **options: Any) -> subprocess.Popen:
-    """Run the same in a process of its own."""
+    """Run the same in a process of its own, which hears Ctrl-C.
+
+    A shell that starts these tests in the background has it ignored, and children inherit that.
+    """
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     line = [sys.executable, "-m", "ur4rec_recbole", "benchmark", *words, *JOBS]
     return subprocess.Popen(
         line, cwd=folder, env=environment, stdout=subprocess.DEVNULL, start_new_session=True,
-        **options,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options,
     )  # fmt: skip
 
 
