@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ur4rec_recbole.commands import extract_text
+from ur4rec_recbole.commands import text_tables
 from ur4rec_recbole.commands.main import main
 from ur4rec_recbole.serving.recommender import Recommender
 
@@ -49,7 +49,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, ROOT / "examples" / "make_shop.py", folder], check=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(extract_text, "text_encoder", lambda *_: WordHashes())
+        patch.setattr(text_tables, "text_encoder", lambda *_: WordHashes())
         for command in (
             "convert table --interactions orders.csv --items products.csv --output dataset/shop",
             "extract text --dataset shop --data-path dataset --config dataset/shop/shop.yaml "

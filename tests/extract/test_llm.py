@@ -196,7 +196,7 @@ def test_the_command_makes_a_table_of_the_models_words(
     monkeypatch.setenv("OPENAI_BASE_URL", url)
     monkeypatch.setenv("OPENAI_MODEL", model)
     monkeypatch.setenv("OPENAI_API_KEY", "key")
-    module = f"ur4rec_recbole.commands.extract_{part}.text_encoder"
+    module = "ur4rec_recbole.commands.text_tables.text_encoder"
     monkeypatch.setattr(module, lambda *words: letters)
     output = str(tmp_path / "table.npz")
     words = ["extract", part, *toy, how, "llm", "--output", output, "--backoff", "0.01"]

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tests.extract.conftest import write_toy
-from ur4rec_recbole.commands import extract_profile as profile_command
+from ur4rec_recbole.commands import text_tables
 from ur4rec_recbole.commands.main import main
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.features import FeatureTable
@@ -145,7 +145,7 @@ def test_a_table_that_reaches_into_validation_is_refused_and_names_users(toy, le
 
 
 def test_the_command_writes_the_table_of_this_split(toy, tmp_path, monkeypatch, letters, capsys):
-    monkeypatch.setattr(profile_command, "text_encoder", lambda *words: letters)
+    monkeypatch.setattr(text_tables, "text_encoder", lambda *words: letters)
     output = str(tmp_path / "p.npz")
     assert main(["extract", "profile", *toy, "--lengths", "2", "--output", output]) == 0
     table = FeatureTable.load(output)

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from ur4rec_recbole.commands import extract_text as text_command
+from ur4rec_recbole.commands import text_tables
 from ur4rec_recbole.commands.main import main
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.features import FeatureTable
@@ -46,7 +46,7 @@ def test_the_source_hash_follows_the_texts_and_not_their_order(letters):
 def test_the_command_covers_the_data_set_and_tells_what_is_left_out(
     toy, toy_dataset, tmp_path, monkeypatch, capsys, letters
 ):
-    monkeypatch.setattr(text_command, "text_encoder", lambda *words: letters)
+    monkeypatch.setattr(text_tables, "text_encoder", lambda *words: letters)
     output = str(tmp_path / "t.npz")
     assert main(["extract", "text", *toy, "--output", output]) == 0
     assert FeatureTable.load(output).tokens.tolist() == item_tokens(toy_dataset)
@@ -110,7 +110,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder.npz").mkdir()
     (tmp_path / "t.npz.encoder.npz").mkdir()
-    monkeypatch.setattr(text_command, "text_encoder", lambda *words: pytest.fail("loaded"))
+    monkeypatch.setattr(text_tables, "text_encoder", lambda *words: pytest.fail("loaded"))
     name = "x" * 245 + ".npz" if place == "long" else place
     assert main(["extract", "text", *toy, "--output", str(tmp_path / name)]) == 2
     assert "--output" in capsys.readouterr().err

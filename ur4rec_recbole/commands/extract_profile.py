@@ -8,20 +8,15 @@ from collections.abc import Mapping, Sequence
 
 from ur4rec_recbole.commands.llm_options import add_llm_options, chosen_model, write_texts
 from ur4rec_recbole.commands.options import (
-    ENCODER,
     add_dataset_options,
     add_encoder_options,
     check_output,
     chosen_dataset,
     chosen_items,
 )
+from ur4rec_recbole.commands.text_tables import chosen_encoder, write_table
 from ur4rec_recbole.data.items import Item
-from ur4rec_recbole.extract.encoders import (
-    DEFAULT_ENCODER,
-    TEXT_ENCODERS,
-    save_learned,
-    text_encoder,
-)
+from ur4rec_recbole.extract.encoders import DEFAULT_ENCODER, TEXT_ENCODERS
 from ur4rec_recbole.extract.profile import (
     DEFAULT_LENGTHS,
     Snapshot,
@@ -57,8 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the table and print what it covers."""
     check_output(options)
-    # Loaded first, so that a wrong name is reported before any text is paid for.
-    encoder = text_encoder(options.encoder, options.pretrained, options.batch_size, options.device)
+    encoder = chosen_encoder(options)
     dataset = chosen_dataset(options)
     items = chosen_items(options, dataset)
     train = dataset.build()[0]
@@ -67,14 +61,9 @@ def run(options: argparse.Namespace) -> int:
     if snapshots is None:
         return 0
     table = extract_profile(snapshots, encoder, train, writer)
-    table.save(options.output)
-    save_learned(encoder, f"{options.output}.{ENCODER}")
     users = len({snapshot.user for snapshot in snapshots})
-    print(
-        f"{options.output}: {len(table)} snapshots of {users} users, width {table.width}, "
-        f"{table.provenance['split']}."
-    )
-    print(f"  encoder {encoder.name}: {encoder.version}")
+    covered = f"{len(table)} snapshots of {users} users, width {table.width}"
+    write_table(table, encoder, options, f"{covered}, {table.provenance['split']}.")
     return 0
 
 

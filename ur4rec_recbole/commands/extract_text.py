@@ -8,22 +8,17 @@ import argparse
 
 from ur4rec_recbole.commands.llm_options import add_llm_options, chosen_model, write_texts
 from ur4rec_recbole.commands.options import (
-    ENCODER,
     add_dataset_options,
     add_encoder_options,
     check_output,
     chosen_dataset,
     chosen_items,
 )
+from ur4rec_recbole.commands.text_tables import chosen_encoder, write_table
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.data.items import item_tokens
-from ur4rec_recbole.extract.encoders import (
-    DEFAULT_ENCODER,
-    TEXT_ENCODERS,
-    save_learned,
-    text_encoder,
-)
+from ur4rec_recbole.extract.encoders import DEFAULT_ENCODER, TEXT_ENCODERS
 from ur4rec_recbole.extract.prompts import ITEM_TASK, item_prompt, task_hash
 from ur4rec_recbole.extract.text import extract_text
 from ur4rec_recbole.extract.texts_file import LAYOUT, read_texts
@@ -54,8 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the table and print what it covers."""
     check_output(options)
-    # Loaded first, so that a wrong name is reported before any text is paid for.
-    encoder = text_encoder(options.encoder, options.pretrained, options.batch_size, options.device)
+    encoder = chosen_encoder(options)
     dataset = chosen_dataset(options)
     tokens = item_tokens(dataset)
     written = _texts(options, dataset)
@@ -65,14 +59,12 @@ def run(options: argparse.Namespace) -> int:
     texts = {token: found[token] for token in tokens if found.get(token, "").strip()}
     foreign = len(set(found) - set(tokens))
     table = extract_text(texts, encoder, source)
-    table.save(options.output)
-    save_learned(encoder, f"{options.output}.{ENCODER}")
-    print(
-        f"{options.output}: {len(table)} of {len(tokens)} items, width {table.width}; "
+    covered = (
+        f"{len(table)} of {len(tokens)} items, width {table.width}; "
         f"{len(tokens) - len(table)} items without a text, "
         f"{foreign} texts of items outside the data set left out."
     )
-    print(f"  encoder {encoder.name}: {encoder.version}")
+    write_table(table, encoder, options, covered)
     return 0
 
 

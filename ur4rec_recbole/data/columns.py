@@ -92,9 +92,7 @@ def _listed(config: Any, key: str, suffix: str) -> list[str] | None:
     """Return the columns that load_col or unload_col lists for a file; None if it lists none."""
     if config[key] is None:
         return None
-    nothing: list[str] | None = (
-        [] if key == "load_col" else None
-    )  # load_col lists all that is loaded
+    nothing: list[str] | None = [] if key == "load_col" else None  # it lists all that is loaded
     listed = config[key].get(suffix, nothing) if isinstance(config[key], Mapping) else config[key]
     if listed == "*" or (listed is None and key == "unload_col"):
         return None

@@ -1,0 +1,25 @@
+"""What `ur4rec extract text` and `profile` share: the encoder, and the files that they end with."""
+
+import argparse
+
+from ur4rec_recbole.commands.options import ENCODER
+from ur4rec_recbole.data.features import FeatureTable
+from ur4rec_recbole.extract.encoders import TextEncoder, save_learned, text_encoder
+
+
+def chosen_encoder(options: argparse.Namespace) -> TextEncoder:
+    """Load the encoder that the options name.
+
+    To be called first, so that a wrong name is reported before any text is paid for.
+    """
+    return text_encoder(options.encoder, options.pretrained, options.batch_size, options.device)
+
+
+def write_table(
+    table: FeatureTable, encoder: TextEncoder, options: argparse.Namespace, covered: str
+) -> None:
+    """Save a table and what its encoder has learned, and print what the table covers."""
+    table.save(options.output)
+    save_learned(encoder, f"{options.output}.{ENCODER}")
+    print(f"{options.output}: {covered}")
+    print(f"  encoder {encoder.name}: {encoder.version}")
