@@ -19,7 +19,7 @@ from ur4rec_recbole.data.fingerprints import INPUTS, check_inputs, table_hashes
 from ur4rec_recbole.model.stages import Stage, read_stages
 from ur4rec_recbole.monitoring import probe
 from ur4rec_recbole.monitoring.findings import Finding, NotFinite
-from ur4rec_recbole.training import resume
+from ur4rec_recbole.training import resume, schedule
 from ur4rec_recbole.training.averaging import WeightAverage
 from ur4rec_recbole.training.watched import WatchedTrainer
 
@@ -121,6 +121,7 @@ class UR4RecTrainer(WatchedTrainer):
                     self.monitor.restore(self._state["monitor"])
                     resume.set_random_state(self._state["random"], train_data)
                 self._state = None
+            self._follow_schedule(self.stages[index], len(train_data))
             try:
                 at_end = self._epoch_hook(callback_fn)
                 super().fit(train_data, valid_data, verbose, saved, show_progress, at_end)
@@ -247,6 +248,14 @@ class UR4RecTrainer(WatchedTrainer):
         if self.config["weight_average"]:
             self._average = WeightAverage(self.model, self.config["weight_average"])
             self.optimizer.register_step_post_hook(self._average.update)
+
+    def _follow_schedule(self, stage: Stage, n_batches: int) -> None:
+        """Let the rates rise and fall as `warmup_epochs` and `rate_decay` say."""
+        warmup, decay = round(self.config["warmup_epochs"] * n_batches), self.config["rate_decay"]
+        if warmup or decay != "constant":
+            at = schedule.factor(stage.epochs * n_batches, warmup, decay)
+            done = self.model.stage_epoch * n_batches
+            schedule.follow(self.optimizer, list(stage.rates.values()), at, done)
 
     def _epoch_ends(self) -> None:
         """Report the epoch, and keep what a killed run needs to go on from here."""
