@@ -7,6 +7,7 @@ in production that is now, in training and evaluation the time of the target.
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 N_BINS = 64  # the first is less than a second; each further one is twice as wide
 
@@ -66,7 +67,10 @@ class TimeIntervals(nn.Module):
             until = requests
             vectors = vectors + self.until_request(_bins((requests - times)[where]))
         bins = _bins(until.unsqueeze(2) - times.unsqueeze(1))  # [B, L, L]
-        return vectors, [layer(bins).permute(0, 3, 1, 2) for layer in self.biases]
+        # One look-up for all blocks: its gradient, summed bin by bin, costs by the look-up.
+        tables = torch.cat([block.get_parameter("weight") for block in self.biases], dim=1)
+        biases = functional.embedding(bins, tables).permute(0, 3, 1, 2)
+        return vectors, list(biases.chunk(len(self.biases), dim=1))
 
 
 def _bins(seconds: Tensor) -> Tensor:
