@@ -14,6 +14,7 @@ from tests.conftest import Toy, make_profiles, sequences
 from tests.model.test_encoder import sasrec_for
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import HISTORY_END, sort_exactly
+from ur4rec_recbole.model.excluded import known
 from ur4rec_recbole.model.stages import SCORES, read_stages
 
 STAGES = ["pretrain_sasrec", "pretrain_retriever", "joint_finetune", "end_to_end"]
@@ -157,7 +158,7 @@ def test_training_never_competes_with_what_the_user_has_had(full_toy: Any) -> No
     made = full_toy(exclude_history=True)
     rows = train_rows(made)
     chosen, targets = made.model._positions(rows)
-    excluded = made.model._known(rows, chosen)
+    excluded = known(made.model._history(rows, chosen), made.train.item_num)
     users = made.train.id2token("user_id", rows["user_id"].numpy())
     position = 0
     for b, t in chosen.nonzero().tolist():
@@ -369,9 +370,8 @@ def test_sampled_loss_equals_the_naive_info_nce(full_toy: Any) -> None:
     made.model.objective.sampler.sampling = lambda _: drawn
     scores = position_scores(made.model, rows, "retrieval")
     chosen, targets = made.model._positions(rows)
-    false = (targets.unsqueeze(1) == torch.from_numpy(drawn)) | made.model._known(rows, chosen)[
-        :, drawn
-    ]
+    history = known(made.model._history(rows, chosen), made.train.item_num)
+    false = (targets.unsqueeze(1) == torch.from_numpy(drawn)) | history[:, drawn]
     positive = scores[torch.arange(len(targets)), targets]
     expected = reference.info_nce(positive, scores[:, drawn], false)
     assert false.any()
