@@ -72,59 +72,49 @@ def histories(
 ) -> Iterator[np.ndarray]:
     """Yield each user's distinct items in time order."""
     weight = -0.8 * np.log(1 + generator.permutation(size.n_items))  # log popularity, long-tailed
-    draw = _by_noise if size.n_items <= NOISE_FOR_ALL else _ByTopic(topics, weight)
+    draw = _by_noise if size.n_items <= NOISE_FOR_ALL else _one_by_one
+    items = _Items(topics, weight)
     for length in lengths(size, generator):
         taste = generator.normal(scale=1.5, size=size.n_topics)
-        chosen = draw(weight, taste, topics, length, generator)
+        chosen = draw(items, taste, length, generator)
         start = generator.integers(size.n_topics)
         place = (topics[chosen] - start) % size.n_topics
         yield chosen[np.argsort(place + generator.normal(scale=1.0, size=length))]
 
 
-def _by_noise(
-    weight: np.ndarray,
-    taste: np.ndarray,
-    topics: np.ndarray,
-    length: int,
-    generator: np.random.Generator,
-) -> np.ndarray:
-    """Draw distinct items in proportion to exp(weight + taste): the largest sums with noise."""
-    noise = generator.gumbel(size=len(weight))
-    return np.argpartition(-(weight + taste[topics] + noise), length - 1)[:length]
-
-
-class _ByTopic:
-    """Draws as `_by_noise` does, without touching every item: first a topic, then one of its items.
-
-    What comes a second time is passed over, which is drawing without replacement.
-    """
+class _Items:
+    """Items, in proportion to exp(weight + taste of their topic) of which a user is drawn some."""
 
     def __init__(self, topics: np.ndarray, weight: np.ndarray) -> None:
+        self.topics, self.weight = topics, weight
         self.order = np.argsort(topics, kind="stable")
         self.reached = np.exp(weight[self.order]).cumsum()  # of the items, topic after topic
-        last = np.bincount(topics).cumsum() - 1
-        self.ends = self.reached[last]
+        self.ends = self.reached[np.bincount(topics).cumsum() - 1]
         self.starts = np.r_[0.0, self.ends[:-1]]
 
-    def __call__(
-        self,
-        weight: np.ndarray,
-        taste: np.ndarray,
-        topics: np.ndarray,
-        length: int,
-        generator: np.random.Generator,
-    ) -> np.ndarray:
-        del weight, topics
-        share = np.exp(taste) * (self.ends - self.starts)
-        found = np.zeros(0, dtype=np.int64)
-        while len(found) < length:
-            topic = generator.choice(len(taste), 2 * length, p=share / share.sum())
-            point = generator.uniform(self.starts[topic], self.ends[topic])
-            place = np.searchsorted(self.reached, point, side="right")
-            drawn = np.r_[found, self.order[np.minimum(place, len(self.order) - 1)]]
-            _, first = np.unique(drawn, return_index=True)
-            found = drawn[np.sort(first)]
-        return found[:length]
+
+def _by_noise(
+    items: _Items, taste: np.ndarray, length: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Draw without replacement: the largest sums with Gumbel noise, drawn for every item."""
+    noise = generator.gumbel(size=len(items.weight))
+    return np.argpartition(-(items.weight + taste[items.topics] + noise), length - 1)[:length]
+
+
+def _one_by_one(
+    items: _Items, taste: np.ndarray, length: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Draw the same by topic and item, passing over what comes a second time."""
+    share = np.exp(taste) * (items.ends - items.starts)
+    found = np.zeros(0, dtype=np.int64)
+    while len(found) < length:
+        topic = generator.choice(len(taste), 2 * length, p=share / share.sum())
+        point = generator.uniform(items.starts[topic], items.ends[topic])
+        place = np.searchsorted(items.reached, point, side="right")
+        drawn = np.r_[found, items.order[np.minimum(place, len(items.order) - 1)]]
+        _, first = np.unique(drawn, return_index=True)
+        found = drawn[np.sort(first)]
+    return found[:length]
 
 
 def lengths(size: Size, generator: np.random.Generator) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Objective: the next-item loss of a score, over all items or over drawn negatives."""
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -40,20 +41,28 @@ class Objective(nn.Module):
         log_q = negatives.log_probability(self.distribution, item_counts)
         self.register_buffer("log_q", log_q, persistent=False)
 
-    def compares_with_all(self, kind: str) -> bool:
-        """Tell whether a score's loss compares a target with all items."""
+    def needs_all(self, kinds: Collection[str], epoch: int) -> bool:
+        """Tell whether the losses of some scores need the scores of all items.
+
+        The fused one is standardised over all of them, and hard negatives are mined among them.
+        """
+        softmax = any(self._compares_with_all(kind) for kind in kinds)
+        return softmax or "fused" in kinds or self._hard_share(epoch) > 0
+
+    def _compares_with_all(self, kind: str) -> bool:
         return self.names[kind] == "softmax" or not self.config["num_negatives"]
 
-    def hard_share(self, epoch: int) -> float:
-        """Return the share of hard negatives in an epoch of a stage, from 1."""
+    def _hard_share(self, epoch: int) -> float:
         warm = epoch > self.config["hard_negative_warmup"]
         return self.config["hard_negative_share"] if warm else 0.0
 
     def draw(self, kind: str, targets: Tensor) -> Tensor | None:
         """Draw what the P targets are compared with, [K]; None where that is all items."""
-        if self.compares_with_all(kind):
+        if self._compares_with_all(kind):
             return None
-        return negatives.draw(self.sampler, self.distribution, self.config["num_negatives"], targets)
+        return negatives.draw(
+            self.sampler, self.distribution, self.config["num_negatives"], targets
+        )
 
     def forward(
         self,
@@ -86,7 +95,7 @@ class Objective(nn.Module):
             return scores.mean(
                 lambda values, at: losses.next_item(values, targets[at], excluded.at(at))
             )
-        share = self.hard_share(epoch)
+        share = self._hard_share(epoch)
         draws = self.config["num_negatives"]
         if self.distribution == "in_batch":
             draws = len(targets)

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ur4rec_recbole.core.memory import SCORES_HELD
 from ur4rec_recbole.model.fusion import Fusion
-
-SCORES_HELD = 2**26  # scores of a step that are held at a time, 256 MB
 
 
 class Scores:

@@ -341,7 +341,9 @@ class UR4Rec(SequentialRecommender):
         chosen, targets = self._positions(interaction)
         drawn = {kind: self.objective.draw(kind, targets) for kind in stage.losses}
         batch = self._batch_items(seq, targets, drawn)
-        shortlist = None if batch is None or self._needs_all() else Shortlist.of(batch, self.n_items)
+        shortlist = (
+            None if batch is None or self._needs_all() else Shortlist.of(batch, self.n_items)
+        )
         items, place = shortlist or (None, None)
         with torch.set_grad_enabled(torch.is_grad_enabled() and "encoder" in stage.rates):
             table = self.item_embedding(self.features, items)
@@ -366,13 +368,8 @@ class UR4Rec(SequentialRecommender):
 
     def _needs_all(self) -> bool:
         """Tell whether a loss of the running stage needs the vectors of all items."""
-        kinds, objective = self.stage.losses, self.objective
-        return (
-            "fused" in kinds  # is standardised over all items
-            or any(objective.compares_with_all(kind) for kind in kinds)
-            or objective.hard_share(self.stage_epoch) > 0
-            or ("retriever" in self.stage.rates and bool(self.tasks.weights))
-        )
+        tasks = "retriever" in self.stage.rates and bool(self.tasks.weights)
+        return tasks or self.objective.needs_all(self.stage.losses, self.stage_epoch)
 
     def _batch_items(
         self, seq: Tensor, targets: Tensor, drawn: Mapping[str, Tensor | None]
