@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.properties import few
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data import quick_cells
 from ur4rec_recbole.data.atomic_files import read_cells, read_header
 
 # All that UTF-8 can write but what parts cells and lines.
@@ -99,3 +101,43 @@ def test_any_bytes_are_a_table_or_refused(tmp_path: Path, content: bytes, start:
     except InputError:
         return
     assert len(found.columns) >= 1
+
+
+ODD = st.sampled_from(["\r", "\n", "\r\n", "\n\n", "\t", '"', "\\", "NA", "\0", "é", " ", "a", ""])
+
+
+@few
+@given(texts=st.lists(ODD, max_size=12), head=st.sampled_from(["a:token\tb:float\n", "a:token\n"]))
+def test_arrow_reads_what_is_read_line_by_line_or_nothing(
+    tmp_path: Path, texts: list[str], head: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow")
+    path = file(tmp_path, (head + "1\t2\n" + "".join(texts)).encode())
+    header = list(read_header(path))
+    quickly = quick_cells.read(path, "\t", "utf-8", header, range(len(header)))
+    if quickly is None:
+        return
+    with monkeypatch.context() as patched:
+        patched.setattr(quick_cells, "read", lambda *_: None)
+        pd.testing.assert_frame_equal(quickly, read_cells(path))
+
+
+@pytest.mark.parametrize("length", [400_000, 700_000, 1_100_000])
+def test_arrow_reads_no_line_that_is_too_long(tmp_path: Path, length: int) -> None:
+    pytest.importorskip("pyarrow")
+    path = file(tmp_path, HEAD + b"1\tA\n2\t" + b"x" * length + b"\n3\tB\n")
+    quickly = quick_cells.read(path, "\t", "utf-8", ["item_id", "title"], [0, 1])
+    assert (quickly is None) or length < 1_000_000
+    if length < 1_000_000:
+        assert len(read_cells(path)["title"][1]) == length
+
+
+def test_a_large_file_of_ids_that_recur_keeps_their_order(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    ids = [f"i{n * 7919 % 5003}" for n in range(200_000)]  # more than Arrow reads at a time
+    lines = "".join(f"{item}\t{n}\n" for n, item in enumerate(ids))
+    path = file(tmp_path, ("item_id:token\tx:float\n" + lines).encode())
+    found = quick_cells.read(path, "\t", "utf-8", ["item_id", "x"], [1, 0])
+    assert found is not None and list(found) == ["x", "item_id"]
+    assert found["item_id"].tolist() == ids
+    assert found["x"].tolist() == [str(n) for n in range(200_000)]

@@ -12,6 +12,7 @@ from recbole.data.dataset import SequentialDataset
 
 from tests import reference
 from tests.conftest import LENGTHS, sequences, write_atomic_files
+from ur4rec_recbole.data import dataset
 from ur4rec_recbole.data.dataset import (
     HISTORY_END,
     HISTORY_START,
@@ -357,3 +358,13 @@ def test_a_user_with_one_interaction_has_no_row(toy: Any) -> None:
     lone = made.train.token2id("user_id", "u1")
     for part in (made.train, made.valid, made.test):
         assert lone not in part.inter_feat["user_id"].tolist()
+
+
+@pytest.mark.parametrize(("held", "rows"), [(3 * (20 + 1) + 1, 3), (1, 1), (2**26, 8)])
+def test_no_more_rows_are_scored_at_a_time_than_memory_has_room_for(
+    toy: Any, held: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "SCORES_HELD", held)
+    made = toy(items=[f"i{n}" for n in range(1, 21)])
+    assert made.train.item_num == 21
+    assert made.config["eval_batch_size"] == rows

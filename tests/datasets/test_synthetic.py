@@ -50,6 +50,19 @@ def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
     assert texts[0] == texts[1] != texts[2]
 
 
+def test_drawing_one_by_one_is_drawing_by_noise() -> None:
+    topics, generator = np.arange(12) % 3, np.random.default_rng(0)
+    items = synthetic._Items(topics, -0.8 * np.log(1 + np.arange(12.0)))
+    taste = np.array([1.0, 0.0, -1.0])
+    counts = []
+    for draw in (synthetic._by_noise, synthetic._one_by_one):
+        drawn = [draw(items, taste, 4, generator) for _ in range(5000)]
+        assert all(len(set(each.tolist())) == 4 for each in drawn)
+        counts.append(np.bincount(np.concatenate(drawn), minlength=12))
+    # Each item's count has a deviation of 35 at most, the difference of two of 50.
+    assert np.abs(counts[0] - counts[1]).max() < 4.5 * 50
+
+
 def test_a_plan_moves_to_the_made_up_data(tmp_path: Path) -> None:
     plan = make_plan({"dataset": "ml-100k", "entries": [{"name": "a", "model": "Pop"}]})
     moved = on_synthetic_data(plan, tmp_path, SIZE)

@@ -177,6 +177,14 @@ def test_ranking_leaves_the_scores_of_the_model_alone(part: UR4RecDataset) -> No
     assert torch.equal(table, kept)
 
 
+@pytest.fixture(params=["one by one", "at once"])
+def drawing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw candidates as for small data, and as for large."""
+    if request.param == "at once":
+        monkeypatch.setattr(candidates, "ONE_BY_ONE", 0)
+
+
+@pytest.mark.usefixtures("drawing")
 def test_candidates_are_distinct_unseen_and_real(part: UR4RecDataset) -> None:
     drawn = candidates.sampled_candidates(part, 1)
     assert drawn.shape == (len(part), 99)
@@ -188,6 +196,7 @@ def test_candidates_are_distinct_unseen_and_real(part: UR4RecDataset) -> None:
         assert not set(row) & set(part.token2id("item_id", items).tolist())
 
 
+@pytest.mark.usefixtures("drawing")
 def test_candidates_are_the_same_for_the_same_seed_alone(toy: Any) -> None:
     made = toy(items=ITEMS)
     first = candidates.sampled_candidates(made.test, 1)
@@ -199,6 +208,7 @@ def test_candidates_are_the_same_for_the_same_seed_alone(toy: Any) -> None:
     assert np.array_equal(candidates.sampled_candidates(other.test, 1), first)
 
 
+@pytest.mark.usefixtures("drawing")
 def test_popular_items_are_drawn_more_often_and_unseen_ones_last(part: UR4RecDataset) -> None:
     part.training_counts = np.zeros(part.item_num, dtype=np.int64)
     part.training_counts[1:111] = 1

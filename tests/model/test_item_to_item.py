@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import training_interactions
+from ur4rec_recbole.model import item_to_item
 from ur4rec_recbole.model.item_to_item import ItemToItem
 
 SETTINGS: dict[str, Any] = {
@@ -113,3 +115,18 @@ def test_an_item_to_item_model_without_a_matrix_says_so(toy: Any) -> None:
     made = toy(model="ItemTransition")
     with pytest.raises(NotImplementedError):
         ItemToItem(made.config, made.train)
+
+
+@pytest.mark.parametrize("kind", ["ItemTransition", "SequentialEASE"])
+def test_a_matrix_that_no_machine_holds_is_refused(
+    toy: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(item_to_item, "LARGEST", 5)
+    with pytest.raises(InputError, match=f"{kind} holds matrices of N x N.*at most 5 items"):
+        toy(model=kind, **SETTINGS)
+
+
+def test_users_are_counted_in_blocks(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = toy(model="SequentialEASE").model.matrix
+    monkeypatch.setattr(item_to_item, "USERS_AT_A_TIME", 3)
+    assert torch.equal(toy(model="SequentialEASE").model.matrix, whole)

@@ -8,7 +8,9 @@ from torch.nn import functional
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.model import losses, negatives
+from ur4rec_recbole.model.excluded import Excluded
 from ur4rec_recbole.model.objective import Objective
+from ur4rec_recbole.model.scores import DotScores
 
 
 class FixedSampler:
@@ -38,6 +40,15 @@ NO_CHANCE = torch.zeros(6)
 
 def objective(items: list[int], **settings: object) -> Objective:
     return Objective({**SETTINGS, **settings}, FixedSampler(items), COUNTS)  # type: ignore[arg-type]
+
+
+def loss(
+    made: Objective, kind: str, scores: torch.Tensor, targets: torch.Tensor, epoch: int = 1
+) -> torch.Tensor:
+    """Return the loss of scores [P, N], each item's vector being its column of them."""
+    given = DotScores(torch.eye(len(scores)), scores.T)
+    warm = torch.ones(scores.shape[1], dtype=torch.bool)
+    return made(kind, given, targets, Excluded(warm), made.draw(kind, targets), epoch)
 
 
 @pytest.fixture
@@ -70,8 +81,8 @@ def test_hard_negatives_are_the_best_items_that_are_wrong() -> None:
 def test_hard_negatives_wait_for_their_warm_up(batch) -> None:
     scores, targets = batch
     made = objective([4, 4, 4], hard_negative_share=1.0, hard_negative_warmup=2)
-    calm = made("retrieval", scores, targets, None, 2)
-    hard = made("retrieval", scores, targets, None, 3)
+    calm = loss(made, "retrieval", scores, targets, 2)
+    hard = loss(made, "retrieval", scores, targets, 3)
     mined = scores.clone()
     mined[:, 0] = -torch.inf
     mined.scatter_(1, targets.unsqueeze(1), -torch.inf)
@@ -86,9 +97,9 @@ def test_hard_negatives_wait_for_their_warm_up(batch) -> None:
 
 def test_in_batch_negatives_are_the_other_targets(batch) -> None:
     scores, targets = batch
-    loss = objective([], negative_distribution="in_batch")("retrieval", scores, targets, None, 1)
+    found = loss(objective([], negative_distribution="in_batch"), "retrieval", scores, targets)
     logits = scores[:, targets]
-    torch.testing.assert_close(loss, functional.cross_entropy(logits, torch.arange(4)))
+    torch.testing.assert_close(found, functional.cross_entropy(logits, torch.arange(4)))
 
 
 def test_log_q_of_popularity_is_the_share_of_interactions() -> None:
@@ -101,14 +112,14 @@ def test_log_q_correction_favours_no_item_for_being_drawn_often(batch) -> None:
     scores, targets = batch
     made = objective([2, 3, 4], negative_distribution="popularity", logq_correction=True)
     corrected = scores - negatives.log_probability("popularity", COUNTS)
-    plain = objective([2, 3, 4])("retrieval", corrected, targets, None, 1)
-    torch.testing.assert_close(made("retrieval", scores, targets, None, 1), plain)
+    plain = loss(objective([2, 3, 4]), "retrieval", corrected, targets)
+    torch.testing.assert_close(loss(made, "retrieval", scores, targets), plain)
 
 
 def test_log_q_correction_by_a_uniform_draw_changes_nothing(batch) -> None:
     scores, targets = batch
     losses_ = [
-        objective([2, 3, 4], logq_correction=on)("retrieval", scores, targets, None, 1)
+        loss(objective([2, 3, 4], logq_correction=on), "retrieval", scores, targets)
         for on in (False, True)
     ]
     torch.testing.assert_close(*losses_)
@@ -125,7 +136,7 @@ def test_each_score_has_its_own_loss(batch) -> None:
         "fused": losses.gbce(positive, negative, false, 3 / 4, 0.75),
     }
     for kind, value in expected.items():
-        torch.testing.assert_close(made(kind, scores, targets, None, 1), value)
+        torch.testing.assert_close(loss(made, kind, scores, targets), value)
 
 
 def test_a_drawn_item_that_is_mined_too_counts_once() -> None:
@@ -201,7 +212,7 @@ def test_no_negatives_means_all_items(batch) -> None:
     scores, targets = batch
     made = objective([], num_negatives=0)
     torch.testing.assert_close(
-        made("retrieval", scores, targets, None, 1), losses.next_item(scores, targets)
+        loss(made, "retrieval", scores, targets), losses.next_item(scores, targets)
     )
 
 
@@ -246,5 +257,5 @@ def test_every_loss_rewards_a_higher_score_of_the_target(batch, name: str) -> No
     scores, targets = batch
     better = scores.scatter_add(1, targets.unsqueeze(1), torch.full((4, 1), 3.0))
     made = objective([2, 3, 4], retrieval_loss=name)
-    worse_loss = made("retrieval", scores, targets, None, 1)
-    assert made("retrieval", better, targets, None, 1) < worse_loss
+    worse_loss = loss(made, "retrieval", scores, targets)
+    assert loss(made, "retrieval", better, targets) < worse_loss

@@ -14,6 +14,8 @@ from tests.conftest import Toy, make_profiles, sequences
 from tests.model.test_encoder import sasrec_for
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import HISTORY_END, sort_exactly
+from ur4rec_recbole.model import ur4rec
+from ur4rec_recbole.model.excluded import known
 from ur4rec_recbole.model.stages import SCORES, read_stages
 
 STAGES = ["pretrain_sasrec", "pretrain_retriever", "joint_finetune", "end_to_end"]
@@ -157,7 +159,7 @@ def test_training_never_competes_with_what_the_user_has_had(full_toy: Any) -> No
     made = full_toy(exclude_history=True)
     rows = train_rows(made)
     chosen, targets = made.model._positions(rows)
-    excluded = made.model._known(rows, chosen)
+    excluded = known(made.model._history(rows, chosen), made.train.item_num)
     users = made.train.id2token("user_id", rows["user_id"].numpy())
     position = 0
     for b, t in chosen.nonzero().tolist():
@@ -369,14 +371,56 @@ def test_sampled_loss_equals_the_naive_info_nce(full_toy: Any) -> None:
     made.model.objective.sampler.sampling = lambda _: drawn
     scores = position_scores(made.model, rows, "retrieval")
     chosen, targets = made.model._positions(rows)
-    false = (targets.unsqueeze(1) == torch.from_numpy(drawn)) | made.model._known(rows, chosen)[
-        :, drawn
-    ]
+    history = known(made.model._history(rows, chosen), made.train.item_num)
+    false = (targets.unsqueeze(1) == torch.from_numpy(drawn)) | history[:, drawn]
     positive = scores[torch.arange(len(targets)), targets]
     expected = reference.info_nce(positive, scores[:, drawn], false)
     assert false.any()
     found = made.model.named_losses(rows)["retrieval"]
     assert torch.allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("stage", STAGES[:2])
+@pytest.mark.parametrize("encoder_content", [False, True])
+def test_a_step_on_its_own_items_alone_is_the_step_on_all(
+    full_toy: Any, stage: str, encoder_content: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = np.array([1, 4, 9, 4, 12])
+    outcomes = []
+    for ordinary in (ur4rec.ORDINARY, 0):
+        monkeypatch.setattr(ur4rec, "ORDINARY", ordinary)
+        made = full_toy(
+            stages=[stage], sequence_loss="sampled_softmax", encoder_content=encoder_content,
+            exclude_history=True, item_id_dropout=0.5,
+        )  # fmt: skip
+        made.model.objective.sampler.sampling = lambda _: drawn
+        made.model.enter(read_stages(made.config)[0])
+        torch.manual_seed(3)
+        named = made.model.train().named_losses(train_rows(made))
+        sum(named.values()).backward()
+        grads = {n: p.grad for n, p in made.model.named_parameters() if p.grad is not None}
+        outcomes.append((named, grads))
+    torch.testing.assert_close(outcomes[1], outcomes[0])
+    assert outcomes[0][1]
+
+
+def test_in_a_large_catalogue_the_items_of_the_batch_are_aligned(
+    full_toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ur4rec, "ORDINARY", 0)
+    found = []
+    for stage in STAGES[1:3]:  # the second needs the vectors of all items, for its fused score
+        made = full_toy(stages=[stage], contrastive_weight=1.0)
+        made.model.objective.sampler.sampling = lambda _: np.array([1, 4])
+        rows = train_rows(made)[torch.tensor([0])]
+        items = torch.cat([rows["item_id_list"][0], rows["item_id"], torch.tensor([0, 1, 4])])
+        items = items.unique()
+        table = made.model.item_embedding(made.model.features)
+        expected = made.model._alignment(table[items], items)
+        assert not torch.isclose(expected, made.model._alignment(table, None))
+        found.append((made.model.named_losses(rows)["contrastive"], expected))
+    for loss, expected in found:
+        torch.testing.assert_close(loss, expected)
 
 
 def test_negatives_come_from_training_interactions_alone(toy: Any) -> None:

@@ -12,6 +12,8 @@ import ctypes
 import resource
 import sys
 
+SCORES_HELD = 2**26  # scores of all items that are held at a time, 256 MB
+
 # From malloc.h; mallopt takes an int.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from ur4rec_recbole.core.errors import InputError, nearest
+from ur4rec_recbole.data import quick_cells
 
 KINDS = ("token", "float", "token_seq", "float_seq")
-LONGEST_LINE = 1_000_000  # characters
+LONGEST_LINE = quick_cells.LONGEST_LINE
 EXAMPLE = "Write for example user_id:token, item_id:token and timestamp:float into the first line"
 
 
@@ -77,6 +78,9 @@ def read_cells(
     """
     header = read_header(path, separator, encoding)
     places = [place for place, name in enumerate(header) if name in wanted or not wanted]
+    quickly = quick_cells.read(path, separator, encoding or "utf-8", list(header), places)
+    if quickly is not None:
+        return quickly
     with _text(path, encoding or "utf-8") as file:
         _line(file)
         columns = _columns(path, file, separator, len(header), places)

@@ -10,7 +10,7 @@ from recbole.utils import FeatureType
 
 from ur4rec_recbole.core.errors import InputError, nearest
 from ur4rec_recbole.data.atomic_files import lines_of
-from ur4rec_recbole.data.times import read_times
+from ur4rec_recbole.data.times import read_times, to_numbers
 
 IDS = {"inter": ("USER_ID_FIELD", "ITEM_ID_FIELD"), "user": ("USER_ID_FIELD",),
        "item": ("ITEM_ID_FIELD",)}  # fmt: skip
@@ -113,7 +113,7 @@ def _example(suffix: str, needed: Mapping[str, str]) -> str:
 
 def _numbers(cells: pd.Series, file: str) -> pd.Series:
     """Read finite numbers; an empty cell, or a word for that, is missing."""
-    numbers = pd.to_numeric(cells, errors="coerce").astype(np.float64)
+    numbers = to_numbers(cells)
     odd = np.flatnonzero(~np.isfinite(numbers))
     wrong = odd[~cells.iloc[odd].str.lower().isin(MISSING).to_numpy()]
     if len(wrong):
@@ -126,15 +126,17 @@ def _numbers(cells: pd.Series, file: str) -> pd.Series:
 
 def _tokens(cells: pd.Series, file: str, are_ids: bool) -> pd.Series:
     """Return tokens unchanged; an empty cell is a missing value, which ids must not have."""
-    lengths = cells.str.len()
-    _check_length(int(lengths.max()), file)
-    wrong = np.flatnonzero((lengths == 0) | (cells == "[PAD]"))  # RecBole's name for no id
-    if are_ids and len(wrong):
+    distinct = cells.unique()
+    _check_length(max(map(len, distinct), default=0), file)
+    if not {"", "[PAD]"} & set(distinct):
+        return cells
+    wrong = np.flatnonzero((cells == "") | (cells == "[PAD]"))  # RecBole's name for no id
+    if are_ids:
         raise InputError(
             f"{file}: {cells.name}, {lines_of(wrong)}", "must hold an id in every row",
             repr(cells.iloc[wrong[0]]), "Complete or remove the rows.",
         )  # fmt: skip
-    return cells.where(lengths > 0)
+    return cells.where(cells != "")
 
 
 def _check_length(longest: int, file: str) -> None:

@@ -24,8 +24,10 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 from scipy import sparse
 
+from ur4rec_recbole.core.memory import SCORES_HELD
 from ur4rec_recbole.data import presplit
 from ur4rec_recbole.data.moments import disturbed_order, in_seconds, shuffled_moments
+from ur4rec_recbole.data.rows import Rows, grouped, hold_out_last, sorted_spans
 
 HISTORY_START = "history_start"  # row of the user's first interaction
 HISTORY_END = "history_end"  # row of the target: the history is all rows before it
@@ -82,7 +84,7 @@ class UR4RecDataset(presplit.PresplitDataset):
             self.set_field_property(field, kind, FeatureSource.INTERACTION, 1)
 
     def _dataframe_to_interaction(self, data: pd.DataFrame) -> Interaction:
-        made = super()._dataframe_to_interaction(data)
+        made = Rows(super()._dataframe_to_interaction(data).interaction)
         if SECONDS in data:
             made.update(
                 Interaction({SECONDS: torch.from_numpy(data[SECONDS].to_numpy(np.float64))})
@@ -200,7 +202,16 @@ class UR4RecDataset(presplit.PresplitDataset):
         items = training_interactions(train)[self.iid_field].numpy()
         for part in (train, *others):
             part.training_counts = np.bincount(items, minlength=self.item_num)
+        # RecBole holds the scores of all items for as many rows as this says.
+        most = max(1, SCORES_HELD // self.item_num)
+        self.config["eval_batch_size"] = min(self.config["eval_batch_size"], most)
         return [train, *others]
+
+    def _grouped_index(self, group_by_list: Any) -> Any:
+        return grouped(group_by_list)
+
+    def _split_index_by_leave_one_out(self, grouped_index: Any, leave_one_num: int) -> Any:
+        return hold_out_last(grouped_index, leave_one_num)
 
     def _window_rows(self) -> np.ndarray:
         """Choose the rows whose windows of length L tile each user's targets from the end."""
@@ -221,7 +232,7 @@ class UR4RecDataset(presplit.PresplitDataset):
         if not self.predicts_all_positions:
             return np.sort(ends)
         length = self.inter_feat[self.item_list_length_field].numpy()
-        return _sorted_spans(ends - length + 1, length)
+        return sorted_spans(ends - length + 1, length)
 
     def seen_rows(self) -> np.ndarray:
         """Return the indices into `interactions` up to each user's last target, ascending.
@@ -233,7 +244,7 @@ class UR4RecDataset(presplit.PresplitDataset):
         users, where = np.unique(starts, return_inverse=True)
         last = np.zeros(len(users), dtype=np.int64)
         np.maximum.at(last, where, ends)
-        return _sorted_spans(users, last - users + 1)
+        return sorted_spans(users, last - users + 1)
 
     def counter(self, field: str) -> Counter:
         """Count `field` over the predicted interactions, as RecBole's one row a target would."""
@@ -276,22 +287,3 @@ def training_fingerprint(train: UR4RecDataset) -> str:
     for user, item in zip(users[order], items[order], strict=True):
         digest.update(f"{user}\t{item}\n".encode())
     return digest.hexdigest()
-
-
-def spans(starts: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Write out range(start, start + length) for each of R pairs.
-
-    Returns
-    -------
-    row
-        [sum of lengths] which pair, ascending.
-    place
-        [sum of lengths] the numbers of the ranges.
-    """
-    row = torch.repeat_interleave(torch.arange(len(starts), device=starts.device), lengths)
-    offset = torch.arange(len(row), device=starts.device) - (lengths.cumsum(0) - lengths)[row]
-    return row, starts[row] + offset
-
-
-def _sorted_spans(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    return np.sort(spans(torch.from_numpy(starts), torch.from_numpy(lengths))[1].numpy())

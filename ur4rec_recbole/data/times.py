@@ -31,7 +31,7 @@ def read_times(cells: pd.Series, file: str, kind: str = "float") -> np.ndarray:
     kind
         The column's type. "float" has numbers alone; "token" may have dates.
     """
-    numbers = pd.to_numeric(cells, errors="coerce").astype(np.float64)
+    numbers = to_numbers(cells)
     if kind == "float" or 2 * numbers.notna().sum() >= (cells != "").sum():
         _refuse_unreadable(cells, np.isfinite(numbers.to_numpy()), file)
         if numbers.between(FIRST_DAY, LAST_DAY).all():
@@ -42,6 +42,13 @@ def read_times(cells: pd.Series, file: str, kind: str = "float") -> np.ndarray:
     dates = pd.to_datetime(cells, format="ISO8601", errors="coerce", utc=True)
     _refuse_unreadable(cells, dates.notna().to_numpy(), file)
     return _seconds(dates, cells, file)
+
+
+def to_numbers(cells: pd.Series) -> pd.Series:
+    """Return the numbers in cells [R], float64, NaN where there is none; each text is read once."""
+    codes, texts = pd.factorize(cells)
+    numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce")
+    return pd.Series(numbers.to_numpy(np.float64)[codes], cells.index, name=cells.name)
 
 
 def are_positions(users: np.ndarray, times: np.ndarray) -> bool:

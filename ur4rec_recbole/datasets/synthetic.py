@@ -21,6 +21,7 @@ NAME = "synthetic"
 COLUMNS = {"inter": ["user_id", "item_id", "rating", "timestamp"], "item": ["item_id", "class"]}
 WIDTH = 64  # of the text vectors
 SHORTEST = 20  # interactions of a user, as in MovieLens-1M
+NOISE_FOR_ALL = 10_000  # items: with more, noise for every item of every user takes minutes
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,49 @@ def histories(
 ) -> Iterator[np.ndarray]:
     """Yield each user's distinct items in time order."""
     weight = -0.8 * np.log(1 + generator.permutation(size.n_items))  # log popularity, long-tailed
+    draw = _by_noise if size.n_items <= NOISE_FOR_ALL else _one_by_one
+    items = _Items(topics, weight)
     for length in lengths(size, generator):
         taste = generator.normal(scale=1.5, size=size.n_topics)
-        noise = generator.gumbel(size=size.n_items)
-        # The largest sums are a draw without replacement in proportion to exp(weight + taste).
-        chosen = np.argpartition(-(weight + taste[topics] + noise), length - 1)[:length]
+        chosen = draw(items, taste, length, generator)
         start = generator.integers(size.n_topics)
         place = (topics[chosen] - start) % size.n_topics
         yield chosen[np.argsort(place + generator.normal(scale=1.0, size=length))]
+
+
+class _Items:
+    """Items, in proportion to exp(weight + taste of their topic) of which a user is drawn some."""
+
+    def __init__(self, topics: np.ndarray, weight: np.ndarray) -> None:
+        self.topics, self.weight = topics, weight
+        self.order = np.argsort(topics, kind="stable")
+        self.reached = np.exp(weight[self.order]).cumsum()  # of the items, topic after topic
+        self.ends = self.reached[np.bincount(topics).cumsum() - 1]
+        self.starts = np.r_[0.0, self.ends[:-1]]
+
+
+def _by_noise(
+    items: _Items, taste: np.ndarray, length: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Draw without replacement: the largest sums with Gumbel noise, drawn for every item."""
+    noise = generator.gumbel(size=len(items.weight))
+    return np.argpartition(-(items.weight + taste[items.topics] + noise), length - 1)[:length]
+
+
+def _one_by_one(
+    items: _Items, taste: np.ndarray, length: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Draw the same by topic and item, passing over what comes a second time."""
+    share = np.exp(taste) * (items.ends - items.starts)
+    found = np.zeros(0, dtype=np.int64)
+    while len(found) < length:
+        topic = generator.choice(len(taste), 2 * length, p=share / share.sum())
+        point = generator.uniform(items.starts[topic], items.ends[topic])
+        place = np.searchsorted(items.reached, point, side="right")
+        drawn = np.r_[found, items.order[np.minimum(place, len(items.order) - 1)]]
+        _, first = np.unique(drawn, return_index=True)
+        found = drawn[np.sort(first)]
+    return found[:length]
 
 
 def lengths(size: Size, generator: np.random.Generator) -> np.ndarray:

@@ -13,8 +13,12 @@ from scipy.optimize import brentq
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import UR4RecDataset
+from ur4rec_recbole.evaluation import draws
 
 N_SAMPLED = 99
+# Users times items up to which users are drawn for one after another, each with numpy's generator,
+# as for all results so far; beyond, which would take minutes, all at once (draws.py).
+ONE_BY_ONE = 100_000_000
 SAMPLED = ("uniform_99", "popularity_99")  # protocols
 # Maps a generator, a user's items and a number of draws to positions among the unseen items.
 Choice = Callable[[np.random.Generator, np.ndarray, int], np.ndarray]
@@ -57,7 +61,9 @@ def sampled_candidates(part: UR4RecDataset, seed: int, count: int = N_SAMPLED) -
     def choose(generator: np.random.Generator, had: np.ndarray, n: int) -> np.ndarray:
         return generator.choice(part.item_num - 1 - len(had), n, replace=False)
 
-    return _draw(part, [seed], count, choose)
+    weights = np.ones(part.item_num)
+    weights[0] = 0
+    return _draw(part, [seed], count, choose, weights)
 
 
 def popular_candidates(part: UR4RecDataset, seed: int, count: int = N_SAMPLED) -> np.ndarray:
@@ -80,7 +86,7 @@ def popular_candidates(part: UR4RecDataset, seed: int, count: int = N_SAMPLED) -
         late = np.where(weight > 0, arrival / np.maximum(weight, 1), np.inf)
         return near[np.lexsort((arrival, late))[:n]]
 
-    return _draw(part, [seed, 1], count, choose)
+    return _draw(part, [seed, 1], count, choose, weights)
 
 
 def _horizon(weights: np.ndarray, wanted: int) -> float:
@@ -98,7 +104,9 @@ def _horizon(weights: np.ndarray, wanted: int) -> float:
     return float(brentq(surplus, 0, 50 / rates.min()))
 
 
-def _draw(part: UR4RecDataset, seed: list[int], count: int, choose: Choice) -> np.ndarray:
+def _draw(
+    part: UR4RecDataset, seed: list[int], count: int, choose: Choice, weights: np.ndarray
+) -> np.ndarray:
     lacking = too_few_unseen(part, count)
     if lacking:
         raise InputError(
@@ -106,12 +114,19 @@ def _draw(part: UR4RecDataset, seed: list[int], count: int, choose: Choice) -> n
             "Use full ranking on so small a data set.",
         )  # fmt: skip
     users, items, bounds = _seen(part)
-    drawn = np.empty((len(users), count), dtype=np.int32)
-    for row, user in enumerate(users):
-        had = items[bounds[row] : bounds[row + 1]]  # ascending
-        places = choose(np.random.default_rng([*seed, int(user)]), had, count)
+
+    def draw_for(user: int, had: np.ndarray, n: int) -> np.ndarray:
+        places = choose(np.random.default_rng([*seed, user]), had, n)
         unseen_before = had - 1 - np.arange(len(had))
-        drawn[row] = 1 + places + np.searchsorted(unseen_before, places, side="right")
+        return 1 + places + np.searchsorted(unseen_before, places, side="right")
+
+    if len(users) * part.item_num > ONE_BY_ONE:
+        owner = np.repeat(users, np.diff(bounds))
+        drawn = draws.draw(users, owner * part.item_num + items, weights, count, seed, draw_for)
+    else:
+        drawn = np.empty((len(users), count), dtype=np.int32)
+        for row, user in enumerate(users):
+            drawn[row] = draw_for(int(user), items[bounds[row] : bounds[row + 1]], count)
     return drawn[np.searchsorted(users, part.inter_feat[part.uid_field].numpy())]
 
 

@@ -20,10 +20,11 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from ur4rec_recbole.data.dataset import HISTORY_END, HISTORY_START, UR4RecDataset, spans
+from ur4rec_recbole.core.memory import SCORES_HELD
+from ur4rec_recbole.data.dataset import HISTORY_END, HISTORY_START, UR4RecDataset
+from ur4rec_recbole.data.rows import spans
 from ur4rec_recbole.evaluation.candidates import candidates_of
 
-SCORES_HELD = 2**26  # of a batch, 256 MB: batches are smaller where there are many items
 PAIRS_HELD = 2**16  # of a row, for models that score pairs alone
 
 

@@ -42,17 +42,19 @@ class FeatureBank(nn.Module):
         widths = {"profile": self.profile_vectors.shape[1], "text": 1, "image": 1}
         return widths | {name: self.vectors(name).shape[1] for name in self.item_modalities}
 
-    def vectors(self, name: str) -> Tensor:
-        """Return the vectors [N, W] of an item modality."""
-        return self.get_buffer(f"{name}_vectors")
+    def vectors(self, name: str, items: Tensor | None = None) -> Tensor:
+        """Return the vectors [N, W] of an item modality, or those of some items [U]."""
+        vectors = self.get_buffer(f"{name}_vectors")
+        return vectors if items is None else vectors[items]
 
     def unit(self, name: str) -> Tensor:
         """Return the vectors [N, W] of an item modality at length 1; of an absent one, zeros."""
         return functional.normalize(self.vectors(name), dim=-1)
 
-    def present(self, name: str) -> Tensor:
-        """Return which items [N] have a vector."""
-        return self.get_buffer(f"{name}_present")
+    def present(self, name: str, items: Tensor | None = None) -> Tensor:
+        """Return which items [N] have a vector, or which of some [U]."""
+        present = self.get_buffer(f"{name}_present")
+        return present if items is None else present[items]
 
     def contexts(
         self, item_seq: Tensor, query: Tensor, users: Tensor, known: Tensor

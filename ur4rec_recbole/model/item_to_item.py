@@ -13,9 +13,13 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import SECONDS, training_interactions
 from ur4rec_recbole.data.moments import in_seconds
 from ur4rec_recbole.model.full_sort import FullSortRecommender
+
+LARGEST = 20_000  # items: 3 GiB a matrix, and several are held while one is solved for
+USERS_AT_A_TIME = 4096
 
 
 class ItemToItem(FullSortRecommender):
@@ -38,6 +42,13 @@ class ItemToItem(FullSortRecommender):
         self.tau = None if tau is None else in_seconds(tau, "recency_time")
         self.times = f"{SECONDS}{config['LIST_SUFFIX']}"
         self.unused = nn.Parameter(torch.zeros(1))  # RecBole builds an optimizer
+        if self.n_items > LARGEST:
+            raise InputError(
+                config["model"], f"holds matrices of N x N, and takes at most {LARGEST:,} items",
+                f"{self.n_items:,}: {8 * self.n_items**2 / 2**30:,.0f} GiB for each",
+                "Leave it out of the ensemble, or keep items with more interactions: "
+                "item_inter_num_interval.",
+            )  # fmt: skip
         self.register_buffer("matrix", self.item_matrix(config, dataset).float())
 
     def item_matrix(self, config: Any, dataset: Any) -> Tensor:
@@ -95,9 +106,14 @@ class SequentialEASE(ItemToItem):
     def item_matrix(self, config: Any, dataset: Any) -> Tensor:
         """Solve for W in closed form."""
         rows = training_interactions(dataset)
-        matrix = np.zeros((dataset.user_num, self.n_items))
-        matrix[rows[self.USER_ID].numpy(), rows[self.ITEM_ID].numpy()] = 1.0
-        gram = matrix.T @ matrix + config["ease_regularisation"] * np.eye(self.n_items)
+        users, items = rows[self.USER_ID].numpy(), rows[self.ITEM_ID].numpy()
+        gram = np.zeros((self.n_items, self.n_items))  # of counts, which are exact in any order
+        for start in range(0, dataset.user_num, USERS_AT_A_TIME):
+            mine = (users >= start) & (users < start + USERS_AT_A_TIME)
+            matrix = np.zeros((USERS_AT_A_TIME, self.n_items))
+            matrix[users[mine] - start, items[mine]] = 1.0
+            gram += matrix.T @ matrix
+        gram[np.diag_indices_from(gram)] += config["ease_regularisation"]
         inverse = np.linalg.inv(gram)
         weights = -inverse / np.diag(inverse)
         np.fill_diagonal(weights, 0.0)

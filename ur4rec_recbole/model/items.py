@@ -1,10 +1,35 @@
 """Item vectors from ids, texts and images: for the encoder, and for the retrieval score."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ur4rec_recbole.core.dropout import Dropout
 from ur4rec_recbole.model.features import FeatureBank
+
+
+class Shortlist(NamedTuple):
+    """The items that a training step needs, of a catalogue too large to compute all of.
+
+    Attributes
+    ----------
+    items
+        [U] internal ids, ascending, padding first.
+    place
+        [N] where each of them stands among the U; of the others it says nothing.
+    """
+
+    items: Tensor
+    place: Tensor
+
+    @classmethod
+    def of(cls, items: Tensor, n_items: int) -> "Shortlist":
+        """Make a shortlist of distinct, ascending items [U]."""
+        place = items.new_zeros(n_items)
+        place[items] = torch.arange(len(items), device=items.device)
+        return cls(items, place)
 
 
 class ItemEmbedding(nn.Module):
@@ -56,20 +81,23 @@ class ItemEmbedding(nn.Module):
             weight = projection.get_parameter("weight")
             weight.data.div_(weight.shape[1] ** 0.5)
 
-    def forward(self, features: FeatureBank) -> Tensor:
-        """Return the table e [N, D]."""
+    def forward(self, features: FeatureBank, items: Tensor | None = None) -> Tensor:
+        """Return the table e [N, D], or the rows [U, D] of some items [U]."""
         parts = []
         if self.id is not None:
-            used = self.warm
+            used, weight = self.warm, self.id.weight
             if self.training and self.id_dropout:
                 used = used & (torch.rand(used.shape, device=used.device) >= self.id_dropout)
-            parts.append(self.id.weight * used)
-        return torch.stack(parts + self.content_parts(features)).sum(0)
+            if items is not None:
+                used, weight = used[items], functional.embedding(items, weight)
+            parts.append(weight * used)
+        parts += self.content_parts(features, items)
+        return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
 
-    def content_parts(self, features: FeatureBank) -> list[Tensor]:
+    def content_parts(self, features: FeatureBank, items: Tensor | None = None) -> list[Tensor]:
         """Return what each modality adds, [N, D], zero where absent: all that a new item has."""
         return [
-            projection(features.vectors(name)) * features.present(name).unsqueeze(-1)
+            projection(features.vectors(name, items)) * features.present(name, items).unsqueeze(-1)
             for name, projection in self.content.items()
         ]
 
@@ -107,16 +135,21 @@ class ItemTower(nn.Module):
             }
         )
 
-    def parts(self, item_embedding: Tensor, features: FeatureBank) -> dict[str, Tensor]:
-        """Return the summands by name, each [N, D] and zero where absent."""
+    def parts(
+        self, item_embedding: Tensor, features: FeatureBank, items: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return the summands by name, each [N, D] and zero where absent; [U, D] of some items."""
         parts = {}
         if self.id_projection is not None:
             parts["id"] = self.id_projection(item_embedding)
         for name, mlp in self.content.items():
-            parts[name] = mlp(features.vectors(name)) * features.present(name).unsqueeze(-1)
+            present = features.present(name, items).unsqueeze(-1)
+            parts[name] = mlp(features.vectors(name, items)) * present
         return parts
 
-    def forward(self, item_embedding: Tensor, features: FeatureBank) -> Tensor:
-        """Map id embeddings [N, D] and features to item vectors [N, D]."""
-        parts = self.parts(item_embedding, features)
+    def forward(
+        self, item_embedding: Tensor, features: FeatureBank, items: Tensor | None = None
+    ) -> Tensor:
+        """Map embeddings [N, D] and features to item vectors [N, D]; [U, D] of some items [U]."""
+        parts = self.parts(item_embedding, features, items)
         return torch.stack(list(parts.values())).sum(0)

@@ -80,6 +80,30 @@ def log_expected_count(distribution: str, log_q: Tensor, count: int) -> Tensor:
     return log_q + math.log(count)
 
 
+def shared_by_all(
+    drawn: Tensor, log_count: Tensor, targets: Tensor, excluded: Tensor | None
+) -> Negatives:
+    """Compare all positions with the drawn items.
+
+    Parameters
+    ----------
+    drawn
+        [K] ids.
+    log_count
+        [N], of `log_expected_count`.
+    targets
+        [P].
+    excluded
+        [P, K] or [1, K] bool, which of them are no negatives at a position, or None.
+    """
+    shape = (len(targets), len(drawn))
+    false = (drawn == targets.unsqueeze(1)) | (drawn == 0)
+    if excluded is not None:
+        false = false | excluded
+    of_items = log_count[drawn].expand(shape)
+    return Negatives(drawn.expand(shape), false, of_items, log_count[targets])
+
+
 def add_hard_negatives(
     shared: Tensor,
     log_count: Tensor,
@@ -106,16 +130,15 @@ def add_hard_negatives(
         Of K, in [0, 1].
     """
     n_hard = min(round(share * len(shared)), scores.shape[1])
+    if not n_hard:
+        among = None if excluded is None else excluded[:, shared]
+        return shared_by_all(shared, log_count, targets, among)
     column = targets.unsqueeze(1)
     wrong = torch.zeros_like(scores, dtype=torch.bool)
     if excluded is not None:
         wrong |= excluded
     wrong[:, 0] = True
     wrong.scatter_(1, column, True)
-    if not n_hard:
-        items = shared.expand(len(targets), -1)
-        of_items = log_count[shared].expand(len(targets), -1)
-        return Negatives(items, wrong.gather(1, items), of_items, log_count[targets])
     present = scores.detach()
     mined = present.masked_fill(wrong, -torch.inf).topk(n_hard, dim=1)
     mined_false = wrong.gather(1, mined.indices)  # where fewer are left than asked for

@@ -1,5 +1,6 @@
 """Objective: the next-item loss of a score, over all items or over drawn negatives."""
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import training_interactions
 from ur4rec_recbole.model import losses, negatives
+from ur4rec_recbole.model.excluded import Excluded
+from ur4rec_recbole.model.scores import DotScores, Scores
 
 
 class Objective(nn.Module):
@@ -38,8 +41,37 @@ class Objective(nn.Module):
         log_q = negatives.log_probability(self.distribution, item_counts)
         self.register_buffer("log_q", log_q, persistent=False)
 
+    def needs_all(self, kinds: Collection[str], epoch: int) -> bool:
+        """Tell whether the losses of some scores need the scores of all items.
+
+        The fused one is standardised over all of them, and hard negatives are mined among them.
+        """
+        softmax = any(self._compares_with_all(kind) for kind in kinds)
+        return softmax or "fused" in kinds or self._hard_share(epoch) > 0
+
+    def _compares_with_all(self, kind: str) -> bool:
+        return self.names[kind] == "softmax" or not self.config["num_negatives"]
+
+    def _hard_share(self, epoch: int) -> float:
+        warm = epoch > self.config["hard_negative_warmup"]
+        return self.config["hard_negative_share"] if warm else 0.0
+
+    def draw(self, kind: str, targets: Tensor) -> Tensor | None:
+        """Draw what the P targets are compared with, [K]; None where that is all items."""
+        if self._compares_with_all(kind):
+            return None
+        return negatives.draw(
+            self.sampler, self.distribution, self.config["num_negatives"], targets
+        )
+
     def forward(
-        self, kind: str, scores: Tensor, targets: Tensor, excluded: Tensor | None, epoch: int
+        self,
+        kind: str,
+        scores: Scores,
+        targets: Tensor,
+        excluded: Excluded,
+        drawn: Tensor | None,
+        epoch: int,
     ) -> Tensor:
         """Return the mean loss over P positions.
 
@@ -48,29 +80,48 @@ class Objective(nn.Module):
         kind
             Which score it is: sequence, retrieval or fused.
         scores
-            [P, N].
+            Of the P states. Where negatives are drawn and none of them mined, those of the drawn
+            items are all that is computed.
         targets
             [P].
         excluded
-            [P, N] or [1, N] bool, items that are no negatives at a position, or None.
+            The items that are no negatives.
+        drawn
+            [K], of `draw`.
         epoch
             Of the stage, from 1: hard negatives join after their warm-up.
         """
-        name, count = self.names[kind], self.config["num_negatives"]
-        if name == "softmax" or not count:
-            return losses.next_item(scores, targets, excluded)
-        warm = epoch > self.config["hard_negative_warmup"]
-        share = self.config["hard_negative_share"] if warm else 0.0
-        shared = negatives.draw(self.sampler, self.distribution, count, targets)
-        draws = len(targets) if self.distribution == "in_batch" else count
+        if drawn is None:
+            return scores.mean(
+                lambda values, at: losses.next_item(values, targets[at], excluded.at(at))
+            )
+        share = self._hard_share(epoch)
+        draws = self.config["num_negatives"]
+        if self.distribution == "in_batch":
+            draws = len(targets)
         log_count = negatives.log_expected_count(self.distribution, self.log_q, draws)
-        drawn = negatives.add_hard_negatives(shared, log_count, scores, targets, excluded, share)
-        positive = scores.gather(1, targets.unsqueeze(1)).squeeze(1)  # [P]
-        negative = scores.gather(1, drawn.items)  # [P, K]
+        if not share and isinstance(scores, DotScores):
+            shared = negatives.shared_by_all(drawn, log_count, targets, excluded.of(drawn))
+            return self._sampled(kind, scores.of_each(targets), scores.of(drawn), shared)
+
+        def with_all(values: Tensor, at: slice) -> Tensor:
+            found = negatives.add_hard_negatives(
+                drawn, log_count, values, targets[at], excluded.at(at), share
+            )
+            positive = values.gather(1, targets[at].unsqueeze(1)).squeeze(1)  # [p]
+            return self._sampled(kind, positive, values.gather(1, found.items), found)
+
+        return scores.mean(with_all)
+
+    def _sampled(
+        self, kind: str, positive: Tensor, negative: Tensor, drawn: negatives.Negatives
+    ) -> Tensor:
+        """Return the loss of the targets' scores [P] and the negatives' [P, K]."""
+        name = self.names[kind]
         if name == "bpr":
             return losses.bpr(positive, negative, drawn.false)
         if name == "gbce":
-            rate = drawn.items.shape[1] / (scores.shape[1] - 2)  # of all items but the target
+            rate = drawn.items.shape[1] / (len(self.log_q) - 2)  # of all items but the target
             calibration = self.config["gbce_calibration"]
             return losses.gbce(positive, negative, drawn.false, min(rate, 1.0), calibration)
         if self.config["logq_correction"]:

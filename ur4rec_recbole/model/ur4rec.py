@@ -5,7 +5,7 @@ cos(r, z_i) / temperature -> Fusion -> scores [P, N] -> the losses of the runnin
 """
 
 import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -27,12 +27,17 @@ from ur4rec_recbole.data.modalities import Modalities, load_modalities
 from ur4rec_recbole.data.moments import in_seconds, starts_of_moments
 from ur4rec_recbole.data.times import are_positions
 from ur4rec_recbole.model import build, losses
+from ur4rec_recbole.model.excluded import Excluded, History
 from ur4rec_recbole.model.experts import Routes
 from ur4rec_recbole.model.features import FeatureBank
-from ur4rec_recbole.model.items import ItemEmbedding
+from ur4rec_recbole.model.items import ItemEmbedding, Shortlist
 from ur4rec_recbole.model.objective import Objective, item_counts
+from ur4rec_recbole.model.scores import DotScores, FusedScores, Scores
 from ur4rec_recbole.model.stages import SCORES, Stage, read_stages
 from ur4rec_recbole.model.tasks import TaskHeads
+
+# Items up to which a step works on all of them: choosing rows would save it nothing.
+ORDINARY = 10_000
 
 
 class UR4Rec(SequentialRecommender):
@@ -136,10 +141,23 @@ class UR4Rec(SequentialRecommender):
                     module.train(part in self.stage.rates)
         return self
 
-    def forward(self, interaction: Interaction, table: Tensor) -> Tensor:
-        """Encode the batch's sequences, by the item embeddings [N, D], into states h [P, D]."""
+    def forward(
+        self, interaction: Interaction, table: Tensor, place: Tensor | None = None
+    ) -> Tensor:
+        """Encode the batch's sequences into states h [P, D].
+
+        Parameters
+        ----------
+        interaction
+            The batch.
+        table
+            [N, D] item embeddings, or [U, D] of the items of a shortlist.
+        place
+            [N], of the shortlist.
+        """
         where = interaction[self.ITEM_SEQ] > 0
-        item_emb = functional.embedding(interaction[self.ITEM_SEQ][where], table)
+        items = interaction[self.ITEM_SEQ][where]
+        item_emb = functional.embedding(items if place is None else place[items], table)
         if self.encoder.intervals is None:
             return self.encoder(item_emb, where)
         times, requests = interaction[self.times], None
@@ -182,25 +200,35 @@ class UR4Rec(SequentialRecommender):
         self, h: Tensor, r: Tensor | None, table: Tensor, kinds: Collection[str]
     ) -> dict[str, Tensor]:
         """Score all items, [P, N] a kind, for states h and r [P, D] (r only where needed)."""
-        scores = {}
-        if {"sequence", "fused"} & set(kinds):
-            scores["sequence"] = h @ table.T
-        if r is not None:
-            items = self.items(table, self.features)
-            query = functional.normalize(r, dim=-1) / self.config["retrieval_temperature"]
-            scores["retrieval"] = query @ functional.normalize(items, dim=-1).T
-            if "fused" in kinds:
-                sequence = self._neutral(scores["sequence"])
-                scores["fused"] = self.fusion(h, sequence, scores["retrieval"])
-        return {kind: scores[kind] for kind in kinds}
+        made = self.scorers(h, r, table, kinds)
+        return {kind: made[kind].all for kind in kinds}
 
-    def _neutral(self, sequence: Tensor) -> Tensor:
-        """Give items that the encoder knows nothing of the mean of the others, not a score of 0."""
-        known = self.known_to_encoder()
-        known[0] = True  # padding is left out of the fusion in any case
-        if known.all():
-            return sequence
-        return torch.where(known, sequence, sequence[:, known].mean(1, keepdim=True))
+    def scorers(
+        self,
+        h: Tensor,
+        r: Tensor | None,
+        table: Tensor,
+        kinds: Collection[str],
+        shortlist: Shortlist | None = None,
+    ) -> dict[str, Scores]:
+        """Return what scores items for states h and r [P, D], by kind.
+
+        `table` and what is scored are of all items, or of a shortlist.
+        """
+        items, place = shortlist or (None, None)
+        made: dict[str, Scores] = {}
+        if {"sequence", "fused"} & set(kinds):
+            made["sequence"] = DotScores(h, table, place)
+        if r is not None:
+            vectors = self.items(table, self.features, items)
+            query = functional.normalize(r, dim=-1) / self.config["retrieval_temperature"]
+            made["retrieval"] = DotScores(query, functional.normalize(vectors, dim=-1), place)
+            if "fused" in kinds:
+                known = self.known_to_encoder()
+                known[0] = True  # padding is left out of the fusion in any case
+                both = made["sequence"], made["retrieval"]
+                made["fused"] = FusedScores(self.fusion, h, *both, known)
+        return {kind: made[kind] for kind in kinds}
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score all items for each row, [B, N]; with `exclude_history`, known items at -inf.
@@ -310,29 +338,55 @@ class UR4Rec(SequentialRecommender):
         """Return the weighted losses of the running stage by name."""
         interaction = self._trimmed(interaction)
         stage, seq = self.stage, interaction[self.ITEM_SEQ]
-        with torch.set_grad_enabled(torch.is_grad_enabled() and "encoder" in stage.rates):
-            table = self.item_embedding(self.features)
-            h = self(interaction, table)
         chosen, targets = self._positions(interaction)
+        drawn = {kind: self.objective.draw(kind, targets) for kind in stage.losses}
+        batch = self._batch_items(seq, targets, drawn)
+        shortlist = (
+            None if batch is None or self._needs_all() else Shortlist.of(batch, self.n_items)
+        )
+        items, place = shortlist or (None, None)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and "encoder" in stage.rates):
+            table = self.item_embedding(self.features, items)
+            h = self(interaction, table, place)
         h = h[chosen[seq > 0]]
-        excluded = ~self.warm.unsqueeze(0)  # [1, N]: what is never a target is no negative
-        if self.config["exclude_history"]:
-            excluded = excluded | self._known(interaction, chosen)  # [P, N]
         r, named = None, {}
         if set(stage.losses) != {"sequence"}:
             query = torch.arange(seq.shape[1], device=seq.device).expand_as(seq)
             r, routes = self.retrieve(h, chosen, interaction, query)
             if "retriever" in stage.rates:
-                named = self._regularisers(routes, table)
+                aligned = table if batch is None or shortlist else table[batch]
+                named = self._regularisers(routes, aligned, batch)
                 named |= self._task_losses(r, table, interaction, chosen, targets)
-        scores = self.scores(h, r, table, stage.losses)
+        scores = self.scorers(h, r, table, stage.losses, shortlist)
+        excluded = Excluded(self.warm, self._history(interaction, chosen))
         for kind, weight in stage.losses.items():
-            loss = self.objective(kind, scores[kind], targets, excluded, self.stage_epoch)
+            loss = self.objective(
+                kind, scores[kind], targets, excluded, drawn[kind], self.stage_epoch
+            )
             named[kind] = weight * loss
         return named
 
-    def _regularisers(self, routes: Routes, table: Tensor) -> dict[str, Tensor]:
-        """Return the weighted losses on routes and on the item tower's views."""
+    def _needs_all(self) -> bool:
+        """Tell whether a loss of the running stage needs the vectors of all items."""
+        tasks = "retriever" in self.stage.rates and bool(self.tasks.weights)
+        return tasks or self.objective.needs_all(self.stage.losses, self.stage_epoch)
+
+    def _batch_items(
+        self, seq: Tensor, targets: Tensor, drawn: Mapping[str, Tensor | None]
+    ) -> Tensor | None:
+        """Return the items [U] that a batch has and draws; None in a catalogue of ordinary size."""
+        if self.n_items <= ORDINARY:
+            return None
+        shared = [each for each in drawn.values() if each is not None]
+        return torch.cat([seq.new_zeros(1), seq.flatten(), targets, *shared]).unique()
+
+    def _regularisers(
+        self, routes: Routes, table: Tensor, items: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Return the weighted losses on routes and on the item tower's views.
+
+        `table` has the rows of `items` [U], or of all where that is None.
+        """
         named = {}
         weight = self.config["load_balance_weight"]
         if weight:
@@ -342,14 +396,15 @@ class UR4Rec(SequentialRecommender):
                 named["load_balance"] = weight * torch.stack(uneven).mean()
         weight = self.config["contrastive_weight"]
         if weight:
-            named["contrastive"] = weight * self._alignment(table)
+            named["contrastive"] = weight * self._alignment(table, items)
         return named
 
-    def _alignment(self, table: Tensor) -> Tensor:
+    def _alignment(self, table: Tensor, items: Tensor | None) -> Tensor:
         """Return the mean alignment of each two views (id, text, image) of the items."""
-        parts = self.items.parts(table, self.features)
-        present = {name: self.features.present(name) for name in self.features.item_modalities}
-        present["id"] = self.warm
+        parts = self.items.parts(table, self.features, items)
+        names = self.features.item_modalities
+        present = {name: self.features.present(name, items) for name in names}
+        present["id"] = self.warm if items is None else self.warm[items]
         temperature = self.config["contrastive_temperature"]
         pairs = [
             losses.alignment(parts[left], parts[right], present[left] & present[right], temperature)
@@ -392,17 +447,12 @@ class UR4Rec(SequentialRecommender):
         following = torch.cat([listed[:, 1:], torch.zeros_like(listed[:, :1])], dim=1)
         return torch.where(final, last.unsqueeze(1), following)
 
-    def _known(self, interaction: Interaction, chosen: Tensor) -> Tensor:
-        """Mark the items [P, N] that the user has had up to each chosen position [B, L]."""
-        seq = interaction[self.ITEM_SEQ]
-        n_positions = seq.shape[1]
-        position = torch.arange(n_positions, dtype=torch.int16, device=seq.device).expand_as(seq)
-        first = position.new_full((len(seq), self.n_items), n_positions)
-        first = first.scatter_reduce(1, seq, position, "amin")  # [B, N] where an item first occurs
-        if EARLIER in interaction.interaction:
-            first.scatter_(1, interaction[EARLIER], -1)
-        row, asked = chosen.nonzero(as_tuple=True)
-        return first[row] <= asked.to(first.dtype).unsqueeze(1)  # in no wider type: [P, N] is large
+    def _history(self, interaction: Interaction, chosen: Tensor) -> History | None:
+        """Return what the users have had at the chosen positions [B, L], where that is excluded."""
+        if not self.config["exclude_history"]:
+            return None
+        earlier = interaction[EARLIER] if EARLIER in interaction.interaction else None
+        return History(interaction[self.ITEM_SEQ], earlier, *chosen.nonzero(as_tuple=True))
 
     def _init_weights(self, module: nn.Module) -> None:
         """Initialise as RecBole's SASRec does: normal weights, zero biases."""

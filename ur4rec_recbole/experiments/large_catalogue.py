@@ -1,0 +1,135 @@
+"""Seconds a step and peak memory by the number of items, beside RecBole's SASRec.
+
+python -m ur4rec_recbole.experiments.large_catalogue
+python -m ur4rec_recbole.experiments.large_catalogue --sizes ml-20m     (27,000 items, 20M rows)
+
+On made-up data (datasets/synthetic.py), written below --folder where they are not there yet. A step
+has 32 windows of 50, at most 1,600 positions, by the sizes of the small preset with losses over 300
+drawn items; SASRec's has 1,600 sequences with its loss over all items. Each measurement is a
+process of its own, whose peak includes reading and preparing the data.
+"""
+
+import argparse
+import itertools
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.config import Config
+
+from ur4rec_recbole.core.command_line import settings_from
+from ur4rec_recbole.core.memory import peak_memory
+from ur4rec_recbole.core.yaml_files import find_file
+from ur4rec_recbole.datasets.synthetic import NAME, Size, location
+from ur4rec_recbole.runs.assembly import build_trainer, load_data
+
+# More items than the name says: some are drawn by no user, and left out.
+SIZES = {
+    "10k": Size(n_users=2_000, n_items=10_000, n_interactions=1_000_000),
+    "100k": Size(n_users=4_000, n_items=115_000, n_interactions=2_000_000),
+    "1m": Size(n_users=12_000, n_items=1_250_000, n_interactions=6_000_000),
+    "ml-20m": Size(n_users=138_000, n_items=27_000, n_interactions=20_000_000),
+}
+MODULE = "ur4rec_recbole.experiments.large_catalogue"
+POSITIONS = 1_600
+STEPS = 30
+LOGITS_HELD = 4  # [P, N] tensors of a plain softmax and its gradient
+MOST_MEMORY = 16e9  # bytes; SASRec is left out where it needs more
+COMMON = {"load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]},
+          "train_neg_sample_args": None, "state": "ERROR", "MAX_ITEM_LIST_LENGTH": 50}  # fmt: skip
+OURS = {"sequence_loss": "sampled_softmax", "retrieval_loss": "sampled_softmax",
+        "num_negatives": 300, "train_batch_size": POSITIONS // 50, "user_profile_table": None,
+        "shuffle_gap": None, "time_intervals": False}  # fmt: skip
+THEIRS = {"n_layers": 2, "n_heads": 2, "hidden_size": 64, "inner_size": 256, "loss_type": "CE",
+          "train_batch_size": POSITIONS}  # fmt: skip
+
+
+def steps(trainer: Any, data: Any) -> tuple[float, float]:
+    """Return the median seconds of a step, and the mean number of positions."""
+    trainer.model.train()
+    taken, positions = [], []
+    for batch in itertools.islice(data, STEPS):
+        began = time.perf_counter()
+        trainer.optimizer.zero_grad()
+        losses = trainer.model.calculate_loss(batch)
+        (sum(losses) if isinstance(losses, tuple) else losses).backward()
+        trainer.optimizer.step()
+        taken.append(time.perf_counter() - began)
+        whole = getattr(data._dataset, "predicts_all_positions", False)
+        positions.append(int(batch["item_length"].sum()) if whole else len(batch))
+    return statistics.median(taken), statistics.mean(positions)
+
+
+@torch.no_grad()
+def evaluation(trainer: Any, data: Any) -> tuple[float, int]:
+    """Return the seconds that a batch of validation rows takes to the best 20 items, and its size.
+
+    RecBole's batches; data sets of ours keep them so small that [B, N] stays within bounds.
+    """
+    trainer.model.eval()
+    taken = []
+    for batch, *_ in itertools.islice(data, 3):
+        began = time.perf_counter()
+        trainer.model.full_sort_predict(batch).view(len(batch), -1).topk(20)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken), len(batch)
+
+
+def measure(size: str, model: str, folder: Path) -> None:
+    """Print the lines of one size and model."""
+    torch.set_num_threads(1)
+    where = location(folder / size, SIZES[size])["data_path"]
+    settings = {**COMMON, "data_path": where, **(OURS if model == "UR4Rec" else THEIRS)}
+    if model == "UR4Rec":
+        settings["item_text_table"] = f"{where}/{NAME}/item_text.npz"
+    files = [str(find_file("properties/small.yaml"))] if model == "UR4Rec" else None
+    with settings_from():
+        config = Config(model, NAME, config_file_list=files, config_dict=settings)
+    began = time.perf_counter()
+    data, valid, _ = load_data(config)
+    seconds, read = time.perf_counter() - began, peak_memory() / 1e9
+    items = f"{data._dataset.item_num - 1:10,}"
+    print(f"{items}  read and prepared in {seconds:.0f} s, peak {read:.1f} GB", flush=True)
+    trainer = build_trainer(config, data)
+    for stage in trainer.stages if model == "UR4Rec" else [None]:
+        if stage:
+            trainer._begin(stage)
+        taken, positions = steps(trainer, data)
+        epoch = taken * len(data) / 60
+        print(
+            f"{items}  {model:7}{stage.name if stage else 'softmax':19}{taken:8.3f} s a step of "
+            f"{positions:,.0f} positions, {len(data):,} steps: {epoch:,.1f} min an epoch "
+            f"(estimate), peak {peak_memory() / 1e9:.1f} GB",
+            flush=True,
+        )
+    taken, rows = evaluation(trainer, valid)
+    print(f"{items}  {model:7}evaluation of {rows} rows {taken:.2f} s, peak "
+          f"{peak_memory() / 1e9:.1f} GB", flush=True)  # fmt: skip
+
+
+def main() -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["10k", "100k", "1m"])
+    parser.add_argument("--models", nargs="+", default=["UR4Rec", "SASRec"])
+    parser.add_argument("--folder", type=Path, default=Path("dataset/large"))
+    parser.add_argument("--here", action="store_true", help="in this process, not one each")
+    options = parser.parse_args()
+    for size, model in itertools.product(options.sizes, options.models):
+        logits = LOGITS_HELD * 4 * POSITIONS * SIZES[size].n_items
+        if model == "SASRec" and logits > MOST_MEMORY:
+            print(f"{size}: SASRec is left out: its softmax holds {logits / 1e9:.0f} GB")
+        elif options.here:
+            measure(size, model, options.folder)
+        else:
+            words = ["--sizes", size, "--models", model, "--folder", str(options.folder), "--here"]
+            subprocess.run([sys.executable, "-m", MODULE, *words], check=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

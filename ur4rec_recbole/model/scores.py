@@ -1,0 +1,128 @@
+"""Scores of P states for N items, computed where a loss asks: for all items, or for a few.
+
+[P, N] is the largest tensor of a training step. A loss over drawn items never makes one; a loss
+over all items makes a part at a time where the whole would be too large.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from ur4rec_recbole.core.memory import SCORES_HELD
+from ur4rec_recbole.model.fusion import Fusion
+
+
+class Scores:
+    """A kind of score; a subclass says how it is computed."""
+
+    n_positions: int
+    n_items: int
+
+    def at(self, positions: slice) -> Tensor:
+        """Score all items at some positions, [p, N]."""
+        raise NotImplementedError
+
+    @cached_property
+    def all(self) -> Tensor:
+        """All scores, [P, N]; computed once, whatever asks for them."""
+        return self.at(slice(None))
+
+    def mean(self, loss: Callable[[Tensor, slice], Tensor], held: int = SCORES_HELD) -> Tensor:
+        """Average over all positions a loss that needs the scores of all items.
+
+        Parameters
+        ----------
+        loss
+            Takes scores [p, N] and which positions they are of; a mean over these.
+        held
+            Scores that are held at a time. Where [P, N] is larger, it is made a part at a time,
+            and again for the gradients, which are the same.
+        """
+        size = max(1, held // self.n_items)
+        if self.n_positions <= size:
+            return loss(self.all, slice(None))
+
+        def partial(start: int, end: int) -> Tensor:
+            positions = slice(start, end)
+            return loss(self.at(positions), positions) * (end - start)
+
+        starts = range(0, self.n_positions, size)
+        sums = [
+            checkpoint(partial, start, min(start + size, self.n_positions), use_reentrant=False)
+            for start in starts
+        ]
+        return torch.stack(sums).sum() / self.n_positions
+
+
+class DotScores(Scores):
+    """s_pj = q_p . v_j.
+
+    Parameters
+    ----------
+    queries
+        [P, D].
+    vectors
+        [N, D] of all items, or [U, D] of those that a step needs.
+    place
+        [N] where an item stands among the vectors, if these are not of all items.
+    """
+
+    def __init__(self, queries: Tensor, vectors: Tensor, place: Tensor | None = None) -> None:
+        self.queries, self.vectors, self.place = queries, vectors, place
+        self.n_positions = len(queries)
+        self.n_items = len(vectors) if place is None else len(place)
+
+    def at(self, positions: slice) -> Tensor:
+        """Score all items at some positions, [p, N]."""
+        if self.place is not None:
+            raise ValueError("a step that needs all scores has the vectors of all items")
+        return self.queries[positions] @ self.vectors.T
+
+    def of_each(self, items: Tensor) -> Tensor:
+        """Score one item [P] at each position, [P]."""
+        return (self.queries * self._vectors(items)).sum(-1)
+
+    def of(self, items: Tensor) -> Tensor:
+        """Score some items [K] at all positions, [P, K]."""
+        return self.queries @ self._vectors(items).T
+
+    def _vectors(self, items: Tensor) -> Tensor:
+        return self.vectors[items if self.place is None else self.place[items]]
+
+
+class FusedScores(Scores):
+    """The fusion of two scores, each standardised over all items: it cannot do without all.
+
+    Parameters
+    ----------
+    fusion, states
+        The fusion and the states [P, D] that it reads.
+    sequence, retrieval
+        The two.
+    known
+        [N] bool, the items that the encoder knows something of. The others get the mean of these,
+        not a sequence score of 0.
+    """
+
+    def __init__(
+        self, fusion: Fusion, states: Tensor, sequence: Scores, retrieval: Scores, known: Tensor
+    ) -> None:
+        self.fusion, self.states, self.known = fusion, states, known
+        self.sequence, self.retrieval = sequence, retrieval
+        self.n_positions, self.n_items = sequence.n_positions, sequence.n_items
+
+    def at(self, positions: slice) -> Tensor:
+        """Score all items at some positions, [p, N]."""
+        whole = positions == slice(None)
+        sequence, retrieval = (
+            each.all if whole else each.at(positions) for each in (self.sequence, self.retrieval)
+        )
+        return self.fusion(self.states[positions], self._neutral(sequence), retrieval)
+
+    def _neutral(self, sequence: Tensor) -> Tensor:
+        if self.known.all():
+            return sequence
+        return torch.where(self.known, sequence, sequence[:, self.known].mean(1, keepdim=True))
