@@ -22,9 +22,10 @@ from ur4rec_recbole.core import config
 from ur4rec_recbole.core.errors import InputError, nearest
 from ur4rec_recbole.data import loading
 from ur4rec_recbole.data.dataset import UR4RecDataset
-from ur4rec_recbole.model import ensemble, item_to_item, ur4rec
+from ur4rec_recbole.model import content_knn, ensemble, external, item_to_item, ur4rec
 from ur4rec_recbole.patches import compat, config_reading, numpy_and_ray, sparse_graphs
 from ur4rec_recbole.training.ensemble import UR4RecEnsembleTrainer
+from ur4rec_recbole.training.external import ExternalTrainer
 from ur4rec_recbole.training.trainer import UR4RecTrainer
 
 # What RecBole calls <model>, <model>Dataset and <model>Trainer.
@@ -33,6 +34,8 @@ CLASSES = {
     "UR4RecEnsemble": (ensemble, UR4RecDataset, UR4RecEnsembleTrainer),
     "ItemTransition": (item_to_item, UR4RecDataset, TraditionalTrainer),
     "SequentialEASE": (item_to_item, UR4RecDataset, TraditionalTrainer),
+    "External": (external, UR4RecDataset, ExternalTrainer),
+    "ContentKNN": (content_knn, UR4RecDataset, TraditionalTrainer),
 }
 
 

@@ -2,12 +2,14 @@
 
 ur4rec benchmark properties/benchmark.yaml --output runs/benchmark          (or: make bench)
 ur4rec benchmark --models UR4Rec,SASRec,Pop --dataset ml-100k --seeds 5
-ur4rec benchmark --tune                    searches the baseline's setting on validation first
+ur4rec benchmark properties/benchmark-scientific.yaml --data-path data --tables tables
+ur4rec benchmark --tune                    searches the rivals' settings on validation first
 """
 
 import argparse
 from pathlib import Path
 
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.yaml_files import find_file
 from ur4rec_recbole.experiments import tuning
 from ur4rec_recbole.experiments.benchmark import choose, execute, on_synthetic_data
@@ -25,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=int, help="number of seeds, for entries without seeds of their own"
     )
+    parser.add_argument("--data-path", type=Path, help="folder that holds the data set's folder")
+    parser.add_argument("--tables", type=Path, help="what {tables} stands for in the plan [tables]")
     parser.add_argument("--images", type=Path, help="image table to use instead of the plan's")
     parser.add_argument("--output", type=Path, help="folder of the runs [runs/benchmark-DATASET]")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
@@ -36,17 +40,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the plan; return 1 if a run failed."""
-    plan = read_plan(find_file(options.plan), options.seeds, options.images)
+    plan = read_plan(
+        find_file(options.plan), options.seeds, options.images, options.data_path, options.tables
+    )
     plan = choose(plan, options.models, options.dataset)
     if options.synthetic:
         plan = on_synthetic_data(plan, Path("dataset"))
     output = options.output or Path(f"runs/benchmark-{plan.dataset}")
     if options.tune:
         folder = output / "tuning"
-        trials, failed = tuning.search(
-            plan, folder, lambda tried: execute(tried, folder, options.jobs)
-        )
-        print(tuning.choose(plan, trials, folder, options.plan))
+        if not plan.tune:
+            raise InputError(
+                f"{options.plan}: tune", "must be given for --tune", "nothing",
+                "Add it; docs/benchmark.md tells its format.",
+            )  # fmt: skip
+        failed = 0
+        for each in plan.tune:
+            trials, lost = tuning.search(
+                plan, each, folder, lambda tried: execute(tried, folder, options.jobs)
+            )
+            print(tuning.choose(each, trials, folder, options.plan), flush=True)
+            failed += lost
         return int(failed > 0)
     failed = execute(plan, output, options.jobs)
     print(f"{output / 'report.md'}: {benchmark_page.write(output)}")
