@@ -217,3 +217,28 @@ def test_a_members_file_is_part_of_the_setting(tmp_path: Path) -> None:
     assert job.settings["members"] == ["some.pth", whole]
     (tmp_path / "own.yaml").write_text("b: 4\n")
     assert plan(entries=[entry]).jobs()[0].settings["members"][1]["b"] == 4
+
+
+@pytest.mark.parametrize("name", ["benchmark", "benchmark-scientific", "benchmark-movietweetings"])
+def test_the_plans_of_the_three_data_sets_can_be_read(name: str) -> None:
+    found = read_plan(REPOSITORY / "properties" / f"{name}.yaml", tables=Path("made"))
+    assert {"ids", "content", None} >= {each.group for each in found.entries} - {
+        "ids and times", "with request time"
+    }  # fmt: skip
+    assert {len(each["search"]) for each in found.tune} <= {6, 8, 9}
+    tables = {str(each.settings.get("item_text_table")) for each in found.entries}
+    assert not any("{tables}" in each for each in tables)
+
+
+def test_the_place_of_the_data_is_no_part_of_what_a_run_is() -> None:
+    here, there = (
+        plan(settings={"data_path": place}).jobs()[0].description()["digest"] for place in "ab"
+    )
+    assert here == there
+
+
+def test_a_search_reaches_the_options_of_an_adapter(tmp_path: Path) -> None:
+    settings = {"adapter_options": {"lr": 1.0, "loss": "BCE"}}
+    found = tuning._with(settings, "adapter_options.lr", 2.0)
+    assert found == {"adapter_options": {"lr": 2.0, "loss": "BCE"}}
+    assert settings["adapter_options"]["lr"] == 1.0
