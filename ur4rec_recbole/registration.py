@@ -20,7 +20,7 @@ from recbole.trainer import TraditionalTrainer
 
 from ur4rec_recbole.core import config
 from ur4rec_recbole.core.errors import InputError, nearest
-from ur4rec_recbole.data import loading
+from ur4rec_recbole.data import loading, time_split
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.model import content_knn, ensemble, external, item_to_item, ur4rec
 from ur4rec_recbole.patches import compat, config_reading, numpy_and_ray, sparse_graphs
@@ -41,7 +41,7 @@ CLASSES = {
 
 def register() -> None:
     """Register models, data sets, trainers and defaults; a second call changes nothing."""
-    for patch in (numpy_and_ray, compat, config_reading, loading, sparse_graphs):
+    for patch in (numpy_and_ray, compat, config_reading, loading, time_split, sparse_graphs):
         patch.apply()
     for name, (module, dataset, trainer) in CLASSES.items():
         sys.modules[f"recbole.model.sequential_recommender.{name.lower()}"] = module
