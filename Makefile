@@ -84,6 +84,10 @@ bench: setup
 	$(BENCH) properties/benchmark-scientific.yaml $(SHOPS)
 	$(BENCH) properties/benchmark-movietweetings.yaml $(SHOPS) --tune
 	$(BENCH) properties/benchmark-movietweetings.yaml $(SHOPS)
+	$(BENCH) properties/benchmark-time-ml-100k.yaml --output runs/benchmark-ml-100k-time
+	$(BENCH) properties/benchmark-time-movietweetings.yaml $(SHOPS) --output runs/benchmark-movietweetings-100k-time
+	for each in ml-100k movietweetings-100k; do $(BIN)/python -m ur4rec_recbole report \
+		runs/benchmark-$$each --beside runs/benchmark-$$each-time || exit; done
 
 bench-short: setup
 	$(BENCH) properties/benchmark-scientific.yaml $(SHOPS) --seeds 1 --models "$(NAIVE),$(SPARSE),$(RIVALS)"

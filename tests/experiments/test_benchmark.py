@@ -403,6 +403,23 @@ def test_any_folder_of_runs_has_a_report(made: Path, tmp_path: Path) -> None:
     assert "## Against Pop, full_masked" in report.read_text()
 
 
+def test_the_order_under_two_splits_stands_side_by_side(made: Path, tmp_path: Path) -> None:
+    for name in ("gru-1", "popularity-2020"):
+        shutil.copytree(made / name, tmp_path / "other" / name)
+    metrics = json.loads((made / "gru-1" / "metrics.json").read_text())
+    metrics["test"]["full_masked"]["ndcg@10"] = 0.9
+    (tmp_path / "other" / "gru-1" / "metrics.json").write_text(json.dumps(metrics))
+    shutil.copytree(tmp_path / "other", tmp_path / "runs")
+    metrics["test"]["full_masked"]["ndcg@10"] = 0.0
+    (tmp_path / "runs" / "gru-1" / "metrics.json").write_text(json.dumps(metrics))
+    folders = [str(tmp_path / "runs"), "--beside", str(tmp_path / "other")]
+    assert cli.main(["report", *folders]) == 0
+    report = (tmp_path / "runs" / "report.md").read_text()
+    assert "Kendall's tau of the two orders: -1.00" in report
+    assert "| GRU4Rec | 2 | 0.0000 | 1 | 0.9000 |" in report
+    assert "First split: LS valid_and_test" in report
+
+
 def test_a_baseline_that_is_no_entry_is_refused(
     made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

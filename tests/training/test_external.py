@@ -54,6 +54,15 @@ def test_the_scores_of_an_adapter_are_ranked_by_our_evaluator(tmp_path: Path) ->
     assert result["best_valid_score"] == pytest.approx(0.3)
 
 
+def test_a_folder_does_not_choose_what_is_executed(tmp_path: Path) -> None:
+    run(tmp_path, ADAPTER)
+    folder = RunFolder.open(tmp_path / "run")
+    folder.mark("interrupted")
+    (tmp_path / "run" / "resume.pth").touch()
+    with pytest.raises(InputError, match="Start it again"):
+        quick_start.run(resume=str(tmp_path / "run"))
+
+
 def test_an_adapter_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="exit code 1:(.|\n)*no such luck"):
         run(tmp_path, "raise SystemError('no such luck')")
