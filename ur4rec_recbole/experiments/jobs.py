@@ -93,9 +93,10 @@ def digest(found: Mapping[str, Any]) -> str:
 
 
 def _tables(model: str, dataset: str, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return the hash of every table that the settings, or the model's defaults, name."""
+    """Return the hash of every table and adapter that the settings, or the defaults, name."""
     own = defaults(model) if defaults_file(model).is_file() else {}
-    named = {key: each for key, each in {**own, **settings}.items() if key.endswith("_table")}
+    every = {**own, **settings}.items()
+    named = {key: each for key, each in every if key.endswith("_table") or key == "adapter"}
     files = {
         key: find_file(each.replace("{dataset}", dataset))
         for key, each in named.items()
