@@ -1,8 +1,12 @@
 # make train   set up .venv and run the main job
 # make test    set up .venv and run the tests;  make test-slow runs the slow ones too
 # make lint    ruff and mypy
-# make bench   the documented benchmark: searches SASRec's setting, runs the plan, reports
-# make report  its report again
+# make bench   the documented benchmark of three data sets: searches the rivals' settings, runs the
+#              plans, reports; a start after an interruption goes on. DATA=data and TABLES=tables name
+#              the folders of the data sets that cannot be shipped and of their tables
+# make tables  those tables, from DATA's texts
+# make bench-short  one seed of the main rows, settings as they were searched: under two hours
+# make report  the benchmark's report again
 # make test-numpy2  a short suite with numpy 2, laid over .venv
 # make test-other   the same in each environment of OTHERS="/path/to/its/python ..."
 #
@@ -22,7 +26,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install
 SHORT := tests/workflows tests/patches tests/test_registration.py
 export HF_HUB_OFFLINE := 1
 
-.PHONY: train test test-numpy2 test-other test-slow lint bench bench-epoch report ablation cold-start setup version
+.PHONY: train test test-numpy2 test-other test-slow lint bench bench-short tables bench-epoch report ablation cold-start setup version
 
 setup: version $(INSTALLED)
 
@@ -63,12 +67,43 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy ur4rec_recbole
 
+DATA ?= data
+TABLES ?= tables
+BENCH = $(BIN)/python -m ur4rec_recbole benchmark
+SHOPS := --data-path $(DATA) --tables $(TABLES)
+NAIVE := Popularity,Transitions,Content kNN,Naive sum
+RIVALS := SASRec tuned,CORE tuned,RecTools SASRec tuned
+SPARSE := UR4Rec sparse,UR4Rec sparse without texts
+TIMED := UR4Rec sparse with times,UR4Rec sparse with times without texts
+FILMS := UR4Rec small,UR4Rec small with the request's time,UR4Rec small without times
+
 bench: setup
-	$(BIN)/python -m ur4rec_recbole benchmark properties/benchmark.yaml --tune
-	$(BIN)/python -m ur4rec_recbole benchmark properties/benchmark.yaml
+	$(BENCH) properties/benchmark.yaml --tune
+	$(BENCH) properties/benchmark.yaml
+	$(BENCH) properties/benchmark-scientific.yaml $(SHOPS) --tune
+	$(BENCH) properties/benchmark-scientific.yaml $(SHOPS)
+	$(BENCH) properties/benchmark-movietweetings.yaml $(SHOPS) --tune
+	$(BENCH) properties/benchmark-movietweetings.yaml $(SHOPS)
+	$(BENCH) properties/benchmark-time-ml-100k.yaml --output runs/benchmark-ml-100k-time
+	$(BENCH) properties/benchmark-time-movietweetings.yaml $(SHOPS) --output runs/benchmark-movietweetings-100k-time
+	for each in ml-100k movietweetings-100k; do $(BIN)/python -m ur4rec_recbole report \
+		runs/benchmark-$$each --beside runs/benchmark-$$each-time || exit; done
+
+bench-short: setup
+	$(BENCH) properties/benchmark-scientific.yaml $(SHOPS) --seeds 1 --models "$(NAIVE),$(SPARSE),$(RIVALS)"
+	$(BENCH) properties/benchmark.yaml --seeds 1 --models "$(FILMS),Pop,Transitions,Naive sum,$(RIVALS)"
+	$(BENCH) properties/benchmark-movietweetings.yaml $(SHOPS) --seeds 1 --models "$(NAIVE),$(TIMED),$(RIVALS)"
+
+tables: setup
+	mkdir -p $(TABLES)
+	for each in amazon-scientific movietweetings-100k; do \
+		$(BIN)/ur4rec extract text --dataset $$each --data-path $(DATA) --texts $(DATA)/$$each/texts.json \
+			--encoder tfidf:1024+sentence-transformers/all-MiniLM-L6-v2 --output $(TABLES)/$$each-text.npz && \
+		$(BIN)/ur4rec extract text --dataset $$each --data-path $(DATA) --texts $(DATA)/$$each/texts.json \
+			--encoder random --output $(TABLES)/$$each-random.npz || exit; done
 
 report: setup
-	$(BIN)/python -m ur4rec_recbole report runs/benchmark-ml-100k
+	for each in runs/benchmark-*; do $(BIN)/python -m ur4rec_recbole report $$each || exit; done
 
 bench-epoch: setup
 	$(BIN)/python -m ur4rec_recbole.experiments.epoch_speed

@@ -20,11 +20,12 @@ from recbole.trainer import TraditionalTrainer
 
 from ur4rec_recbole.core import config
 from ur4rec_recbole.core.errors import InputError, nearest
-from ur4rec_recbole.data import loading
+from ur4rec_recbole.data import loading, time_split
 from ur4rec_recbole.data.dataset import UR4RecDataset
-from ur4rec_recbole.model import ensemble, item_to_item, ur4rec
+from ur4rec_recbole.model import content_knn, ensemble, external, item_to_item, ur4rec
 from ur4rec_recbole.patches import compat, config_reading, numpy_and_ray, sparse_graphs
 from ur4rec_recbole.training.ensemble import UR4RecEnsembleTrainer
+from ur4rec_recbole.training.external import ExternalTrainer
 from ur4rec_recbole.training.trainer import UR4RecTrainer
 
 # What RecBole calls <model>, <model>Dataset and <model>Trainer.
@@ -33,12 +34,14 @@ CLASSES = {
     "UR4RecEnsemble": (ensemble, UR4RecDataset, UR4RecEnsembleTrainer),
     "ItemTransition": (item_to_item, UR4RecDataset, TraditionalTrainer),
     "SequentialEASE": (item_to_item, UR4RecDataset, TraditionalTrainer),
+    "External": (external, UR4RecDataset, ExternalTrainer),
+    "ContentKNN": (content_knn, UR4RecDataset, TraditionalTrainer),
 }
 
 
 def register() -> None:
     """Register models, data sets, trainers and defaults; a second call changes nothing."""
-    for patch in (numpy_and_ray, compat, config_reading, loading, sparse_graphs):
+    for patch in (numpy_and_ray, compat, config_reading, loading, time_split, sparse_graphs):
         patch.apply()
     for name, (module, dataset, trainer) in CLASSES.items():
         sys.modules[f"recbole.model.sequential_recommender.{name.lower()}"] = module

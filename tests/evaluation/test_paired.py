@@ -62,6 +62,25 @@ def test_equal_models_do_not_differ() -> None:
     assert (found.low, found.high, found.p) == (0, 0, 1)
 
 
+def test_seeds_that_disagree_widen_the_interval_as_users_do() -> None:
+    worse, better = ranks(1), np.where(ranks(2, 0.2) == 1, 1, ranks(1))
+    alike = [(USERS, better)] * 3
+    apart = [(USERS, better), (USERS, worse), (USERS, np.ones(len(USERS)))]
+    theirs = [(USERS, worse)] * 3
+    close, wide = (paired.compare(ours, theirs, "hit@10") for ours in (alike, apart))
+    single = paired.compare(alike[:1], theirs[:1], "hit@10")
+    assert (close.low, close.high) == pytest.approx((single.low, single.high), abs=0.01)
+    assert wide.low == pytest.approx(0, abs=0.01)  # where only the seed that gains nothing is drawn
+    assert wide.high == pytest.approx(0.7, abs=0.1)  # and where only that which hits always is
+
+
+def test_an_effect_is_the_mean_difference_over_its_deviation() -> None:
+    theirs = np.full(400, 1000)
+    ours = np.where(np.arange(400) < 100, 1, 1000)
+    found = paired.compare([(USERS, ours)], [(USERS, theirs)], "hit@10", resamples=99)
+    assert found.effect == pytest.approx(0.25 / np.std(np.arange(400) < 100, ddof=1))
+
+
 def test_other_users_are_refused() -> None:
     with pytest.raises(InputError, match="same users.*399 in common"):
         others = np.where(USERS == "u3", "x", USERS)
@@ -87,7 +106,7 @@ def test_intervals_and_p_are_scipys_within_resampling_error() -> None:
 
 def test_several_models_are_compared_as_each_alone_is() -> None:
     models = [[(USERS, ranks(n))] for n in (2, 3)]
-    together = paired.compare_all(models, [(USERS, ranks(1))], "hit@10", resamples=99)
+    together = paired.compare_all(models, [(USERS, ranks(1))], "hit@10", resamples=99, flips=99)
     alone = [paired.compare(each, [(USERS, ranks(1))], "hit@10", resamples=99) for each in models]
     assert np.allclose(together, alone)
 

@@ -93,6 +93,8 @@ def test_a_name_goes_before_a_model_of_that_name() -> None:
         ({"settings": {1: 2}}, "must be text"),
         ({"settings": {"a": {1, 2}}}, "must be text, numbers, lists or mappings"),
         ({"tune": [1]}, "tune must be a mapping"),
+        ({"tune": 5}, "tune must be a mapping or a list"),
+        ({"entries": [{"name": "A", "model": "Pop", "group": 5}]}, "group must be text"),
     ],
 )
 def test_a_wrong_plan_is_refused(values: dict[str, Any], message: str) -> None:
@@ -136,12 +138,13 @@ def test_the_documented_plan_is_sound(monkeypatch: pytest.MonkeyPatch, tmp_path:
     found = read_plan(DOCUMENTED)
     asked = "UR4Rec SASRec GRU4Rec BERT4Rec FDSA SASRecF S3Rec CORE FEARec EASE ItemKNN Pop".split()
     assert set(asked) <= {entry.model for entry in found.entries}
-    assert set(found.tune) == tuning.KEYS
-    names = ",".join(entry.name for entry in found.entries if entry.name != "SASRec tuned")
+    assert all(set(each) == tuning.KEYS for each in found.tune)
+    assert {each["model"] for each in found.tune} == {"SASRec", "CORE", "External"}
+    names = ",".join(each.name for each in found.entries if not each.name.endswith(" tuned"))
     jobs = benchmark.choose(found, names, None).jobs()
     assert {job.settings["eval_args"]["order"] for job in jobs} == {"TO"}
     assert sum(job.model == "EASE" for job in jobs) == 1
-    assert sum(job.model == "GRU4Rec" for job in jobs) == 5
+    assert sum(job.entry == "UR4Rec small" for job in jobs) == 3
 
 
 QUALITY = {(1, 4): 0.2, (2, 4): 0.1, (3, 4): 0.3, (3, 5): 0.25, (3, 6): None}
@@ -170,7 +173,7 @@ def search(folder: Path, steps: Any) -> tuple[Any, list[int]]:
             (target / "metrics.json").write_text(json.dumps(metrics))
         return failed
 
-    return tuning.search(plan(tune=tune), folder, run), tried
+    return tuning.search(plan(), tune, folder, run), tried
 
 
 def test_a_search_turns_one_setting_after_the_other(tmp_path: Path) -> None:
@@ -185,7 +188,7 @@ def test_the_best_trial_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     (trials, _), _ = search(tmp_path, [{"a": [2, 3]}, {"b": [5, 6]}])
     tune = {"model": "SASRec", "output": "t.yaml"}
-    said = tuning.choose(plan(tune=tune), trials, tmp_path, Path("plan.yaml"))
+    said = tuning.choose(tune, trials, tmp_path, Path("plan.yaml"))
     assert "S 3, validation NDCG@10 0.3000" in said
     assert read_mapping("t.yaml", "plan") == {"a": 3, "b": 4}
     assert "the best of 4 trials" in Path("t.yaml").read_text()
@@ -214,3 +217,29 @@ def test_a_members_file_is_part_of_the_setting(tmp_path: Path) -> None:
     assert job.settings["members"] == ["some.pth", whole]
     (tmp_path / "own.yaml").write_text("b: 4\n")
     assert plan(entries=[entry]).jobs()[0].settings["members"][1]["b"] == 4
+
+
+READS = {"ids", "ids and times", "with request time", "content"}
+PLANS = ("", "-scientific", "-movietweetings", "-time-ml-100k", "-time-movietweetings")
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_entries_of_every_plan_say_what_they_read(name: str) -> None:
+    found = read_plan(REPOSITORY / "properties" / f"benchmark{name}.yaml", tables=Path("made"))
+    assert {each.group for each in found.entries} <= READS
+    tables = {str(each.settings.get("item_text_table")) for each in found.entries}
+    assert not any("{tables}" in each for each in tables)
+
+
+def test_the_place_of_the_data_is_no_part_of_what_a_run_is() -> None:
+    here, there = (
+        plan(settings={"data_path": place}).jobs()[0].description()["digest"] for place in "ab"
+    )
+    assert here == there
+
+
+def test_a_search_reaches_the_options_of_an_adapter(tmp_path: Path) -> None:
+    settings = {"adapter_options": {"lr": 1.0, "loss": "BCE"}}
+    found = tuning._with(settings, "adapter_options.lr", 2.0)
+    assert found == {"adapter_options": {"lr": 2.0, "loss": "BCE"}}
+    assert settings["adapter_options"]["lr"] == 1.0

@@ -2,6 +2,7 @@
 
 ur4rec report runs/UR4Rec-ml-100k-...
 ur4rec report runs/benchmark-ml-100k --baseline "SASRec as shipped"
+ur4rec report runs/benchmark-ml-100k --beside runs/benchmark-ml-100k-time
 ur4rec report docs/results/ablation --baseline small      prints the table of its result files
 """
 
@@ -17,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("folder", help="a run folder, or a folder of run folders")
     parser.add_argument("--baseline", help="entry that all others are compared with [the plan's]")
+    parser.add_argument("--beside", help="folder of runs of the same entries under another split")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -27,11 +29,12 @@ def run(options: argparse.Namespace) -> int:
         return 0
     runs = folder.is_dir() and any(folder.glob("*/run.json"))
     if runs and not (folder / "run.json").exists():
-        print(benchmark_page.write(folder, options.baseline))
+        print(benchmark_page.write(folder, options.baseline, options.beside))
         return 0
-    if options.baseline:
-        raise InputError(
-            "--baseline", "is for a folder of several runs", folder, "Leave it out, or name one."
-        )
+    for key in ("baseline", "beside"):
+        if getattr(options, key):
+            raise InputError(
+                f"--{key}", "is for a folder of several runs", folder, "Leave it out, or name one."
+            )
     print(run_page.write(RunFolder.open(folder)))
     return 0

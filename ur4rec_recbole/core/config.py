@@ -225,7 +225,10 @@ def check_split(how: Any) -> None:
         _refuse_split("must have LS: valid_and_test, valid_only or test_only", how)
     shares = value if isinstance(value, list | tuple) else [None]
     sound = all(isinstance(each, int | float) and 0 <= each < math.inf for each in shares)
-    if kind != "LS" and (len(shares) != 3 or not sound or not sum(shares)):
+    moments = kind == "TS" and len(shares) == 2 and sound
+    if moments and not shares[0] < shares[1]:
+        _refuse_split("must have TS: [t1, t2], the earlier moment first", how)
+    if kind != "LS" and not moments and (len(shares) != 3 or not sound or not sum(shares)):
         _refuse_split(f"must have {kind}: [train, valid, test], three shares", how)
     for key, choices in (("order", ("TO", "RO")), ("group_by", ("user", "none", None))):
         if how.get(key, choices[0]) not in choices:

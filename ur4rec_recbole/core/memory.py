@@ -28,6 +28,7 @@ def keep_freed_memory() -> None:
 
 
 def peak_memory() -> int:
-    """Return the most memory that this process has held, in bytes."""
+    """Return the most memory that this process, or one that it waited for, has held, in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024  # of what getrusage reports
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    own, others = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+    return max(resource.getrusage(each).ru_maxrss for each in (own, others)) * unit

@@ -80,6 +80,7 @@ def check_parts(config: Any, parts: Sequence[Dataset]) -> None:
     """
     [(kind, how)] = config["eval_args"]["split"].items()
     wanted = how if kind != "LS" else [1, how != "test_only", how != "valid_only"]
+    wanted = [1, 1, 1] if len(wanted) == 2 else wanted  # two moments
     for name, share, part in zip(("training", "validation", "test"), wanted, parts, strict=False):
         if share and not len(part.inter_feat):
             _refuse_empty(config, name)

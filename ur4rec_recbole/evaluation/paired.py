@@ -1,9 +1,11 @@
-"""Paired statistics of two models' ranks: users are the sample, seeds are averaged inside a user.
+"""Paired statistics of two models' ranks: users are the sample, and seeds are one inside it.
 
-run folders -> per_user -> compare (bootstrap interval, randomisation test) -> holm over the models.
+run folders -> per_user -> compare (bootstrap interval, randomisation test, effect size) -> holm.
 
 A difference is taken between the same user's values under both models, which removes what makes
-some users easy for every model; ML-100K's 943 users are too few to do without.
+some users easy for every model; ML-100K's 943 users are too few to do without. Where a model has
+several seeds, the interval is of a hierarchical bootstrap: users are drawn with replacement, and so
+are each model's seeds, since another training would have been another draw of both.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,6 +18,8 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.evaluation.subsets import per_target
 
 RESAMPLES = 9999
+# Holm over a page of a hundred and more comparisons asks for p far below 1 / RESAMPLES.
+FLIPS = 99999
 Runs = Sequence[tuple[np.ndarray, np.ndarray]]  # users [R] and ranks [R] of each seed's run
 
 
@@ -27,9 +31,12 @@ class Comparison(NamedTuple):
     ours, theirs
         Means of the metric over users and seeds.
     low, high
-        95% bootstrap interval (BCa) of the difference ours - theirs.
+        95% bootstrap interval of the difference ours - theirs: over users and seeds (percentiles),
+        over users alone where both models have a single seed (BCa).
     p
-        Two-sided, of the paired randomisation test; at least 2 / (resamples + 1).
+        Two-sided, of the paired randomisation test over users; at least 2 / (flips + 1).
+    effect
+        Mean of the users' differences divided by their standard deviation (Cohen's d_z).
     """
 
     ours: float
@@ -37,6 +44,7 @@ class Comparison(NamedTuple):
     low: float
     high: float
     p: float
+    effect: float = float("nan")
 
     @property
     def gain(self) -> float:
@@ -59,51 +67,79 @@ def per_user(runs: Runs, metric: str) -> tuple[np.ndarray, np.ndarray]:
     users, values
         [R] in the order of the user tokens.
     """
+    users, values = by_seed(runs, metric)
+    return users, values.mean(axis=1)
+
+
+def by_seed(runs: Runs, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return users [R] in the order of their tokens, and a metric's values of each run, [R, S]."""
     users = np.sort(runs[0][0])
-    total = np.zeros(len(users))
+    columns = []
     for names, ranks in runs:
         order = np.argsort(names)
         _check_same_users(users, names[order])
-        total += per_target(ranks[order], metric)
-    return users, total / len(runs)
+        columns.append(per_target(ranks[order], metric))
+    return users, np.stack(columns, axis=1)
 
 
 def compare(
     ours: Runs, theirs: Runs, metric: str, seed: int = 2020, resamples: int = RESAMPLES
 ) -> Comparison:
     """Compare two models by the ranks of their runs (as for `per_user`)."""
-    return compare_all([ours], theirs, metric, seed, resamples)[0]
+    return compare_all([ours], theirs, metric, seed, resamples, resamples)[0]
 
 
 def compare_all(
-    models: Sequence[Runs], theirs: Runs, metric: str, seed: int = 2020, resamples: int = RESAMPLES
+    models: Sequence[Runs],
+    theirs: Runs,
+    metric: str,
+    seed: int = 2020,
+    resamples: int = RESAMPLES,
+    flips: int = FLIPS,
 ) -> list[Comparison]:
     """Compare several models with one, all by the same resamples.
 
-    The interval is BCa (Efron, Better bootstrap confidence intervals, 1987). The test flips the
-    signs of users' differences at random.
+    Intervals are BCa over users where both models have one seed (Efron, Better bootstrap confidence
+    intervals, 1987), else percentiles of a bootstrap of users and seeds. The test flips the signs
+    of users' differences at random, seeds averaged.
     """
-    others, right = per_user(theirs, metric)
-    columns = []
+    users, right = by_seed(theirs, metric)
+    lefts = []
     for ours in models:
-        users, left = per_user(ours, metric)
-        _check_same_users(users, others)
-        columns.append(left - right)
-    if not columns:
+        others, left = by_seed(ours, metric)
+        _check_same_users(others, users)
+        lefts.append(left)
+    if not lefts:
         return []
-    differences = np.stack(columns, axis=1)
-    means = _resampled_means(differences, _resamples(len(others), resamples, seed))
-    flipped = _resampled_means(differences, _signs(len(others), resamples, seed))
+    differences = np.stack([left.mean(1) - right.mean(1) for left in lefts], axis=1)
+    seeds = [left.shape[1] for left in lefts]
+    values = np.concatenate([*lefts, right], axis=1)  # [R, all runs]
+    means = _resampled_means(values, _resamples(len(users), resamples, seed))
+    flipped = _resampled_means(differences, _signs(len(users), flips, seed))
+    generator = np.random.default_rng([seed, 2])
+    base = _drawn_seeds(means[:, sum(seeds) :], generator)
     found = []
-    for column, booted, null in zip(differences.T, means.T, flipped.T, strict=True):
+    for place, column in enumerate(differences.T):
+        own = means[:, sum(seeds[:place]) : sum(seeds[: place + 1])]
+        booted = _drawn_seeds(own, generator) - base
         ends = float(column.mean() + right.mean()), float(right.mean())
         if np.ptp(column) == 0:  # nothing to resample
             same = float(column[0])
-            p = 1.0 if same == 0 else 2 / (resamples + 1)
-            found.append(Comparison(*ends, same, same, p))
-        else:
-            found.append(Comparison(*ends, *_bca(column, booted), _p_value(column, null)))
+            p, effect = (1.0, 0.0) if same == 0 else (2 / (flips + 1), float(np.inf * same))
+            found.append(Comparison(*ends, same, same, p, effect))
+            continue
+        single = seeds[place] == right.shape[1] == 1
+        low, high = _bca(column, booted) if single else np.quantile(booted, [0.025, 0.975])
+        effect = float(column.mean() / column.std(ddof=1))
+        p = _p_value(column, flipped[:, place])
+        found.append(Comparison(*ends, float(low), float(high), p, effect))
     return found
+
+
+def _drawn_seeds(means: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Average the seeds' means [B, S] of each resample over S seeds drawn with replacement, [B]."""
+    drawn = generator.integers(means.shape[1], size=means.shape)
+    return np.take_along_axis(means, drawn, axis=1).mean(axis=1)
 
 
 def _resamples(users: int, number: int, seed: int) -> Iterator[np.ndarray]:

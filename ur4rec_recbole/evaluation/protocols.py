@@ -41,8 +41,8 @@ class Evaluation:
     metrics
         By protocol, RecBole's configured metrics and the mean reciprocal rank without a cut-off.
     details
-        Under full_masked: "full_masked/lists" with coverage and Gini index of the first ten,
-        "full_masked/tail" and so on with hit@10, ndcg@10 and the number of rows of each subset.
+        "full_masked/lists" with coverage and Gini index of the first ten, and for each protocol
+        "<protocol>/tail" and so on with hit@10, ndcg@10 and the number of rows of each subset.
     """
 
     users: np.ndarray
@@ -76,12 +76,12 @@ def measure(model: Any, part: UR4RecDataset, config: Any, seed: int = 2020) -> E
     }
     details = {"full_masked/lists": _lists(found["full_masked"], part)}
     for name, rows in subsets.subsets(part).items():
-        masked = ranks["full_masked"][rows]
-        details[f"full_masked/{name}"] = {
-            "rows": int(rows.sum()),
-            "hit@10": float(subsets.per_target(masked, "hit@10").mean()),
-            "ndcg@10": float(subsets.per_target(masked, "ndcg@10").mean()),
-        }
+        for protocol, each in ranks.items():
+            details[f"{protocol}/{name}"] = {
+                "rows": int(rows.sum()),
+                "hit@10": float(subsets.per_target(each[rows], "hit@10").mean()),
+                "ndcg@10": float(subsets.per_target(each[rows], "ndcg@10").mean()),
+            }
     users = part.id2token(part.uid_field, part.inter_feat[part.uid_field].numpy())
     return Evaluation(np.asarray(users, dtype=str), ranks, by_protocol, details)
 

@@ -2,7 +2,7 @@
 
 ur4rec benchmark properties/benchmark.yaml --output runs/benchmark          (or: make bench)
 ur4rec benchmark --models UR4Rec,SASRec,Pop --dataset ml-100k --seeds 5
-ur4rec benchmark --tune                    searches the baseline's setting on validation first
+ur4rec benchmark --tune                    searches the rivals' settings on validation first
 
 plan.py -> jobs -> a process each (benchmark_job.py) -> run folders -> benchmark_page.py. A run
 that is done is skipped; one that was interrupted goes on after its last whole epoch, where the
@@ -64,12 +64,20 @@ def execute(plan: Plan, output: Path, at_a_time: int = 1) -> int:
         print(f"{output}: {len(jobs)} runs, {len(jobs) - len(waiting)} done", flush=True)
         with ThreadPoolExecutor(at_a_time) as pool:
             try:
-                ends = list(pool.map(lambda job: start(job, output, cores // at_a_time), waiting))
+                threads = max(1, _usable_cores() // at_a_time)
+                ends = list(pool.map(lambda job: start(job, output, threads), waiting))
             except KeyboardInterrupt:
                 print(f"{output}: interrupted; the same command goes on from here", file=sys.stderr)
                 sys.stderr.flush()
                 os._exit(130)  # the runs' processes end with this one
     return sum(not ended for ended in ends)
+
+
+def _usable_cores() -> int:
+    """Count the cores that this process may use; more threads than these wait for one another."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _with_folders(jobs: Sequence[Job], output: Path) -> list[Job]:
@@ -179,9 +187,11 @@ def _write_index(plan: Plan, jobs: Sequence[Job], output: Path) -> None:
             if made and own.get(of, made.get("digest")) == made.get("digest")
         } | runs
         baseline = baseline or before["baseline"]
-    write_json(
-        file, {"dataset": plan.dataset, "baseline": baseline, "entries": entries, "runs": runs}
-    )
+    groups = ((before or {}).get("groups") or {}) | {
+        entry.name: entry.group for entry in plan.entries if entry.group
+    }
+    made = {"dataset": plan.dataset, "baseline": baseline, "entries": entries, "runs": runs}
+    write_json(file, made | {"groups": {name: groups[name] for name in entries if name in groups}})
 
 
 def on_synthetic_data(plan: Plan, folder: Path, size: synthetic.Size | None = None) -> Plan:

@@ -16,7 +16,8 @@ from ur4rec_recbole.core.yaml_files import find_file, read_mapping
 FIRST_SEED = 2020
 # Of benchmark.json: which folder is whose.
 INDEX = {
-    "dataset": str, "baseline": Maybe(str), "entries": Values(str), "runs": Values(str)
+    "dataset": str, "baseline": Maybe(str), "entries": Values(str), "runs": Values(str),
+    "groups": Maybe(Values(str)),
 }  # fmt: skip
 
 
@@ -38,6 +39,8 @@ class Entry:
         Settings of a run before each; none where empty.
     start_from
         The entry whose first stage it starts from, or None.
+    group
+        Of entries that read the same (ids, times, content), which the report compares; or None.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Entry:
     seeds: tuple[int, ...] = (FIRST_SEED,)
     pretrain: Mapping[str, Any] = field(default_factory=dict)
     start_from: str | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,17 +84,19 @@ class Job:
 
 
 def digest(found: Mapping[str, Any]) -> str:
-    """Return the digest of a run's description, leaving the seed out."""
+    """Return the digest of a run's description, leaving out the seed and where the data lie."""
     bare = json.loads(json.dumps(found))
     for part in (bare, bare.get("first") or {}):
-        part["settings"] = {k: v for k, v in part.get("settings", {}).items() if k != "seed"}
+        given = part.get("settings", {})
+        part["settings"] = {k: v for k, v in given.items() if k not in ("seed", "data_path")}
     return hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()
 
 
 def _tables(model: str, dataset: str, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return the hash of every table that the settings, or the model's defaults, name."""
+    """Return the hash of every table and adapter that the settings, or the defaults, name."""
     own = defaults(model) if defaults_file(model).is_file() else {}
-    named = {key: each for key, each in {**own, **settings}.items() if key.endswith("_table")}
+    every = {**own, **settings}.items()
+    named = {key: each for key, each in every if key.endswith("_table") or key == "adapter"}
     files = {
         key: find_file(each.replace("{dataset}", dataset))
         for key, each in named.items()

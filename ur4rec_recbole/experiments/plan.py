@@ -6,12 +6,13 @@ baseline: SASRec tuned        # the entry that all others are compared with
 evaluate: [valid, test]       # [valid]: an ablation, which never reads test data
 model, config_files, settings, start_from        # of every entry, unless it says otherwise
 entries:
-  - {name, model, config_files, settings, seeds, pretrain, start_from, with_images}
+  - {name, model, config_files, settings, seeds, group, pretrain, start_from, with_images}
 images: dataset/ml-100k/item_image.npz           # where it exists, see `with_images`
-tune: {name, model, settings, search, output}    # see experiments/tuning.py
+tune: {name, model, settings, search, output}    # or a list of them, see experiments/tuning.py
 
 An entry's own settings override its files', which override the plan's.
 
+group         what the entry reads (ids, times, content): entries of a group are compared.
 pretrain      settings of a run that comes first and whose model file becomes `pre_model_path`.
 start_from    an entry whose first stage is trained once per seed, for all that start from it: they
               take its encoder and run their later stages alone. `~` trains an entry as a whole.
@@ -22,7 +23,7 @@ plan.py -> jobs -> a process each (benchmark.py, benchmark_job.py) -> run folder
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +59,14 @@ WITH_IMAGES = ", with images"  # behind the name of an entry that is run a secon
 
 @dataclass(frozen=True)
 class Plan:
-    """The content of a plan file; `tune` stays a mapping, which tuning.py reads."""
+    """The content of a plan file; `tune` holds mappings, which tuning.py reads."""
 
     dataset: str
     seeds: tuple[int, ...]
     baseline: str | None
     settings: Mapping[str, Any]
     entries: tuple[Entry, ...]
-    tune: Mapping[str, Any] = field(default_factory=dict)
+    tune: tuple[Mapping[str, Any], ...] = ()
 
     def jobs(self) -> list[Job]:
         """Return all runs, one seed of every entry before the next seed of any."""
@@ -117,12 +118,32 @@ class Plan:
         return {**settings, "stages": settings["stages"][1:]}, shared
 
 
-def read_plan(path: Path, seeds: int | None = None, images: Path | None = None) -> Plan:
-    """Read and check a plan file; `seeds` and `images` replace the plan's own."""
-    values = read_mapping(path, "plan")
+def read_plan(
+    path: Path,
+    seeds: int | None = None,
+    images: Path | None = None,
+    data_path: Path | None = None,
+    tables: Path | None = None,
+) -> Plan:
+    """Read and check a plan file; `seeds`, `images` and `data_path` replace the plan's own.
+
+    `tables` is what {tables} stands for in the settings: a folder of tables that cannot be shipped.
+    """
+    values = _with_folder(read_mapping(path, "plan"), str(tables or "tables"))
+    if data_path is not None:
+        values["settings"] = {**(values.get("settings") or {}), "data_path": str(data_path)}
     more = {"seeds": seeds, "images": None if images is None else str(images)}
     given = {key: each for key, each in more.items() if each is not None}
     return make_plan({**_as_entries(values), **given}, str(path))
+
+
+def _with_folder(value: Any, tables: str) -> Any:
+    """Write a folder's name wherever a value has {tables}."""
+    if isinstance(value, Mapping):
+        return {key: _with_folder(each, tables) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_with_folder(each, tables) for each in value]
+    return value.replace("{tables}", tables) if isinstance(value, str) else value
 
 
 def make_plan(values: Mapping[str, Any], source: str = "plan") -> Plan:
@@ -136,6 +157,7 @@ def make_plan(values: Mapping[str, Any], source: str = "plan") -> Plan:
             refuse(f"{source}: evaluate", f"must list some of {list(PARTS)}", evaluated)
         settings["evaluated_parts"] = list(evaluated)
     common = {key: values[key] for key in ("model", "start_from") if key in values}
+    tune = values.get("tune") or []
     table = values.get("images")
     images = table if table and find_file(table).is_file() else None
     entries = tuple(
@@ -147,7 +169,7 @@ def make_plan(values: Mapping[str, Any], source: str = "plan") -> Plan:
         refuse(f"{source}: entries", "must be run with images or without", "none that is")
     plan = Plan(
         values["dataset"], seeds, values.get("baseline"), settings, entries,
-        values.get("tune") or {},
+        tuple(tune if isinstance(tune, list) else [tune]),
     )  # fmt: skip
     _check_names(plan, source)
     return plan
@@ -189,6 +211,7 @@ def _entries(
         seeds if own is None else read_seeds(own, what, FIRST_SEED),
         values.get("pretrain") or {},
         values.get("start_from"),
+        values.get("group"),
     )
     chosen = values.get("with_images", False)
     if chosen not in (True, False, "only"):

@@ -26,9 +26,14 @@ COMMON = {
 }  # fmt: skip
 PLAN = COMMON | {
     "dataset": TEXT, "baseline": NAME, "evaluate": Kind((list,), str),
-    "entries": Kind((list,), dict), "images": NAME, "tune": MAPPING,
+    "entries": Kind((list,), dict), "images": NAME, "tune": Kind((dict, list), dict, optional=True),
 }  # fmt: skip
-ENTRY = COMMON | {"name": TEXT, "pretrain": MAPPING, "with_images": Kind((bool, str))}
+ENTRY = COMMON | {
+    "name": TEXT,
+    "group": TEXT,
+    "pretrain": MAPPING,
+    "with_images": Kind((bool, str)),
+}
 
 
 def check_keys(
@@ -47,9 +52,9 @@ def check_keys(
         if value is None and kind.optional:
             continue
         check_type(f"{what}: {key}", value, *kind.types)
-        for each in value if kind.members else ():
+        for each in value if kind.members and isinstance(value, list) else ():
             check_type(f"{what}: {key}", each, kind.members)
-        if isinstance(value, dict):
+        if isinstance(value, dict) or kind.members is dict:
             check_plain(f"{what}: {key}", value)
 
 

@@ -1,6 +1,6 @@
-"""Searches the best settings of a benchmark's baseline, on validation data.
+"""Searches the best settings of a benchmark's rivals, on validation data.
 
-`ur4rec benchmark --tune` reads the plan's `tune:`
+`ur4rec benchmark --tune` reads the plan's `tune:`, one search or a list of them:
 
 tune:
   name: SASRec                # of the trials
@@ -13,7 +13,7 @@ tune:
 
 A step tries its values while all other settings stay as in the best trial so far. That costs the
 sum of the lists' lengths, not their product, and never ends worse than it began. A setting may
-occur in several steps.
+occur in several steps; `adapter_options.lr` is the key `lr` of the setting `adapter_options`.
 
 A trial is a run like any other, so a search that was killed goes on. The best by validation NDCG@10
 (full_masked) is written to `output`; test metrics are not read.
@@ -34,12 +34,13 @@ from ur4rec_recbole.runs.folder import RunFolder
 KEYS = {"name", "model", "settings", "search", "output"}
 
 
-def search(plan: Plan, folder: Path, run: Callable[[Plan], int]) -> tuple[Plan, int]:
-    """Try one setting after the other; `run` makes a plan's missing runs in `folder`.
+def search(
+    plan: Plan, tune: Mapping[str, Any], folder: Path, run: Callable[[Plan], int]
+) -> tuple[Plan, int]:
+    """Try one setting of a search after the other; `run` makes a plan's missing runs in `folder`.
 
     Returns the plan of all trials and how many of them failed.
     """
-    tune = plan.tune
     if set(tune) != KEYS or not _is_steps(tune["search"]) or not _is_trial(tune):
         raise InputError(
             "tune", f"must hold {sorted(KEYS)}, search a list of {{setting: [values]}}",
@@ -50,27 +51,33 @@ def search(plan: Plan, folder: Path, run: Callable[[Plan], int]) -> tuple[Plan, 
     tried = [best]
     for step in tune["search"]:
         [(setting, values)] = step.items()
-        tried += [{**best, setting: value} for value in values]
-        trials = _as_plan(plan, tried)
+        tried += [_with(best, setting, value) for value in values]
+        trials = _as_plan(plan, tune, tried)
         failed = run(trials)
         scores = _scores(trials, folder)
         best = tried[max(scores, key=lambda n: scores[n])]
     return trials, failed
 
 
-def choose(plan: Plan, trials: Plan, folder: Path, source: Path) -> str:
-    """Write the best trial's settings to the plan's `output`; return a line that names it."""
+def _with(settings: Mapping[str, Any], setting: str, value: Any) -> dict[str, Any]:
+    """Return settings with one changed; `outer.inner` is a key of the mapping `outer`."""
+    outer, _, inner = setting.partition(".")
+    return {**settings, outer: {**settings.get(outer, {}), inner: value} if inner else value}
+
+
+def choose(tune: Mapping[str, Any], trials: Plan, folder: Path, source: Path) -> str:
+    """Write the best trial's settings to the search's `output`; return a line that names it."""
     scores = _scores(trials, folder)
     best = trials.entries[max(scores, key=lambda n: scores[n])]
     score = max(scores.values())
     head = (
-        f"# {plan.tune['model']} on {plan.dataset}: the best of {len(scores)} trials by validation "
+        f"# {tune['model']} on {trials.dataset}: the best of {len(scores)} trials by validation "
         f"NDCG@10 (full_masked), {score:.4f}.\n"
         f"# Made by: ur4rec benchmark {source} --tune\n"
     )
-    with atomic_write(plan.tune["output"]) as file:
+    with atomic_write(tune["output"]) as file:
         file.write((head + yaml.safe_dump(dict(best.settings), sort_keys=False)).encode())
-    return f"{plan.tune['output']}: {best.name}, validation NDCG@10 {score:.4f}"
+    return f"{tune['output']}: {best.name}, validation NDCG@10 {score:.4f}"
 
 
 def _is_steps(search: Any) -> bool:
@@ -89,9 +96,9 @@ def _is_step(step: Any) -> bool:
     return isinstance(values, list) and len(values) > 0
 
 
-def _as_plan(plan: Plan, tried: Sequence[Mapping[str, Any]]) -> Plan:
+def _as_plan(plan: Plan, tune: Mapping[str, Any], tried: Sequence[Mapping[str, Any]]) -> Plan:
     entries = tuple(
-        Entry(f"{plan.tune['name']} {n}", plan.tune["model"], settings=settings)
+        Entry(f"{tune['name']} {n}", tune["model"], settings=settings)
         for n, settings in enumerate(tried, start=1)
     )
     return replace(plan, entries=entries, baseline=None)

@@ -14,15 +14,21 @@ from ur4rec_recbole.reports import ablation, benchmark_plots
 from ur4rec_recbole.reports.benchmark_results import Benchmark, read
 from ur4rec_recbole.reports.benchmark_tables import tables
 from ur4rec_recbole.reports.pages import Plot, Table, report
+from ur4rec_recbole.reports.split_orders import orders
 
 
-def write(folder: str | Path, baseline: str | None = None) -> Path:
+def write(
+    folder: str | Path, baseline: str | None = None, beside: str | Path | None = None
+) -> Path:
     """Write report.md and report.html into a folder of runs; return the page's path.
 
-    `baseline` is the entry that all others are compared with, instead of the plan's.
+    `baseline` is the entry that all others are compared with, instead of the plan's; `beside` a
+    folder of runs of the same entries under another split, whose order is shown too.
     """
     found = read(Path(folder), baseline)
     made = list(tables(found))
+    if beside is not None:
+        made.insert(0, orders(found, read(Path(beside))))
     with atomic_write(found.folder / "report.md") as file:
         file.write(markdown(found, made).encode(errors="replace"))
     path = found.folder / "report.html"

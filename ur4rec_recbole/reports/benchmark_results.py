@@ -3,7 +3,7 @@
 run folders -> read -> the numbers that benchmark_tables.py and benchmark_plots.py show.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,7 @@ import numpy as np
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import read_json
 from ur4rec_recbole.core.shapes import NUMBER, Maybe, check
-from ur4rec_recbole.evaluation import paired
-from ur4rec_recbole.evaluation.paired import Comparison, Runs
+from ur4rec_recbole.evaluation.paired import Runs
 from ur4rec_recbole.experiments.benchmark_job import pretraining
 from ur4rec_recbole.experiments.jobs import INDEX
 from ur4rec_recbole.model.stages import read_stages
@@ -22,6 +21,7 @@ from ur4rec_recbole.runs.folder import RunFolder
 from ur4rec_recbole.runs.keeping import MASKED
 
 REMEDY = "Run `ur4rec benchmark` again, or remove the file."
+OURS = ("UR4Rec", "UR4RecEnsemble")
 SHARE = 0.95  # of a best validation quality, which the time axis asks for
 
 
@@ -41,6 +41,8 @@ class Benchmark:
         Traceback by run.
     missing
         Runs that have not ended.
+    groups
+        By entry, what it reads, where the plan says so.
     """
 
     folder: Path
@@ -48,6 +50,7 @@ class Benchmark:
     runs: dict[str, list[RunFolder]]
     failures: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    groups: dict[str, str] = field(default_factory=dict)
     _metrics: dict[Path, Mapping[str, Any]] = field(default_factory=dict)
     _ranks: dict[Path, dict[str, np.ndarray]] = field(default_factory=dict)
 
@@ -72,17 +75,6 @@ class Benchmark:
         keys = f"{part}/users", f"{part}/{protocol}"
         return [(each[keys[0]], each[keys[1]]) for each in found if set(keys) <= set(each)]
 
-    def compared(self, protocol: str, metric: str) -> Iterator[tuple[str, Comparison, float]]:
-        """Compare every other entry with the baseline on test: entry, comparison, Holm's p."""
-        ranks = {entry: self.ranks(entry, "test", protocol) for entry in self.runs}
-        base = ranks.pop(self.baseline, []) if self.baseline else []
-        others = {entry: runs for entry, runs in ranks.items() if runs}
-        if not base:
-            return
-        found = paired.compare_all(list(others.values()), base, metric)
-        corrected = paired.holm([each.p for each in found])
-        yield from zip(others, found, corrected, strict=True)
-
     def by_seed(self, entry: str, metric: str) -> dict[int, float]:
         """Return validation values by seed, with the history masked where that was measured."""
         found: dict[int, float] = {}
@@ -100,18 +92,36 @@ class Benchmark:
         read = [each.get("wall_seconds", each.get("seconds", np.nan)) for each in found]
         return np.array(read, dtype=float)
 
-    def thresholds(self) -> dict[str, float]:
-        """Return `SHARE` of the best validation NDCG@10, averaged over the seeds.
+    def is_ours(self, entry: str) -> bool:
+        """Tell whether an entry is a UR4Rec, or an ensemble that has one among its members."""
+        run = self.runs[entry][0]
+        if run.about["model"] != "UR4RecEnsemble":
+            return run.about["model"] == "UR4Rec"
+        members = run.read("members.json") or []
+        return any(str(each["member"]).startswith("UR4Rec-") for each in members)
 
-        Of the baseline and of every other entry of the baseline's model (as shipped, tuned).
+    def is_in_sample(self, entry: str) -> bool:
+        """Tell whether some numbers of the model were chosen on validation, beside its epoch."""
+        run = self.runs[entry][0]
+        chosen = run.about.get("config", {}).get("n_neighbour_items", {}).get("value")
+        return run.about["model"] == "UR4RecEnsemble" or bool(chosen)
+
+    def best(self, entries: Iterable[str]) -> str | None:
+        """Return the entry that is best on validation, which is how one is chosen; None of none."""
+        means = {name: list(self.by_seed(name, "ndcg@10").values()) for name in entries}
+        known = {name: float(np.mean(values)) for name, values in means.items() if values}
+        return max(known, key=lambda name: known[name]) if known else None
+
+    def thresholds(self) -> dict[str, float]:
+        """Return `SHARE` of the best validation NDCG@10, averaged over the seeds, of each rival.
+
+        A rival is any trained model that is not UR4Rec; without one, any trained model.
         """
-        if self.baseline is None:
-            return {}
-        model = self.runs[self.baseline][0].about["model"]
+        rivals = [entry for entry in self.runs if self.runs[entry][0].about["model"] not in OURS]
         found: dict[str, float] = {}
-        for entry, runs in self.runs.items():
+        for entry in rivals or self.runs:
             best = [max(quality(row) for row in rows) for rows in self._curves(entry)]
-            if runs[0].about["model"] == model and best:
+            if best:
                 found[entry] = SHARE * float(np.mean(best))
         return found
 
@@ -200,6 +210,8 @@ def read(folder: Path, baseline: str | None = None) -> Benchmark:
     found.baseline = baseline or found.baseline
     if found.baseline not in found.runs:
         found.baseline = None
+    groups = (index or {}).get("groups") or {}
+    found.groups = {entry: groups[entry] for entry in found.runs if entry in groups}
     return found
 
 

@@ -6,12 +6,20 @@ from typing import Any
 import numpy as np
 
 from ur4rec_recbole.evaluation.protocols import PROTOCOLS
+from ur4rec_recbole.reports.benchmark_comparisons import TESTED, Tested, best_pairs, compared
 from ur4rec_recbole.reports.benchmark_results import SHARE, Benchmark
 from ur4rec_recbole.reports.pages import Table, best_of
 
 METRICS = ("hit@5", "hit@10", "hit@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr")
 SUBSETS = ("tail", "cold", "unseen", "short", "medium", "long")
-TESTED = ("ndcg@10", "hit@10")
+SHOWN = ("unseen", "cold", "tail", "short")  # in every table of quality
+IN_SAMPLE = " (in-sample)"
+MEASURED = ("difference", "relative", "95% interval", "effect", "p")
+HOW_TESTED = (
+    "95% interval of a bootstrap of users and seeds (BCa of users where both have one seed); "
+    "effect: mean of the users' differences over their deviation; p of the paired randomisation "
+    "test over users after Holm's correction over all comparisons of this page."
+)
 CANDIDATES = {
     "full": "Ranked among all items, those that the user has had included.",
     "full_masked": "Ranked among all items but those that the user has had.",
@@ -22,10 +30,12 @@ CANDIDATES = {
 
 def tables(found: Benchmark) -> Iterator[Table]:
     """Yield the tables; those without data are left out."""
+    tests = compared(found)
     made = (
+        _best_against_best(found, tests),
         *(_quality(found, protocol) for protocol in PROTOCOLS),
         validation(found),
-        *(_comparison(found, protocol) for protocol in PROTOCOLS),
+        *(_comparison(found, protocol, tests) for protocol in PROTOCOLS),
         _cost(found),
         times(found),
         _lists(found),
@@ -38,23 +48,66 @@ def tables(found: Benchmark) -> Iterator[Table]:
 def _quality(found: Benchmark, protocol: str) -> Table:
     values = {
         name: [found.values(name, "test", protocol, metric) for metric in METRICS]
-        for name in found.runs
+        + [found.values(name, "test", f"{protocol}/{key}", "ndcg@10") for key in SHOWN]
+        for name in _by_group(found)
     }
-    values = {name: each for name, each in values.items() if not np.isnan(each).all()}
-    rows = [
-        [name, str(len(found.runs[name])), *(spread(each) for each in measured)]
-        for name, measured in values.items()
+    values = {name: each for name, each in values.items() if not np.isnan(each[0]).all()}
+    used = [
+        place
+        for place in range(len(METRICS) + len(SHOWN))
+        if place < len(METRICS) or any(not np.isnan(e[place]).all() for e in values.values())
     ]
-    best = best_of([[_mean(each) for each in measured] for measured in values.values()], 2)
-    note = f"{CANDIDATES[protocol]} Mean and standard deviation over the seeds; the best is bold."
-    return Table(f"Test, {protocol}", note, ["model", "seeds", *METRICS], rows, best)
+    reads = [""] if found.groups else []
+    rows = [
+        [name, *(found.groups.get(name, "-") for _ in reads), str(len(found.runs[name]))]
+        + [spread(each[place]) for place in used]
+        for name, each in values.items()
+    ]
+    means = [[_mean(each[place]) for place in used] for each in values.values()]
+    heads = ["model", *("reads" for _ in reads), "seeds"]
+    named = [*METRICS, *(f"ndcg@10 {key}" for key in SHOWN)]
+    note = (
+        f"{CANDIDATES[protocol]} Mean and standard deviation over the seeds; the best is bold. "
+        "NDCG@10 also of targets unseen in training, cold (at most 5 interactions there), in the "
+        "tail (outside the most popular fifth), and of the third with the shortest histories."
+    )
+    best = best_of(means, len(heads))
+    return Table(f"Test, {protocol}", note, [*heads, *(named[p] for p in used)], rows, best)
+
+
+def _by_group(found: Benchmark) -> list[str]:
+    """Return the entries, those of a group together, in the plan's order."""
+    groups = list(dict.fromkeys(found.groups.values()))
+    places = {group: place for place, group in enumerate(groups)}
+    return sorted(found.runs, key=lambda name: places.get(found.groups.get(name, ""), len(groups)))
+
+
+def _best_against_best(found: Benchmark, tests: Sequence[Tested]) -> Table:
+    """Show, for what models read, our best single model beside the best of all others."""
+    by_pair = {tuple(each.pair): each for each in tests}
+    rows = []
+    for group, (ours, rival) in best_pairs(found).items():
+        for protocol in PROTOCOLS:
+            for metric in TESTED:
+                each = by_pair.get((protocol, metric, ours, rival))
+                if each:
+                    ends = f"{each.comparison.ours:.4f}", f"{each.comparison.theirs:.4f}"
+                    rows.append([group, ours, rival, protocol, metric, *ends, *_shown(each)])
+    heads = ["reads", "ours", "best other", "candidates", "metric", "ours", "other", *MEASURED]
+    note = f"Both chosen on validation NDCG@10; differences are on test. {HOW_TESTED}"
+    return Table("Best against best", note, heads, rows)
 
 
 def validation(found: Benchmark, entries: Sequence[str] | None = None) -> Table:
     """Show quality on validation, and each entry's difference to the baseline or first entry."""
     names = [name for name in entries or found.runs if name in found.runs]
-    measured = {name: [found.by_seed(name, metric) for metric in TESTED] for name in names}
-    return seed_by_seed(measured, found.baseline if found.baseline in names else None)
+    shown = {name: name + IN_SAMPLE * found.is_in_sample(name) for name in names}
+    measured = {shown[name]: [found.by_seed(name, metric) for metric in TESTED] for name in names}
+    made = seed_by_seed(measured, shown.get(found.baseline or ""))
+    if set(names) == set(shown.values()):
+        return made
+    flattery = "a few weights were fitted on these rows, which flatters the model."
+    return made._replace(note=f"{made.note} {IN_SAMPLE.strip()}: {flattery}")
 
 
 def seed_by_seed(measured: Mapping[str, Sequence[dict[int, float]]], first: str | None) -> Table:
@@ -73,20 +126,23 @@ def seed_by_seed(measured: Mapping[str, Sequence[dict[int, float]]], first: str 
     return Table("Validation", note, heads, rows, best)
 
 
-def _comparison(found: Benchmark, protocol: str) -> Table:
-    rows = []
-    for metric in TESTED:
-        for name, each, p in found.compared(protocol, metric):
-            interval = f"{each.low:+.4f} to {each.high:+.4f}"
-            difference = f"{each.ours - each.theirs:+.4f}"
-            rows.append([name, metric, difference, f"{each.gain:+.1%}", interval, f"{p:.2g}"])
-    note = (
-        f"Difference to {found.baseline} on test. Users are resampled, seeds averaged inside a "
-        "user; 95% bootstrap interval (BCa); p of the paired randomisation test after Holm's "
-        "correction over the models."
-    )
-    heads = ["model", "metric", "difference", "relative", "95% interval", "p"]
+def _comparison(found: Benchmark, protocol: str, tests: Sequence[Tested]) -> Table:
+    rows = [
+        [each.pair.entry, each.pair.metric, *_shown(each)]
+        for each in tests
+        if each.pair.protocol == protocol and each.pair.against == found.baseline
+    ]
+    note = f"Difference to {found.baseline} on test. {HOW_TESTED}"
+    heads = ["model", "metric", *MEASURED]
     return Table(f"Against {found.baseline}, {protocol}", note, heads, rows)
+
+
+def _shown(tested: Tested) -> list[str]:
+    """Return the cells of `MEASURED`."""
+    each = tested.comparison
+    interval = f"{each.low:+.4f} to {each.high:+.4f}"
+    difference = f"{each.ours - each.theirs:+.4f}"
+    return [difference, f"{each.gain:+.1%}", interval, f"{each.effect:+.2f}", f"{tested.p:.2g}"]
 
 
 def _cost(found: Benchmark) -> Table:
@@ -107,27 +163,29 @@ def _cost(found: Benchmark) -> Table:
 
 
 def times(found: Benchmark) -> Table:
-    """Show how long each entry takes to the quality of each entry of the baseline's model."""
+    """Show how long the baseline's and our models take to the quality of each rival."""
     thresholds = found.thresholds()
-    own = {entry: _mean_time(found.time_to(entry, goal)) for entry, goal in thresholds.items()}
+    ours = [e for e in found.runs if found.runs[e][0].about["model"] == "UR4Rec"]
+    columns = [*ours, *([found.baseline] if found.baseline else [])]
     rows = []
-    for name in found.runs:
-        row = [name]
-        for entry, goal in thresholds.items():
+    for rival, goal in thresholds.items():
+        theirs = _mean_time(found.time_to(rival, goal))
+        row = [rival, f"{goal:.4f}", "-" if theirs is None else f"{theirs:.1f}"]
+        for name in columns:
             reached = found.time_to(name, goal)
-            seconds, theirs = _mean_time(reached), own[entry]
+            seconds = _mean_time(reached)
             if seconds is None or theirs is None:
                 row.append("-")
                 continue
             runs = f"{sum(each is not None for each in reached)} of {len(reached)} runs"
             row.append(f"{seconds:.1f} ({runs}; {theirs / seconds:.1f} times shorter)")
         rows.append(row)
-    heads = ["model", *(f"{goal:.4f}: {entry}" for entry, goal in thresholds.items())]
+    heads = ["rival", f"{SHARE:.0%} of its best", "its seconds", *columns]
     note = (
-        f"Seconds of training and validation until an epoch validates at {SHARE:.0%} of the named "
-        "entry's best NDCG@10 (full_masked), and how many times shorter than that entry's own."
+        "Seconds of training and validation until an epoch validates at this share of the rival's "
+        "best NDCG@10 (full_masked), and how many times shorter than the rival's own."
     )
-    return Table("Time to a quality", note, heads, rows if thresholds else [])
+    return Table("Time to a quality", note, heads, rows if columns else [])
 
 
 def _mean_time(times: Sequence[float | None]) -> float | None:
@@ -143,13 +201,13 @@ def _lists(found: Benchmark) -> Table:
             for key in ("coverage@10", "gini@10")
         )
         parts = (
-            spread(found.values(name, "test", f"full_masked/{key}", "ndcg@10")) for key in SUBSETS
+            spread(found.values(name, "test", f"full_masked/{key}", "hit@10")) for key in SUBSETS
         )
         row = [*lists, *parts]
         if set(row) != {"-"}:
             rows.append([name, *row])
     note = (
-        "Coverage and Gini index of the first ten; NDCG@10 of targets in the tail (outside the "
+        "Coverage and Gini index of the first ten; HR@10 of targets in the tail (outside the "
         "most popular fifth), cold (at most 5 training interactions) and unseen in training, and "
         "by thirds of the history length."
     )

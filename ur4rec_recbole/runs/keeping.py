@@ -28,6 +28,7 @@ from ur4rec_recbole.runs.live import LiveView
 from ur4rec_recbole.runs.resuming import can_resume
 from ur4rec_recbole.runs.to_folder import ToRunFolder
 from ur4rec_recbole.training import resume, resume_recbole
+from ur4rec_recbole.training.external import ExternalTrainer
 from ur4rec_recbole.training.trainer import UR4RecTrainer
 
 MASKED = "full_masked_ndcg@10"  # column of epochs.csv
@@ -166,7 +167,7 @@ def use_best_weights(trainer: Any, valid_data: Any) -> None:
 
     A UR4Rec trainer has loaded them, and a pretraining has none.
     """
-    if isinstance(trainer, UR4RecTrainer) or resume_recbole.pretrains(trainer):
+    if isinstance(trainer, UR4RecTrainer | ExternalTrainer) or resume_recbole.pretrains(trainer):
         return
     best = resume_recbole.best_weights(trainer)
     if best:
@@ -226,7 +227,9 @@ def _epoch_writer(
         row["elapsed"] = elapsed
         if score is not None:
             row["valid_score"] = float(score)
-            if valid is not None:
+            if isinstance(trainer, ExternalTrainer):  # which has masked the history
+                row[MASKED] = float(score)
+            elif valid is not None:
                 device, size = trainer.config["device"], trainer.config["eval_batch_size"]
                 ranks = protocols.ranks(trainer.model, valid, device, size)["full_masked"]
                 row[MASKED] = float(per_target(ranks, "ndcg@10").mean())

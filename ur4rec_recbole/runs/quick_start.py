@@ -12,6 +12,7 @@ from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.core.files import require_writable
 from ur4rec_recbole.data.dataset import UR4RecDataset, training_fingerprint
 from ur4rec_recbole.data.fingerprints import INPUTS, inputs
+from ur4rec_recbole.data.time_split import splits_at_moments
 from ur4rec_recbole.evaluation import protocols
 from ur4rec_recbole.model import saved
 from ur4rec_recbole.registration import check_keys
@@ -165,8 +166,8 @@ def _train(
 
 
 def one_target_a_user(config: Any) -> bool:
-    """Tell whether rankings of a leave-one-out split in time are asked for, as the table has."""
+    """Tell whether rankings of one target a user, chosen by time, are asked for: the table's."""
     how = config["eval_args"]
     ranked = config["eval_type"] == EvaluatorType.RANKING
-    last = how["order"] == "TO" and how["split"] == {"LS": "valid_and_test"}
-    return ranked and last and config["benchmark_filename"] is None
+    single = how["split"] == {"LS": "valid_and_test"} or splits_at_moments(how)
+    return ranked and how["order"] == "TO" and single and config["benchmark_filename"] is None

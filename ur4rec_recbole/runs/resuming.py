@@ -40,7 +40,12 @@ def interrupted(path: str) -> RunFolder:
 
 
 def can_resume(folder: RunFolder) -> bool:
-    """Tell whether a run can go on; one of UR4Rec can from its first epoch on."""
+    """Tell whether a run can go on; one of UR4Rec can from its first epoch on.
+
+    One of an external library cannot: a folder from elsewhere does not choose what is executed.
+    """
+    if folder.about["model"] == "External":
+        return False
     return folder.about["model"] == "UR4Rec" or (folder.path / resume.FILE).exists()
 
 
