@@ -281,7 +281,8 @@ class UR4Rec(SequentialRecommender):
         final = torch.arange(seq.shape[1], device=seq.device) == last
         r = routes = None
         # States in the precision of training, scores in full: rounded ones would tie.
-        with torch.autocast(seq.device.type, enabled=bool(self.config["enable_amp"])):
+        mixed = bool(self.config["enable_amp"])
+        with torch.autocast(seq.device.type, torch.bfloat16, enabled=mixed):
             h = self(interaction, table)[final[seq > 0]]  # [B, D]
             if retrieves:
                 asks = torch.ones_like(last, dtype=torch.bool)

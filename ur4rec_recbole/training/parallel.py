@@ -37,6 +37,8 @@ class ParallelTrainer(Trainer):
 
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
+        if self.enable_amp and not self.enable_scaler:
+            torch.set_autocast_dtype("cuda", torch.bfloat16)  # float16 would need the scaler
         self.together = not config["single_spec"]
         if self.together:
             self.eval_collector = GatheringCollector(config)
