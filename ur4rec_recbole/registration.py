@@ -23,7 +23,13 @@ from ur4rec_recbole.core.errors import InputError, nearest
 from ur4rec_recbole.data import loading, time_split
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.model import content_knn, ensemble, external, item_to_item, ur4rec
-from ur4rec_recbole.patches import compat, config_reading, numpy_and_ray, sparse_graphs
+from ur4rec_recbole.patches import (
+    compat,
+    config_reading,
+    numpy_and_ray,
+    several_processes,
+    sparse_graphs,
+)
 from ur4rec_recbole.training.ensemble import UR4RecEnsembleTrainer
 from ur4rec_recbole.training.external import ExternalTrainer
 from ur4rec_recbole.training.trainer import UR4RecTrainer
@@ -41,7 +47,8 @@ CLASSES = {
 
 def register() -> None:
     """Register models, data sets, trainers and defaults; a second call changes nothing."""
-    for patch in (numpy_and_ray, compat, config_reading, loading, time_split, sparse_graphs):
+    patches = (numpy_and_ray, compat, config_reading, several_processes)
+    for patch in (*patches, loading, time_split, sparse_graphs):
         patch.apply()
     for name, (module, dataset, trainer) in CLASSES.items():
         sys.modules[f"recbole.model.sequential_recommender.{name.lower()}"] = module

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests import reference
 from ur4rec_recbole.core.errors import InputError
@@ -84,3 +85,20 @@ def test_unpack_puts_rows_at_true_positions_and_zeros_elsewhere() -> None:
     where = torch.tensor([[True, False], [True, True]])
     found = unpack(torch.tensor([[1.0], [2.0], [3.0]]), where)
     assert found.squeeze(-1).tolist() == [[1.0, 0.0], [2.0, 3.0]]
+
+
+def test_off_the_cpu_attention_with_dropout_is_fused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No card is at hand; a meta tensor has a device of its own too."""
+    asked = {}
+
+    def fused(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+        asked.update(options)
+        return query
+
+    monkeypatch.setattr("torch.nn.functional.scaled_dot_product_attention", fused)
+    attention = MultiHeadAttention(8, 2, 0.25).train()
+    query = torch.empty(3, 2, 5, 4, device="meta")
+    attention._attend(query, query, query, None, None)
+    assert asked == {"attn_mask": None, "dropout_p": 0.25, "is_causal": True}
+    attention.eval()._attend(query, query, query, None, None)
+    assert asked["dropout_p"] == 0

@@ -189,23 +189,6 @@ def test_a_run_without_validation_or_test_rows_ends_well(tmp_path: Path, model: 
     assert len(RunFolder.open(result["run_folder"]).epochs()) == epochs
 
 
-def test_of_several_processes_only_the_first_keeps_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """RecBole's own start of a process group needs graphics cards; its ranks do not."""
-    load = quick_start.load_data
-
-    def as_second(config: Config) -> Any:
-        config["local_rank"] = 1
-        return load(config)
-
-    monkeypatch.setattr(quick_start, "load_data", as_second)
-    result = run_toy(tmp_path, run_folder=str(tmp_path / "run"))
-    assert result["run_folder"] is None
-    assert 0 <= result["test"]["full"]["hit@10"] <= 1
-    assert not (tmp_path / "run").exists() and not (tmp_path / "runs").exists()
-
-
 def test_a_general_model_runs(tmp_path: Path) -> None:
     split = {"split": {"LS": "valid_and_test"}, "order": "TO"}
     result = run_toy(tmp_path, "BPR", eval_args=split)

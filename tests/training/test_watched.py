@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 import pytest
+import torch
 
 METRICS = ["Hit", "Recall", "Precision", "MAP", "NDCG", "MRR", "GAUC", "ItemCoverage", "GiniIndex",
            "AveragePopularity", "ShannonEntropy", "TailPercentage"]  # fmt: skip
@@ -30,3 +31,16 @@ def test_the_log_counts_the_epochs_of_a_stage_from_1(
             assert f"{stage} epoch {epoch} training" in lines
             assert f"{stage} epoch {epoch} evaluating" in lines
     assert "epoch 0" not in lines
+
+
+@pytest.mark.parametrize(("scaler", "expected"), [(False, torch.bfloat16), (True, torch.float16)])
+def test_mixed_precision_on_a_card_is_bfloat16_unless_gradients_are_scaled(
+    scaler: bool, expected: torch.dtype, toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # else the trainer never scales
+    before = torch.get_autocast_dtype("cuda")
+    try:
+        toy(enable_amp=True, enable_scaler=scaler, gpu_id="").new_trainer()
+        assert torch.get_autocast_dtype("cuda") is expected
+    finally:
+        torch.set_autocast_dtype("cuda", before)

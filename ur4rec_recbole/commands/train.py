@@ -2,16 +2,25 @@
 
 ur4rec train --preset small
 ur4rec train --model=SASRec --dataset=ml-100k --train_neg_sample_args=None
+ur4rec train --preset small --nproc 2              trains in two processes
 ur4rec train --resume runs/UR4Rec-ml-100k-...      goes on with a run that was interrupted
 """
 
 import argparse
 
 from ur4rec_recbole.commands.options import add_config_options, chosen_files
+from ur4rec_recbole.core.command_line import check_words
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.runs.quick_start import run as train
 
 TAKES_SETTINGS = True
+TOGETHER = {
+    "nproc": "processes that train together on this machine",
+    "world_size": "processes on all machines; default: nproc",
+    "ip": "address of the machine that has the first process",
+    "port": "where the processes meet there; default: a free port",
+    "group_offset": "number of this machine's first process",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,12 +28,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_options(parser)
     parser.add_argument("--resume", metavar="RUN", help="folder of a run to go on with")
     parser.add_argument("--init-from", metavar="RUN", help="folder of a run to begin from")
+    for key, meaning in TOGETHER.items():
+        parser.add_argument(
+            f"--{key}", f"--{key.replace('_', '-')}", action="append", metavar="X", help=meaning
+        )
     parser.epilog = "Any --key=value is a configuration key."
 
 
 def run(options: argparse.Namespace) -> int:
     """Train, or go on."""
     files = chosen_files(options)
+    together = [f"--{key}={value}" for key in TOGETHER for value in getattr(options, key) or ()]
+    check_words(together)
+    options.settings = [*options.settings, *together]
     if options.init_from:
         options.settings = [*options.settings, f"--init_from={options.init_from}"]
     if options.resume:

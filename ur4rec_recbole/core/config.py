@@ -27,6 +27,9 @@ TYPES: dict[str, tuple[type, ...]] = {
     "dict": (dict,),
     "~": (type(None),),
 }
+# RecBole's keys of several processes: what asks for them, and what tells one of them its place.
+ASKING = ("nproc", "world_size", "ip", "port", "group_offset")
+PLACE = ("local_rank", "world_size", "ip", "port", "offset")
 # Keys that RecBole reads but lists nowhere.
 UNLISTED = frozenset(
     "model dataset config_files transform enable_amp enable_scaler nproc ip port world_size "

@@ -1,6 +1,5 @@
-"""How processes end, and what several that train together agree on."""
+"""How processes end."""
 
-import importlib
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -41,13 +40,3 @@ def exit_with_parent(wait: Callable[[], object]) -> None:
         os._exit(1)
 
     Thread(target=end, daemon=True).start()
-
-
-def agreed(value: Any) -> Any:
-    """Return the first process's value in every process that trains together."""
-    distributed = importlib.import_module("torch.distributed")  # slow; --help must not wait
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return value
-    held = [value]
-    distributed.broadcast_object_list(held, src=0)
-    return held[0]

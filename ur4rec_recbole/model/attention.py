@@ -87,16 +87,22 @@ class MultiHeadAttention(nn.Module):
             key, value = unpack(key, where), unpack(value, where)
         query = self._split(unpack(self.query(queries), where))
         key, value = self._split(key), self._split(value)
-        if self.training and self.dropout.p:
-            context = self._attend_with_dropout(query, key, value, mask, bias)
-        else:
-            allowed = None if mask is None else mask.unsqueeze(1)
-            if bias is not None:
-                allowed = bias.masked_fill(~_causal(query), -torch.inf).to(query.dtype)
-            context = functional.scaled_dot_product_attention(
-                query, key, value, attn_mask=allowed, is_causal=allowed is None
-            )  # [B, H, L, D / H]
+        context = self._attend(query, key, value, mask, bias)  # [B, H, L, D / H]
         return self.dense(context.transpose(1, 2).flatten(-2)[where])
+
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias: Tensor | None
+    ) -> Tensor:
+        """Return the context of each query; fused, but for dropout on the CPU, which has ours."""
+        dropout = self.dropout.p if self.training else 0.0
+        if dropout and query.device.type == "cpu":
+            return self._attend_with_dropout(query, key, value, mask, bias)
+        allowed = None if mask is None else mask.unsqueeze(1)
+        if bias is not None:
+            allowed = bias.masked_fill(~_causal(query), -torch.inf).to(query.dtype)
+        return functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=allowed, dropout_p=dropout, is_causal=allowed is None
+        )
 
     def _attend_with_dropout(
         self,

@@ -22,7 +22,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from ur4rec_recbole.core.command_line import settings_from
-from ur4rec_recbole.core.config import defaults_file, schema
+from ur4rec_recbole.core.config import ASKING, PLACE, defaults_file, schema
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import atomic_write, write_json
 from ur4rec_recbole.core.shapes import ANYTHING, Maybe, Values, check
@@ -176,7 +176,7 @@ def _settings(config: Config) -> dict[str, Any]:
     own = schema(config["model"]) if defaults_file(config["model"]).exists() else {}
     before = config.internal_config_dict  # before RecBole has completed its values
     values = {key: before[key] for key in own if key in before} | config.external_config_dict
-    skipped = ("model", "dataset", "member_configs", "run_folder")
+    skipped = ("model", "dataset", "member_configs", "run_folder", *ASKING, *PLACE)
     plain = {key: each for key, each in values.items() if key not in skipped and _is_plain(each)}
     return {"model": config["model"], "dataset": config["dataset"], "settings": plain}
 

@@ -15,6 +15,7 @@ from recbole.utils import InputType
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ur4rec_recbole.core import collective
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import (
     EARLIER,
@@ -58,12 +59,16 @@ class UR4Rec(SequentialRecommender):
         Which stage that is and its epoch, from 1; kept by the trainer, saved in checkpoints.
     score
         Index into `SCORES`: which score predictions use. A buffer, so that a checkpoint knows it.
+    share
+        Where several processes train together, the trainer's: of the batch's targets in all of
+        them, those in this one.
     """
 
     input_type = InputType.POINTWISE
     score: Tensor
     warm: Tensor
     popularity: Tensor
+    share: Tensor | None = None
 
     def __init__(self, config: Any, dataset: UR4RecDataset) -> None:
         super().__init__(config, dataset)
@@ -304,7 +309,8 @@ class UR4Rec(SequentialRecommender):
         final = torch.arange(seq.shape[1], device=seq.device) == last
         r = routes = None
         # States in the precision of training, scores in full: rounded ones would tie.
-        with torch.autocast(seq.device.type, enabled=bool(self.config["enable_amp"])):
+        mixed = bool(self.config["enable_amp"])
+        with torch.autocast(seq.device.type, torch.bfloat16, enabled=mixed):
             h = self(interaction, table)[final[seq > 0]]  # [B, D]
             if retrieves:
                 asks = torch.ones_like(last, dtype=torch.bool)
@@ -389,15 +395,23 @@ class UR4Rec(SequentialRecommender):
         """
         named = {}
         weight = self.config["load_balance_weight"]
-        if weight:
-            gates = [routes.modal, *routes.sub.unbind(1)]
-            uneven = [losses.load_balance(gate) for gate in gates if gate.any()]
-            if uneven:  # none where every modality is absent
-                named["load_balance"] = weight * torch.stack(uneven).mean()
+        if weight and routes.modal.shape[1]:
+            named["load_balance"] = weight * self._load_balance(routes)
         weight = self.config["contrastive_weight"]
         if weight:
             named["contrastive"] = weight * self._alignment(table, items)
         return named
+
+    def _load_balance(self, routes: Routes) -> Tensor:
+        """Return the mean load balance of the routers whose modality is present in the batch."""
+        gates = [each.float().sum(0) for each in (routes.modal, *routes.sub.unbind(1))]
+        if self.share is not None:  # of a batch that other processes have parts of
+            own = torch.cat(gates) / len(routes.modal)
+            whole = collective.with_value(own, collective.summed(own * self.share))
+            gates = list(whole.split([len(each) for each in gates]))
+        uneven = torch.stack([losses.load_balance(each.unsqueeze(0)) for each in gates])
+        present = torch.stack([each.any() for each in gates])  # another one's loss is 0
+        return uneven.sum() / present.sum().clamp(min=1)
 
     def _alignment(self, table: Tensor, items: Tensor | None) -> Tensor:
         """Return the mean alignment of each two views (id, text, image) of the items."""
@@ -432,6 +446,11 @@ class UR4Rec(SequentialRecommender):
         return Interaction(
             {name: v[:, :longest] if name.endswith(suffix) else v for name, v in fields}
         )
+
+    def count_targets(self, interaction: Interaction) -> Tensor:
+        """Return the number of positions that a batch trains, a scalar."""
+        length = interaction[self.ITEM_SEQ_LEN]
+        return length.sum() if self.all_positions else length.new_tensor(len(length))
 
     def _positions(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """Return the mask [B, L] of the trained positions and their targets [P]."""

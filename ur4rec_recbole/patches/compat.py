@@ -36,7 +36,7 @@ from typing import Any
 
 import torch
 
-from ur4rec_recbole.core.processes import agreed
+from ur4rec_recbole.core.collective import agreed
 from ur4rec_recbole.patches import torch_load
 
 

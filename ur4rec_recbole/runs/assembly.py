@@ -15,6 +15,7 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
 
+from ur4rec_recbole.core.collective import is_first, rank
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.memory import keep_freed_memory
 from ur4rec_recbole.data import presplit
@@ -25,6 +26,7 @@ from ur4rec_recbole.patches.exclude_history import exclude_history
 from ur4rec_recbole.patches.quick_layers import speed_up
 from ur4rec_recbole.runs import caches
 from ur4rec_recbole.runs.warm_start import begin_from
+from ur4rec_recbole.training.shares import require_rows
 
 CHECKPOINT = "model.pth"  # RecBole's, a pickle
 
@@ -61,6 +63,7 @@ def load_data(config: Config) -> tuple[Any, Any, Any]:
         loader._dataset.config = config
         loader._dataset.fingerprint = data.fingerprint
     check_parts(config, [each._dataset for each in loaders])
+    require_rows(loaders)
     return loaders
 
 
@@ -77,6 +80,8 @@ def build_model(config: Config, train_data: Any) -> Any:
         speed_up(network, config)
     if config["exclude_history"] and not isinstance(train_data._dataset, UR4RecDataset):
         exclude_history(network, train_data._dataset)
+    if not is_first():  # alike, but not in what they draw from here on
+        init_seed(config["seed"] + rank(), config["reproducibility"])
     return network
 
 

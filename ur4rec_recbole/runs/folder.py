@@ -30,6 +30,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from ur4rec_recbole.core.config import PLACE
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import atomic_write, remove_temporary, require_writable
 from ur4rec_recbole.runs import reading
@@ -122,10 +123,17 @@ class RunFolder:
         self.write_json("run.json", self.about)
 
     def settings(self, with_defaults: bool = False) -> dict[str, Any]:
-        """Return the user's settings, to repeat the run; or with that time's defaults too."""
+        """Return the user's settings, to repeat the run; or with that time's defaults too.
+
+        Of several processes that trained together it has their number, not one's place among them.
+        """
         given = self.about["config"].items()
         left_out = {"recbole"} if with_defaults else {"default", "recbole"}
-        return {key: each["value"] for key, each in given if each["origin"] not in left_out}
+        return {
+            key: each["value"]
+            for key, each in given
+            if each["origin"] not in left_out and key not in PLACE
+        }
 
     def add_epoch(self, row: Mapping[str, Any]) -> None:
         """Add one epoch's line; columns may differ from those of earlier epochs."""

@@ -15,6 +15,7 @@ from logging import INFO, getLogger
 from pathlib import Path
 from typing import Any
 
+from ur4rec_recbole.core.collective import agreed
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import exclusive_lock, require_writable
 from ur4rec_recbole.core.memory import peak_memory
@@ -170,6 +171,7 @@ def use_best_weights(trainer: Any, valid_data: Any) -> None:
     if isinstance(trainer, UR4RecTrainer | ExternalTrainer) or resume_recbole.pretrains(trainer):
         return
     best = resume_recbole.best_weights(trainer)
+    agreed(None)  # of several processes the first has written its file
     if best:
         trainer.model.load_state_dict(best)
     else:

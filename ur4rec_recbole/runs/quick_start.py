@@ -1,13 +1,14 @@
 """The whole run on one screen: configuration -> data -> model -> training -> final table."""
 
 from collections.abc import Mapping, Sequence
-from logging import getLogger
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
 from recbole.config import Config
 from recbole.utils import EvaluatorType, init_logger, init_seed
 
+from ur4rec_recbole.core.collective import agreed, is_first, leave
 from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.core.files import require_writable
 from ur4rec_recbole.data.dataset import UR4RecDataset, training_fingerprint
@@ -20,6 +21,8 @@ from ur4rec_recbole.runs import keeping, members, resuming
 from ur4rec_recbole.runs.assembly import build_model, build_trainer, configuration, load_data
 from ur4rec_recbole.runs.final import final_table, recboles_result, table
 from ur4rec_recbole.runs.folder import RunFolder, require_free
+from ur4rec_recbole.runs.group import asked_for, other_words, settings_of_torchrun
+from ur4rec_recbole.runs.launching import train_together
 from ur4rec_recbole.runs.result import RunResult
 
 
@@ -46,6 +49,9 @@ def run(
     arguments
         Words of the form --key=value, which override all else. sys.argv is not read.
 
+    With `nproc` among the settings so many processes train together. They import the program that
+    calls this, which must do so below `if __name__ == "__main__":`.
+
     Returns
     -------
     result
@@ -62,7 +68,14 @@ def run(
         model, dataset = old.about["model"], old.about["dataset"]
         config_dict = saved.without_pickles(model, old.settings(), config_dict)
     with settings_from(arguments):
-        config = _configuration(model, dataset, files, config_dict, old)
+        settings = {**(config_dict or {}), **settings_of_torchrun()}
+        config = _configuration(model, dataset, files, settings, old)
+    group = asked_for(config)
+    if group:
+        call = {"model": model, "dataset": dataset, "config_file_list": files, "resume": resume}
+        given = {"config_dict": config_dict, "arguments": other_words(arguments)}
+        return train_together(run, group, {**call, **given})
+    _begin_log(config)
     data = load_data(config)
     if config["model"] == "UR4RecEnsemble":
         config["members"] = members.prepare(config)
@@ -73,10 +86,14 @@ def run(
         config["init_from"] = None  # it has begun
         resuming.check_same(old, config[INPUTS], parts[0])
     network = build_model(config, data[0])
-    folder = old or _new_folder(config, files, parts[0])
+    folder = (old or _new_folder(config, files, parts[0])) if is_first() else None
     with keeping.only_writer(folder):
-        trainer = build_trainer(config, data[0], network, folder.path if folder else None)
-        return _train(trainer, folder, bool(old), data, parts)
+        trainer = build_trainer(config, data[0], network, agreed(folder and folder.path))
+        if old and not folder:
+            trainer.go_on_from(old.path)
+        result = _train(trainer, folder, bool(old), data, parts)
+    leave()
+    return result
 
 
 def _configuration(
@@ -86,17 +103,24 @@ def _configuration(
     settings: Mapping[str, Any] | None,
     old: RunFolder | None,
 ) -> Config:
-    """Read the configuration and start the log with it."""
+    """Read the configuration and check what can be checked without data."""
     config = configuration(model, dataset, files, settings)
     check_keys(config)
-    if config["run_folder"] and not old:
+    if config["run_folder"] and not old and is_first():
         require_free(config["run_folder"], config)
     if _chosen_place(config):
         require_writable("checkpoint_dir", config["checkpoint_dir"])
+    return config
+
+
+def _begin_log(config: Config) -> None:
+    """Start the log with the configuration; of several processes the first keeps one."""
     init_seed(config["seed"], config["reproducibility"])
+    if not is_first():
+        getLogger().setLevel(ERROR)
+        return
     init_logger(config)
     getLogger().info(config)
-    return config
 
 
 def _chosen_place(config: Config) -> str | None:
@@ -112,10 +136,8 @@ def _parts(config: Config, data: Sequence[Any]) -> Sequence[Any]:
     return parts
 
 
-def _new_folder(config: Config, files: Sequence[str], train: Any) -> RunFolder | None:
-    """Make the run's folder; of several processes that train together the first keeps the run."""
-    if config["local_rank"]:
-        return None
+def _new_folder(config: Config, files: Sequence[str], train: Any) -> RunFolder:
+    """Make the run's folder."""
     fingerprint = training_fingerprint(train)
     folder = RunFolder.create(config["run_folder"], config, files, fingerprint, config[INPUTS])
     if config["model"] == "UR4RecEnsemble":
@@ -146,7 +168,9 @@ def _train(
             entries["model_file"] = keeping.save_model(
                 trainer, folder, config[INPUTS], parts[0], _chosen_place(config)
             )
-        if one_target:
+        if one_target and not is_first():
+            metrics, lines = {}, ""
+        elif one_target:
             metrics = final_table(trainer.model, parts[1:], config, folder)
             entries |= metrics
             lines = "\n" + table(metrics)

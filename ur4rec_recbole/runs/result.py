@@ -19,7 +19,8 @@ class RunResult(Mapping[str, Any]):
     Attributes
     ----------
     model
-        The trained network, with its best weights.
+        The trained network, with its best weights; None where several processes have trained it,
+        of which `load(folder)` returns it.
     metrics
         {"valid" or "test": {protocol: {metric: value}}}; the protocol of another split than
         one-target-a-user is "recbole".

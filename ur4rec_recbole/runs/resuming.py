@@ -21,11 +21,6 @@ def interrupted(path: str) -> RunFolder:
             f"must name a run of UR4Rec, or one of RecBole's sequential models with {resume.FILE}",
             f"one of {folder.about['model']} without it", "Start it again.",
         )  # fmt: skip
-    if not folder.about["config"].get("single_spec", {"value": True})["value"]:
-        raise InputError(
-            f"--resume {path}", "must name a run of one process", "one of several",
-            "Start it again.",
-        )  # fmt: skip
     if folder.about["status"] == "done":
         raise InputError(
             f"--resume {path}", "must name a run that has not ended", "one that is done",

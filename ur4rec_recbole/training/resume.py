@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ur4rec_recbole.core import collective
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import atomic_write
 from ur4rec_recbole.core.shapes import ANYTHING, NUMBER, Maybe, Values, check
@@ -37,12 +38,16 @@ SHAPE = {
     "results": [Values(ANYTHING)],
     "findings": [Values(ANYTHING)],
     "monitor": {"rows": [Values(ANYTHING)], "first_losses": [NUMBER], "reported": [[str]]},
+    "streams": Maybe([Values(ANYTHING)]),
 }
 REMEDY = "Start the run again in a new folder."
 
 
-def save(trainer: Any, folder: str | os.PathLike[str]) -> None:
-    """Write the trainer's state into a run folder."""
+def save(trainer: Any, folder: str | os.PathLike[str], streams: Sequence[Any]) -> None:
+    """Write the trainer's state into a run folder.
+
+    `streams` are the states of random streams of all processes that train together.
+    """
     more = {
         "stage_index": trainer.model.stage_index,
         "stage_epoch": trainer.model.stage_epoch,
@@ -50,6 +55,7 @@ def save(trainer: Any, folder: str | os.PathLike[str]) -> None:
         "monitor": _plain(trainer.monitor.state()),
         "findings": [asdict(finding) for finding in trainer.monitor.findings],
         "average": trainer._average.state() if trainer._average else None,
+        "streams": list(streams),
     }
     write(trainer, trainer.train_data, COUNTERS, more, folder)
 
@@ -95,18 +101,18 @@ def going_on(folder: str | os.PathLike[str]) -> Iterator[None]:
 
 def save_weights(trainer: Any, index: int) -> None:
     """Write the weights as they are after `index` stages into the trainer's run folder."""
-    with atomic_write(_weights_file(trainer, index), make_folder=False) as file:
+    with atomic_write(_weights_file(trainer, trainer.folder, index), make_folder=False) as file:
         torch.save(trainer.model.state_dict(), file)
 
 
-def load_weights(trainer: Any, index: int) -> dict[str, Any]:
-    """Read the weights as they were after `index` stages."""
-    return _read(_weights_file(trainer, index), trainer.device)
+def load_weights(trainer: Any, folder: Path, index: int) -> dict[str, Any]:
+    """Read the weights as they were after `index` stages of a run in a folder."""
+    return _read(_weights_file(trainer, folder, index), trainer.device)
 
 
-def _weights_file(trainer: Any, index: int) -> Path:
+def _weights_file(trainer: Any, folder: Path, index: int) -> Path:
     name = trainer.stages[index - 1].name if index else "initial"
-    return Path(trainer.folder) / f"{index}-{name}.pth"
+    return folder / f"{index}-{name}.pth"
 
 
 def _read(path: Path, device: Any) -> Any:
@@ -131,6 +137,17 @@ def random_state(train_data: Any) -> dict[str, Any]:
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state_all()
     return state
+
+
+def own_random_state(state: Mapping[str, Any]) -> Any:
+    """Return what this process goes on with, of as many as the run had."""
+    streams = state.get("streams") or [state["random"]]  # older runs have but one
+    if len(streams) != collective.count():
+        raise InputError(
+            "nproc", "must stay as it was when the run began", collective.count(),
+            f"Go on with {len(streams)}.",
+        )  # fmt: skip
+    return streams[collective.rank()]
 
 
 def set_random_state(state: dict[str, Any], train_data: Any) -> None:

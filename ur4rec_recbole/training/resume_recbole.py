@@ -29,9 +29,10 @@ SHAPE = {
 def can_resume(trainer: Any) -> bool:
     """Tell whether weights, optimizer, counters and random streams are all of a training's state.
 
-    Other trainers have loops of their own, other models keep more than weights.
+    Other trainers have loops of their own, other models keep more than weights, and of several
+    processes each has random streams.
     """
-    known = type(trainer) in (Trainer, S3RecTrainer)
+    known = type(trainer) in (Trainer, S3RecTrainer) and trainer.config["single_spec"]
     return known and isinstance(trainer.model, SequentialRecommender)
 
 

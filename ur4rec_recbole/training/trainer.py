@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ur4rec_recbole.core import collective
 from ur4rec_recbole.core.files import atomic_write
 from ur4rec_recbole.data.fingerprints import INPUTS, check_inputs, table_hashes
 from ur4rec_recbole.model.stages import Stage, read_stages
@@ -70,7 +71,7 @@ class UR4RecTrainer(WatchedTrainer):
     results
         A `StageResult` for each that has run.
     folder
-        Where the run is kept, or None.
+        Where the run is kept, or None; of several processes the first keeps it.
     """
 
     def __init__(self, config: Any, model: Any) -> None:
@@ -89,7 +90,8 @@ class UR4RecTrainer(WatchedTrainer):
         self._average: WeightAverage | None = None
         self._metrics: dict[str, float] = {}  # of what was handed on
         self._received: dict[str, Tensor] = {}
-        self._state: dict[str, Any] | None = None  # of a resumed run, until fit goes on
+        self._resumed_from: Path | None = None  # until fit goes on
+        self._state: dict[str, Any] = {}  # of a resumed run, likewise
 
     def fit(
         self,
@@ -116,11 +118,11 @@ class UR4RecTrainer(WatchedTrainer):
             self._resumed = False
             self.model.stage_index = index
             self.monitor.begin(self.stages, index, len(train_data))
-            if self._state and self.folder:
-                with resume.going_on(self.folder):
+            if self._resumed_from:
+                with resume.going_on(self._resumed_from):
                     self.monitor.restore(self._state["monitor"])
                     resume.set_random_state(self._state["random"], train_data)
-                self._state = None
+                self._resumed_from, self._state = None, {}
             self._follow_schedule(self.stages[index], len(train_data))
             try:
                 at_end = self._epoch_hook(callback_fn)
@@ -149,7 +151,8 @@ class UR4RecTrainer(WatchedTrainer):
             self.model.target_probabilities(interaction.to(self.device)).cpu()
             for interaction, *_ in valid_data
         ]
-        neighbours.fit(torch.cat(rows).to(self.device))
+        of_all = collective.all_rows({"rows": torch.cat(rows)})["rows"]
+        neighbours.fit(of_all.to(self.device))
         score, result = super()._valid_epoch(valid_data)
         if self._worse(score, self._handed_on):
             neighbours.forget()
@@ -169,17 +172,23 @@ class UR4RecTrainer(WatchedTrainer):
 
         Returns the stages that have ended, and the epoch that comes next.
         """
-        state = resume.load(folder, self.device) if resumed else None
         self.folder = folder
-        if state:
-            with resume.going_on(folder):
-                self._restore(state)
-        else:
+        if not (resumed and self.go_on_from(folder)):
             resume.save_weights(self, 0)
         return self._first, self._next_epoch
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def go_on_from(self, folder: Path) -> bool:
+        """Take up the state that a run's folder has; False where it has none yet."""
+        state = resume.load(folder, self.device)
+        if state is None:
+            return False
+        with resume.going_on(folder):
+            self._restore(state, folder)
+        return True
+
+    def _restore(self, state: dict[str, Any], folder: Path) -> None:
         """Go on from a state that `resume.save` wrote."""
+        state["random"] = resume.own_random_state(state)
         self._first = range(len(self.stages)).index(state["stage_index"])
         self._next_epoch = state["_next_epoch"]
         self._begin(self.stages[self._first])
@@ -190,10 +199,10 @@ class UR4RecTrainer(WatchedTrainer):
         self.optimizer.load_state_dict(state["optimizer"])
         if self._average and state.get("average"):  # older runs have none
             self._average.restore(state["average"])
-        self._received = resume.load_weights(self, self._first)
+        self._received = resume.load_weights(self, folder, self._first)
         self.results = [StageResult.from_state(result) for result in state["results"]]
         self.monitor.findings = [Finding(**each) for each in state["findings"]]
-        self._state = state
+        self._state, self._resumed_from = state, folder
         self._go_on()
 
     def _go_on(self) -> None:
@@ -234,6 +243,7 @@ class UR4RecTrainer(WatchedTrainer):
         self.best_valid_score = self._worst()
         self._best_state = {}
         self.model.enter(stage)
+        self.parallelise()
         parts = self.model.parts()
         groups = [
             {"params": [p for module in parts[part] for p in module.parameters()], "lr": rate}
@@ -260,8 +270,9 @@ class UR4RecTrainer(WatchedTrainer):
     def _epoch_ends(self) -> None:
         """Report the epoch, and keep what a killed run needs to go on from here."""
         super()._epoch_ends()
+        streams = collective.gathered(resume.random_state(self.train_data))
         if self.folder:
-            resume.save(self, self.folder)
+            resume.save(self, self.folder, streams)
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> Any:
         """Validate, and keep a copy of the weights where they are the stage's best."""
@@ -294,12 +305,14 @@ class UR4RecTrainer(WatchedTrainer):
             part = self.valid_data._dataset
             if self._best_state:
                 self.model.load_state_dict(self._best_state)
-            measured = probe.measure(
-                self.model, part, self.config, self._received, "retriever" in stage.rates
-            )
-            self.monitor.stage_measured(measured)
+            if collective.is_first():  # the others wait
+                measured = probe.measure(
+                    self.model, part, self.config, self._received, "retriever" in stage.rates
+                )
+                self.monitor.stage_measured(measured)
             self._hand_on(stage, self._received, self.valid_data)
-            hit = probe.sampled_hit10(self.model, part, self.config)
+            if collective.is_first():
+                hit = probe.sampled_hit10(self.model, part, self.config)
         self._report(stage, hit)
         if self.folder:
             resume.save_weights(self, self.model.stage_index + 1)
@@ -343,10 +356,13 @@ class UR4RecTrainer(WatchedTrainer):
         """Save as RecBole does, atomically, and never over a file that validates better."""
         if self._worse(self.best_valid_score, self._handed_on):
             return
-        if not self.config["single_spec"] and self.config["local_rank"]:
-            return  # of several processes the first one writes
+        if not collective.is_first():
+            return
         target = kwargs.pop("saved_model_file", self.saved_model_file)
-        with self._averaged(), atomic_write(target, make_folder=False) as file:
+        with (
+            self._averaged(), self.as_one_process(),
+            atomic_write(target, make_folder=False) as file,
+        ):  # fmt: skip
             super()._save_checkpoint(epoch, verbose=False, saved_model_file=file, **kwargs)
         if verbose:
             self.logger.info(f"Saving current: {target}")

@@ -10,13 +10,14 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import torch
-from recbole.trainer import Trainer
 from torch import Tensor
 
+from ur4rec_recbole.core.collective import all_rows
 from ur4rec_recbole.core.memory import peak_memory
 from ur4rec_recbole.monitoring import probe
 from ur4rec_recbole.monitoring.monitor import Monitor
 from ur4rec_recbole.monitoring.observers import ToScalars
+from ur4rec_recbole.training.parallel import ParallelTrainer
 
 
 class _Reworded(logging.LoggerAdapter):
@@ -30,7 +31,7 @@ class _Reworded(logging.LoggerAdapter):
         return (self.reword(msg) if isinstance(msg, str) else msg), kwargs
 
 
-class WatchedTrainer(Trainer):
+class WatchedTrainer(ParallelTrainer):
     """Reports every step and epoch to a monitor, with the names of the model's losses.
 
     Attributes
@@ -67,7 +68,7 @@ class WatchedTrainer(Trainer):
         """Train one epoch on the stage's losses, watched."""
 
         def losses(interaction: Any) -> tuple[Tensor, ...]:
-            self.parts = self.model.named_losses(interaction)
+            self.parts = self.named_losses(interaction)
             return tuple(self.parts.values())
 
         began = time.perf_counter()
@@ -131,7 +132,7 @@ class WatchedTrainer(Trainer):
         began = time.perf_counter()
         with probe.RouteRecorder(self.model) as recorder:
             score, result = super()._valid_epoch(valid_data, show_progress)
-        self._weights = recorder.weights()
+        self._weights = all_rows(recorder.weights())
         self._row |= {"valid_score": score, **result}
         self._spent += time.perf_counter() - began
         return score, result
