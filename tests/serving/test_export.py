@@ -13,12 +13,14 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.serving.export import export
 from ur4rec_recbole.serving.histories import as_batch
 from ur4rec_recbole.serving.recommender import Recommender
-from ur4rec_recbole.serving.vectors import QueryVectors, item_vectors
+
+NO_PROFILES = {"user_profile_table": None}
 
 
 @pytest.mark.parametrize("settings", WAYS)
-def test_inner_products_are_the_scores_up_to_a_constant(full_toy: Any, settings: Any) -> None:
-    made = recommender(full_toy(**settings))
+def test_inner_products_are_the_scores(full_toy: Any, settings: Any) -> None:
+    toy = full_toy(**settings | {"exclude_history": False})
+    made = recommender(toy)
     network = made.index.network
     histories = [
         made._reader.history(made.index, items, None, 9, None)
@@ -26,11 +28,9 @@ def test_inner_products_are_the_scores_up_to_a_constant(full_toy: Any, settings:
     ]
     with torch.no_grad():
         batch = as_batch(histories, network.config, whole_window=False)
-        h, r, _ = network.final_states(batch, network.table, int(network.score) > 0)
-        found = QueryVectors(network)(h, r) @ item_vectors(network).T
-    [expected] = made.index.scores(histories)
-    difference = (found - expected)[:, 1:]
-    assert difference.std(1).max() < 1e-4
+        found = network.query(batch) @ network.products.rows.T
+        expected = toy.model.full_sort_predict(as_batch(histories, toy.train.config, True))
+    torch.testing.assert_close(found[:, 1:], expected[:, 1:], atol=1e-4, rtol=1e-4)
 
 
 def test_an_exact_index_finds_what_the_model_recommends(full_toy: Any, tmp_path: Path) -> None:
@@ -43,20 +43,22 @@ def test_an_exact_index_finds_what_the_model_recommends(full_toy: Any, tmp_path:
     history = made._reader.history(made.index, ["i3", "i8"], None, 9, None)
     with torch.no_grad():
         batch = as_batch([history], network.config, whole_window=False)
-        h, r, _ = network.final_states(batch, network.table)
-        _, rows = index.search(QueryVectors(network)(h, r).numpy(), len(tokens))
-    found = [tokens[row] for row in rows[0] if row]
+        _, rows = index.search(network.query(batch).numpy(), 20)
+    found = [tokens[row] for row in rows[0]]
     assert found == made.recommend(["i3", "i8"], k=20, repeat=True).items
-    assert "exactly" in manifest["exact"]
+    assert "is the model's score" in manifest["exact"]
+    assert manifest["kept"] == 1
 
 
-@pytest.mark.parametrize("settings", [{}, TIMED, WAYS[2], {"router_top_k": 2}])
+@pytest.mark.parametrize("settings", [{}, TIMED, WAYS[2], {"router_top_k": 2} | NO_PROFILES])
 def test_onnxruntime_gives_the_models_top_ten(full_toy: Any, tmp_path: Path, settings: Any) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     made = recommender(full_toy(**settings))
     manifest = export(made, "onnx", tmp_path / "onnx")
-    assert "top 10 of 64 histories" in manifest["checked"]
+    assert "top 10 of PyTorch in 1000 of 1000 histories" in manifest["checked"]
+    profiles = settings.get("user_profile_table", "read") is not None
+    assert profiles == (manifest["kept"] < 1) == ("profiles" in manifest["exact"])
     session = onnxruntime.InferenceSession(str(tmp_path / "onnx" / "model.onnx"))
     tokens = json.loads((tmp_path / "onnx" / "items.json").read_text())
     assert manifest["window"] == 5

@@ -20,7 +20,7 @@ from ur4rec_recbole.model.objective import item_counts
 from ur4rec_recbole.model.ur4rec import UR4Rec
 from ur4rec_recbole.serving import folders
 from ur4rec_recbole.serving.explanation import Explanation, explain
-from ur4rec_recbole.serving.histories import UserHistories
+from ur4rec_recbole.serving.histories import History, UserHistories
 from ur4rec_recbole.serving.index import Index
 from ur4rec_recbole.serving.network import ServedUR4Rec
 from ur4rec_recbole.serving.ranking import Recommendations, best, require_number, table, top
@@ -174,6 +174,10 @@ class Recommender:
         histories = [self._reader.user_history(index, each, later.get(each), now) for each in users]
         found = best(index, histories, k, exclude, include_only, repeat)
         return table("user", users, found)
+
+    def user_history(self, user: str, later: Any = None, now: Any = None) -> History:
+        """Return what a user has had; see `recommend_users`."""
+        return self._reader.user_history(self.index, user, later, now)
 
     def similar_items(self, token: str, k: int = 10) -> Recommendations:
         """Return the items that are most like one to the model, with their cosines."""
