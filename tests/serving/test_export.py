@@ -23,7 +23,7 @@ def test_inner_products_are_the_scores(full_toy: Any, settings: Any) -> None:
     made = recommender(toy)
     network = made.index.network
     histories = [
-        made._reader.history(made.index, items, None, 9, None)
+        made.read(items, now=9)
         for items in (["i1"], ["i5", "i2", "i7"], [f"i{n}" for n in range(1, 9)])
     ]
     with torch.no_grad():
@@ -40,7 +40,7 @@ def test_an_exact_index_finds_what_the_model_recommends(full_toy: Any, tmp_path:
     index = faiss.deserialize_index(np.fromfile(tmp_path / "index" / "index.faiss", np.uint8))
     tokens = json.loads((tmp_path / "index" / "items.json").read_text())
     network = made.index.network
-    history = made._reader.history(made.index, ["i3", "i8"], None, 9, None)
+    history = made.read(["i3", "i8"], now=9)
     with torch.no_grad():
         batch = as_batch([history], network.config, whole_window=False)
         _, rows = index.search(network.query(batch).numpy(), 20)

@@ -2,6 +2,7 @@
 
 ur4rec train --preset small
 ur4rec train --model=SASRec --dataset=ml-100k --train_neg_sample_args=None
+ur4rec train --preset small --init-from runs/yesterday --on all
 ur4rec train --resume runs/UR4Rec-ml-100k-...      goes on with a run that was interrupted
 """
 
@@ -9,6 +10,7 @@ import argparse
 
 from ur4rec_recbole.commands.options import add_config_options, chosen_files
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.runs import on_all
 from ur4rec_recbole.runs.quick_start import run as train
 
 TAKES_SETTINGS = True
@@ -19,6 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_options(parser)
     parser.add_argument("--resume", metavar="RUN", help="folder of a run to go on with")
     parser.add_argument("--init-from", metavar="RUN", help="folder of a run to begin from")
+    parser.add_argument(
+        "--on", choices=("split", "all"), default="split",
+        help="all: then train on all interactions, for the epochs that the split has settled",
+    )  # fmt: skip
     parser.epilog = "Any --key=value is a configuration key."
 
 
@@ -34,5 +40,10 @@ def run(options: argparse.Namespace) -> int:
                 "--resume", "must stand alone, since the run keeps its configuration", more,
                 "Remove the rest, or start a new run.",
             )  # fmt: skip
-    train(options.model, options.dataset, files, resume=options.resume, arguments=options.settings)
+    wanted = (options.model, options.dataset, files)
+    if options.on == "all" and not options.resume:
+        on_all.check(*wanted, options.settings)
+    found = train(*wanted, resume=options.resume, arguments=options.settings)
+    if options.on == "all" and found.folder:
+        on_all.train_on_all(found.folder)
     return 0

@@ -31,8 +31,12 @@ class ServedBank(FeatureBank):
         """Return what the experts read of each item, [N, D]."""
         return self.get_buffer(f"{name}_tokens")
 
+    def profiles(self, users: Tensor) -> bool:
+        """Tell whether any of some users [B] may have a profile; 0 is nobody that is known."""
+        return bool(len(self.profile_keys) and users.any())
+
     def _profile_context(self, users: Tensor, known: Tensor) -> Context:
-        if len(self.profile_keys) and users.any():
+        if self.profiles(users):
             return super()._profile_context(users, known)
         absent = torch.zeros_like(known, dtype=torch.bool).unsqueeze(-1)
         return Context(self.profile_vectors.new_zeros(known.shape[0], 1, 1), absent)

@@ -82,7 +82,6 @@ def _without_profiles(network: ServedUR4Rec) -> ServedUR4Rec:
     bank = copied.features
     tokens = {name: bank.tokens(name) for name in bank.item_modalities}
     copied.features = ServedBank(Modalities(modalities_of(bank).items, None), tokens)
-    copied.shuffle_gap = None  # it says only which profile a moment may read
     return copied.eval()
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ur4rec_recbole.core.config import schema
 from ur4rec_recbole.data.modalities import ItemFeatures, Modalities
-from ur4rec_recbole.model.experts import HierarchicalMoE
+from ur4rec_recbole.model.experts import HierarchicalMoE, Routes
 from ur4rec_recbole.model.features import FeatureBank
 from ur4rec_recbole.model.items import ItemEmbedding
 from ur4rec_recbole.model.stages import SCORES
@@ -106,8 +106,6 @@ class ServedUR4Rec(UR4Rec):
         self.weights = dict(self.state_dict())
         self.embedding, self.tower = self.item_embedding, self.items
         self._inputs = self._take_inputs()
-        if modalities.profile is None:
-            self.shuffle_gap = None  # it says only which profile a moment may read
         with torch.no_grad():
             table = self.item_embedding(self.features)
             vectors = self.items(table, self.features)
@@ -135,6 +133,18 @@ class ServedUR4Rec(UR4Rec):
         """Return the vectors [B, V] whose products with `products.rows` are the scores."""
         h, r, _ = self.final_states(interaction, self.table, self.retrieves)
         return self.products(h, r)
+
+    def retrieve(
+        self, h: Tensor, where: Tensor, interaction: Interaction, query: Tensor
+    ) -> tuple[Tensor, Routes]:
+        """Return r and its routes as `UR4Rec` does; how much was known, only profiles ask."""
+        seq = interaction[self.ITEM_SEQ]
+        users = seq.new_zeros(seq.shape[0])
+        if self.USER_ID in interaction.interaction:
+            users = interaction[self.USER_ID]
+        if self.features.profiles(users):
+            return super().retrieve(h, where, interaction, query)
+        return self.experts(h, where, self.features.contexts(seq, query, users, query))
 
     def known_to_encoder(self) -> Tensor:
         """Mark the items [N] whose embedding says something; added ones have content alone."""
@@ -230,7 +240,8 @@ class ServedUR4Rec(UR4Rec):
     @property
     def reads_times(self) -> bool:
         """Whether scores depend on when the items of a history were had."""
-        return self.encoder.intervals is not None or self.shuffle_gap is not None
+        by_profiles = self.shuffle_gap is not None and len(self.features.profile_keys) > 0
+        return self.encoder.intervals is not None or by_profiles
 
     @property
     def mixes_neighbours(self) -> bool:

@@ -175,6 +175,10 @@ class Recommender:
         found = best(index, histories, k, exclude, include_only, repeat)
         return table("user", users, found)
 
+    def read(self, items: Sequence[str], times: Any = None, now: Any = None) -> History:
+        """Return a history as a model reads it; arguments as in `recommend`."""
+        return self._reader.history(self.index, list(items), times, now, None)
+
     def user_history(self, user: str, later: Any = None, now: Any = None) -> History:
         """Return what a user has had; see `recommend_users`."""
         return self._reader.user_history(self.index, user, later, now)
