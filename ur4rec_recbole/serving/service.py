@@ -1,7 +1,7 @@
 """The HTTP service: `ur4rec serve RUN`.
 
-POST /recommend /similar /explain /items; GET /health /metrics /search /image; a page to try it at /,
-and the interface at /docs. Requests are checked and limited; what is wrong with one is told with
+POST /recommend /similar /explain /items; GET /health /metrics /search /image; a page to try it at
+/, and the interface at /docs. Requests are checked and limited; what is wrong with one is told with
 4xx.
 """
 
