@@ -10,6 +10,7 @@ import torch
 
 from tests.serving.test_recommender import TIMED, WAYS, recommender
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.serving import search_index
 from ur4rec_recbole.serving.export import export
 from ur4rec_recbole.serving.histories import as_batch
 from ur4rec_recbole.serving.recommender import Recommender
@@ -48,6 +49,21 @@ def test_an_exact_index_finds_what_the_model_recommends(full_toy: Any, tmp_path:
     assert found == made.recommend(["i3", "i8"], k=20, repeat=True).items
     assert "is the model's score" in manifest["exact"]
     assert manifest["kept"] == 1
+
+
+def test_an_approximate_index_says_how_much_it_finds(full_toy: Any, tmp_path: Path) -> None:
+    faiss = pytest.importorskip("faiss")
+    made = recommender(full_toy())
+    manifest = export(made, "hnsw", tmp_path / "index")
+    index = faiss.deserialize_index(np.fromfile(tmp_path / "index" / "index.faiss", np.uint8))
+    graph = faiss.downcast_index(index.index)
+    assert graph.hnsw.efSearch == manifest["hnsw"]["breadth"]
+    assert manifest["hnsw"]["recall"] > 0.95
+    queries = np.random.default_rng(1).standard_normal((5, manifest["width"])).astype(np.float32)
+    scores = queries @ made.index.network.products.rows.numpy()[1:].T
+    graph.hnsw.efSearch = 100  # more than there are items
+    found = search_index.search(index, queries, 3)
+    assert found.tolist() == (np.argsort(-scores, axis=1)[:, :3] + 1).tolist()
 
 
 @pytest.mark.parametrize("settings", [{}, TIMED, WAYS[2], {"router_top_k": 2} | NO_PROFILES])

@@ -122,8 +122,9 @@ def _searched(recommender: Recommender, folder: Path, approximate: bool) -> dict
     told: dict[str, Any] = {"width": rows.shape[1]}
     if approximate:
         index = search_index.hnsw(rows, ids)
+        told["query"] = "with a further 0 at its end; the nearest is the best"
         told["hnsw"] = search_index.tune(index, exact, queries)._asdict()
-    found = index.search(queries, min(10, len(ids)))[1]
+    found = search_index.search(index, queries, min(10, len(ids)))
     told["kept"] = search_index.shared(_top(recommender, histories), found)
     with atomic_write(folder / "index.faiss") as file:
         file.write(search_index.library("faiss").serialize_index(index).tobytes())
