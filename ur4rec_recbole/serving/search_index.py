@@ -2,9 +2,9 @@
 
 HNSW (Malkov and Yashunin 2018) looks at few of the items: at a hundred thousand and more it answers
 in a fraction of the time, and misses some. How many is measured on queries of the model. Its graph
-is one of distances, in which an inner product has no place: items of a large norm would be everyone's
-neighbours. So a further coordinate brings all items to one norm (Bachrach et al. 2014, section 3.1);
-queries have 0 there, and the nearest item is that of the largest inner product.
+is one of distances, where items of a large norm would be everyone's neighbours. So a further
+coordinate brings all items to one norm (Bachrach et al. 2014, section 3.1); queries have 0 there,
+and the nearest item is that of the largest inner product.
 """
 
 import importlib
