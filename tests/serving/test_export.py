@@ -10,27 +10,28 @@ import torch
 
 from tests.serving.test_recommender import TIMED, WAYS, recommender
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.serving import search_index
 from ur4rec_recbole.serving.export import export
 from ur4rec_recbole.serving.histories import as_batch
 from ur4rec_recbole.serving.recommender import Recommender
-from ur4rec_recbole.serving.vectors import QueryVectors, item_vectors
+
+NO_PROFILES = {"user_profile_table": None}
 
 
 @pytest.mark.parametrize("settings", WAYS)
-def test_inner_products_are_the_scores_up_to_a_constant(full_toy: Any, settings: Any) -> None:
-    made = recommender(full_toy(**settings))
+def test_inner_products_are_the_scores(full_toy: Any, settings: Any) -> None:
+    toy = full_toy(**settings | {"exclude_history": False})
+    made = recommender(toy)
     network = made.index.network
     histories = [
-        made._reader.history(made.index, items, None, 9, None)
+        made.read(items, now=9)
         for items in (["i1"], ["i5", "i2", "i7"], [f"i{n}" for n in range(1, 9)])
     ]
     with torch.no_grad():
         batch = as_batch(histories, network.config, whole_window=False)
-        h, r, _ = network.final_states(batch, network.table, int(network.score) > 0)
-        found = QueryVectors(network)(h, r) @ item_vectors(network).T
-    [expected] = made.index.scores(histories)
-    difference = (found - expected)[:, 1:]
-    assert difference.std(1).max() < 1e-4
+        found = network.query(batch) @ network.products.rows.T
+        expected = toy.model.full_sort_predict(as_batch(histories, toy.train.config, True))
+    torch.testing.assert_close(found[:, 1:], expected[:, 1:], atol=1e-4, rtol=1e-4)
 
 
 def test_an_exact_index_finds_what_the_model_recommends(full_toy: Any, tmp_path: Path) -> None:
@@ -40,23 +41,40 @@ def test_an_exact_index_finds_what_the_model_recommends(full_toy: Any, tmp_path:
     index = faiss.deserialize_index(np.fromfile(tmp_path / "index" / "index.faiss", np.uint8))
     tokens = json.loads((tmp_path / "index" / "items.json").read_text())
     network = made.index.network
-    history = made._reader.history(made.index, ["i3", "i8"], None, 9, None)
+    history = made.read(["i3", "i8"], now=9)
     with torch.no_grad():
         batch = as_batch([history], network.config, whole_window=False)
-        h, r, _ = network.final_states(batch, network.table)
-        _, rows = index.search(QueryVectors(network)(h, r).numpy(), len(tokens))
-    found = [tokens[row] for row in rows[0] if row]
+        _, rows = index.search(network.query(batch).numpy(), 20)
+    found = [tokens[row] for row in rows[0]]
     assert found == made.recommend(["i3", "i8"], k=20, repeat=True).items
-    assert "exactly" in manifest["exact"]
+    assert "is the model's score" in manifest["exact"]
+    assert manifest["kept"] == 1
 
 
-@pytest.mark.parametrize("settings", [{}, TIMED, WAYS[2], {"router_top_k": 2}])
+def test_an_approximate_index_says_how_much_it_finds(full_toy: Any, tmp_path: Path) -> None:
+    faiss = pytest.importorskip("faiss")
+    made = recommender(full_toy())
+    manifest = export(made, "hnsw", tmp_path / "index")
+    index = faiss.deserialize_index(np.fromfile(tmp_path / "index" / "index.faiss", np.uint8))
+    graph = faiss.downcast_index(index.index)
+    assert graph.hnsw.efSearch == manifest["hnsw"]["breadth"]
+    assert manifest["hnsw"]["recall"] > 0.95
+    queries = np.random.default_rng(1).standard_normal((5, manifest["width"])).astype(np.float32)
+    scores = queries @ made.index.network.products.rows.numpy()[1:].T
+    graph.hnsw.efSearch = 100  # more than there are items
+    found = search_index.search(index, queries, 3)
+    assert found.tolist() == (np.argsort(-scores, axis=1)[:, :3] + 1).tolist()
+
+
+@pytest.mark.parametrize("settings", [{}, TIMED, WAYS[2], {"router_top_k": 2} | NO_PROFILES])
 def test_onnxruntime_gives_the_models_top_ten(full_toy: Any, tmp_path: Path, settings: Any) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     made = recommender(full_toy(**settings))
     manifest = export(made, "onnx", tmp_path / "onnx")
-    assert "top 10 of 64 histories" in manifest["checked"]
+    assert "top 10 of PyTorch in 1000 of 1000 histories" in manifest["checked"]
+    profiles = settings.get("user_profile_table", "read") is not None
+    assert profiles == (manifest["kept"] < 1) == ("profiles" in manifest["exact"])
     session = onnxruntime.InferenceSession(str(tmp_path / "onnx" / "model.onnx"))
     tokens = json.loads((tmp_path / "onnx" / "items.json").read_text())
     assert manifest["window"] == 5

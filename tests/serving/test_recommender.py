@@ -180,6 +180,34 @@ def test_texts_of_new_items_are_encoded_as_the_table_was(full_toy: Any) -> None:
         made.add_items(["c"], texts=["x"], encoder=other)
 
 
+class MeanColours:
+    """An image encoder whose vector is five numbers of the mean colour."""
+
+    name, version, side = "random", "1", 8
+
+    def preprocess(self, image: Any) -> torch.Tensor:
+        return torch.from_numpy(np.array(image.resize((8, 8)))).permute(2, 0, 1).float()
+
+    def encode(self, images: torch.Tensor) -> np.ndarray:
+        return images.mean((2, 3)).repeat(1, 2)[:, :5].numpy()
+
+
+def test_images_of_new_items_are_encoded_as_the_table_was(full_toy: Any, tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    made = recommender(full_toy())
+    files = [tmp_path / name for name in ("a.png", "b.png")]
+    for file, colour in zip(files, ((9, 8, 7), (1, 2, 3)), strict=True):
+        image.new("RGB", (8, 8), colour).save(file)
+    made.add_items(["a", "b"], images=files, image_encoder=MeanColours())
+    by_vectors = recommender(full_toy())
+    raw = np.array([[9, 8, 7, 9, 8], [1, 2, 3, 1, 2]], dtype=np.float32)
+    by_vectors.add_items(["a", "b"], {"image": raw})
+    assert made.recommend(["i1"], k=22) == by_vectors.recommend(["i1"], k=22)
+    (tmp_path / "b.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match="b.png: broken"):
+        made.add_items(["c", "d"], images=files, image_encoder=MeanColours())
+
+
 @pytest.mark.parametrize(
     ("tokens", "vectors", "told"),
     [

@@ -123,6 +123,17 @@ def test_the_interface_is_described(client: TestClient) -> None:
     assert client.get("/docs").status_code == 200
 
 
+def test_images_are_those_of_the_folder(holder: Holder, tmp_path: Path) -> None:
+    (tmp_path / "i1.png").write_bytes(b"an image")
+    client = TestClient(create_app(holder, "secret", {"i1": tmp_path / "i1.png"}))
+    key = {"X-API-Key": "secret"}
+    found = client.get("/image", params={"item": "i1"}, headers=key)
+    assert (found.content, found.headers["content-type"]) == (b"an image", "image/png")
+    assert client.get("/image", params={"item": "../i1"}, headers=key).status_code == 404
+    assert client.get("/image", params={"item": "i1"}).status_code == 401
+    assert client.get("/health").json()["images"] == 1
+
+
 def test_a_search_finds_titles_and_ids(client: TestClient) -> None:
     found = client.get("/search", params={"query": "SECOND"}).json()
     assert found == [{"item": "i2", "title": "Second"}]

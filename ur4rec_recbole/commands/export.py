@@ -25,4 +25,11 @@ def run(options: argparse.Namespace) -> int:
     for key in ("checked", "exact"):
         if key in manifest:
             print(manifest[key])
+    if "kept" in manifest:
+        print(f"{manifest['kept']:.2%} of the model's own top ten are found, of known users")
+    if "hnsw" in manifest:
+        print(
+            "against exact search: {recall:.3f} of its ten best at {milliseconds:.2f} ms a query "
+            "instead of {exact_milliseconds:.2f}".format(**manifest["hnsw"])
+        )
     return 0

@@ -10,7 +10,10 @@ import ipaddress
 import os
 from pathlib import Path
 
+import torch
+
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.extract.image import find_images
 from ur4rec_recbole.serving.holder import Holder
 
 KEY = "UR4REC_API_KEY"
@@ -23,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8000, help="port [8000]; 0 for a free one")
     parser.add_argument(
         "--api-key-file", help=f"holds what requests must have as X-API-Key; or set {KEY}"
+    )
+    parser.add_argument(
+        "--images", metavar="FOLDER", help="of ITEM_ID.jpg, .jpeg, .png, .webp, for the page"
     )
     parser.add_argument(
         "--reload-seconds", type=float, default=10,
@@ -47,10 +53,12 @@ def run(options: argparse.Namespace) -> int:
             "ur4rec serve", "needs fastapi, uvicorn and prometheus-client", error,
             "Run `pip install ur4rec_recbole[serve]`.",
         ) from error  # fmt: skip
+    torch.set_num_threads(1)  # requests run side by side; one is too small to be shared out
     holder = Holder(options.model)
     if options.reload_seconds > 0:
         holder.watch(options.reload_seconds)
-    app = service.create_app(holder, key)
+    images = find_images(options.images)[0] if options.images else []
+    app = service.create_app(holder, key, {file.stem: file for file in images})
     print(f"{options.model} at http://{options.host}:{options.port} (interface: /docs)", flush=True)
     uvicorn.run(
         app, host=options.host, port=options.port, limit_concurrency=options.concurrency,

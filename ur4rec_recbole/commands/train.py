@@ -3,6 +3,7 @@
 ur4rec train --preset small
 ur4rec train --model=SASRec --dataset=ml-100k --train_neg_sample_args=None
 ur4rec train --preset small --nproc 2              trains in two processes
+ur4rec train --preset small --init-from runs/yesterday --on all
 ur4rec train --resume runs/UR4Rec-ml-100k-...      goes on with a run that was interrupted
 """
 
@@ -11,6 +12,7 @@ import argparse
 from ur4rec_recbole.commands.options import add_config_options, chosen_files
 from ur4rec_recbole.core.command_line import check_words
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.runs import on_all
 from ur4rec_recbole.runs.quick_start import run as train
 
 TAKES_SETTINGS = True
@@ -32,6 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{key}", f"--{key.replace('_', '-')}", action="append", metavar="X", help=meaning
         )
+    parser.add_argument(
+        "--on", choices=("split", "all"), default="split",
+        help="all: then train on all interactions, for the epochs that the split has settled",
+    )  # fmt: skip
     parser.epilog = "Any --key=value is a configuration key."
 
 
@@ -50,5 +56,10 @@ def run(options: argparse.Namespace) -> int:
                 "--resume", "must stand alone, since the run keeps its configuration", more,
                 "Remove the rest, or start a new run.",
             )  # fmt: skip
-    train(options.model, options.dataset, files, resume=options.resume, arguments=options.settings)
+    wanted = (options.model, options.dataset, files)
+    if options.on == "all" and not options.resume:
+        on_all.check(*wanted, options.settings)
+    found = train(*wanted, resume=options.resume, arguments=options.settings)
+    if options.on == "all" and found.folder:
+        on_all.train_on_all(found.folder)
     return 0

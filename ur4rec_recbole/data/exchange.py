@@ -14,10 +14,10 @@ from ur4rec_recbole.data.dataset import (
     HISTORY_START,
     SECONDS,
     UR4RecDataset,
-    spans,
     training_interactions,
 )
 from ur4rec_recbole.data.features import FeatureTable
+from ur4rec_recbole.data.rows import spans
 
 
 def export(

@@ -47,6 +47,10 @@ class FeatureBank(nn.Module):
         vectors = self.get_buffer(f"{name}_vectors")
         return vectors if items is None else vectors[items]
 
+    def tokens(self, name: str) -> Tensor:
+        """Return what the experts read of each item, [N, W]."""
+        return self.vectors(name)
+
     def unit(self, name: str) -> Tensor:
         """Return the vectors [N, W] of an item modality at length 1; of an absent one, zeros."""
         return functional.normalize(self.vectors(name), dim=-1)
@@ -79,7 +83,7 @@ class FeatureBank(nn.Module):
                 contexts[name] = self._profile_context(users, known)
             elif name in self.item_modalities:
                 present = self.present(name)[item_seq].unsqueeze(1)  # [B, 1, S]
-                contexts[name] = Context(self.vectors(name)[item_seq], causal & present)
+                contexts[name] = Context(self.tokens(name)[item_seq], causal & present)
             else:
                 tokens = self.profile_vectors.new_zeros(len(query), 1, 1)
                 contexts[name] = Context(

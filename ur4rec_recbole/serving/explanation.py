@@ -26,8 +26,8 @@ class Explanation(NamedTuple):
     score, rank
         Among all items; 1 is best.
     parts
-        What the sequence and the retrieval score add to it; they sum to the score. Of a model that
-        predicts by one of them, that one alone.
+        What the sequence and the retrieval score add to it, and neighbours by content where they
+        have a share; they sum to the score. Of a model that predicts by one score, that one alone.
     routes
         Weight of each modality in the experts' state; they sum to 1, or are 0 where a history has
         no content at all. Empty where experts take no part.
@@ -44,6 +44,7 @@ class Explanation(NamedTuple):
     history: list[tuple[str, float]]
 
 
+@torch.inference_mode()
 def explain(index: Index, history: History, item: int) -> Explanation:
     """Explain the score of an internal id for a history that is not empty."""
     network = index.network
@@ -53,25 +54,20 @@ def explain(index: Index, history: History, item: int) -> Explanation:
             f"{type(network).__name__}, {len(history.items)} items", "Give it some.",
         )  # fmt: skip
     parts, routes = _parts(network, history, index.config)
-    scores = torch.stack(list(parts.values())).sum(0)  # [N]
-    scores[0] = -torch.inf
+    scores = next(index.scores([history]))[0]  # [N]
+    told = {name: float(values[item]) for name, values in parts.items()}
+    if network.mixes_neighbours:
+        told["neighbours"] = float(scores[item]) - sum(told.values())
     shorter = _without_each(history)
     without = torch.cat(list(index.scores(shorter)))[:, item] if len(history.items) > 1 else None
-    full = next(index.scores([history]))[0, item]
-    told = []
+    reasons = []
     if without is not None:
         newest = history.items[-len(shorter) :]
-        changes = (full - without).tolist()
-        told = [(index.tokens[i], change) for i, change in zip(newest, changes, strict=True)]
-        told.sort(key=lambda pair: -abs(pair[1]))
-    return Explanation(
-        index.tokens[item],
-        float(full),
-        int((scores > scores[item]).sum()) + 1,
-        {name: float(values[item]) for name, values in parts.items()},
-        routes,
-        told,
-    )
+        changes = (scores[item] - without).tolist()
+        reasons = [(index.tokens[i], change) for i, change in zip(newest, changes, strict=True)]
+        reasons.sort(key=lambda pair: -abs(pair[1]))
+    rank = int((scores > scores[item]).sum()) + 1
+    return Explanation(index.tokens[item], float(scores[item]), rank, told, routes, reasons)
 
 
 def _parts(
@@ -79,23 +75,22 @@ def _parts(
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Return what each score adds for all items [N], and the routes by modality."""
     kind = SCORES[int(network.score)]
-    with torch.no_grad():
-        batch = as_batch([history], config, whole_window=False)
-        h, r, routes = network.final_states(batch, network.table, kind != "sequence")
-        if kind != "fused":
-            parts = network.scores(h, r, network.table, [kind])
-        else:
-            raw = network.scores(h, r, network.table, ["sequence", "retrieval"])
-            none = torch.zeros_like(raw["sequence"])  # a score that is the same for all adds 0
-            parts = {
-                "sequence": network.fusion(h, raw["sequence"], none),
-                "retrieval": network.fusion(h, none, raw["retrieval"]),
-            }
+    batch = as_batch([history], config, whole_window=False)
+    h, r, routes = network.final_states(batch, network.table, network.retrieves)
+    query, rows = network.products(h, r), network.products.rows
+    if kind == "fused":  # both stand side by side
+        width = network.width
+        parts = {
+            "sequence": query[:, :width] @ rows[:, :width].T,
+            "retrieval": query[:, width:] @ rows[:, width:].T,
+        }
+    else:
+        parts = {kind: query @ rows.T}
     weights = {}
     if routes is not None and isinstance(network.experts, HierarchicalMoE):
         names = list(network.experts.modalities)
         weights = dict(zip(names, routes.modal[0].tolist(), strict=True))
-    return {name: values[0].clone() for name, values in parts.items()}, weights
+    return {name: values[0] for name, values in parts.items()}, weights
 
 
 def _without_each(history: History) -> list[History]:

@@ -2,10 +2,10 @@
 
 safetensors  the folder of `Recommender.save`
 faiss        index.faiss, an exact index of the items' vectors, and items.json, their ids by row
+hnsw         the same with an approximate index, for very many items
 onnx         model.onnx: histories to scores of all items, and to queries for such an index
 """
 
-import importlib
 import json
 import tempfile
 from collections.abc import Callable
@@ -21,20 +21,25 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import atomic_write, require_writable, write_json
 from ur4rec_recbole.data.dataset import SECONDS
 from ur4rec_recbole.data.modalities import Modalities
-from ur4rec_recbole.model.experts import Context
-from ur4rec_recbole.model.features import FeatureBank
-from ur4rec_recbole.serving import folders
-from ur4rec_recbole.serving.network import ServedUR4Rec, Settings, modalities_of
+from ur4rec_recbole.serving import folders, search_index
+from ur4rec_recbole.serving.bank import ServedBank, modalities_of
+from ur4rec_recbole.serving.histories import History, as_batch
+from ur4rec_recbole.serving.network import ServedUR4Rec
 from ur4rec_recbole.serving.recommender import Recommender
-from ur4rec_recbole.serving.vectors import QueryVectors, item_vectors
 
-CHECKED = 64  # histories that ONNX and PyTorch must agree on
+CHECKED = 1000  # histories, of which each export must give the model's top ten
+TRACED = 64  # of them, by which the model is traced
+BATCH = 64  # checked at a time
 EXACT = (
-    "Inner products of query and item vectors rank items exactly as the model does, the fused "
-    "score included, up to rounding: standardising a score over the items is affine for one query. "
-    "An approximate index made of the same vectors may miss items. Items of the history are not "
-    "excluded; user profiles are not read."
+    "The inner product of a query and an item's vector is the model's score, the fused one "
+    "included, up to rounding: standardising a score over the items is affine for one query. "
+    "Items of the history are not excluded."
 )
+NEIGHBOURS = (
+    " Neighbours by content, which have a share in this model's scores, are no inner product and "
+    "are left out; `kept` says what that costs."
+)
+PROFILES = " User profiles are not read; `kept` says what that costs."
 
 
 class ScoredHistories(nn.Module):
@@ -42,16 +47,10 @@ class ScoredHistories(nn.Module):
 
     def __init__(self, network: ServedUR4Rec) -> None:
         super().__init__()
-        self.network = network
-        self.retrieves = int(network.score) > 0
-        self.queries = QueryVectors(network)
-        self.register_buffer("vectors", item_vectors(network))
-        network.features = _NoProfiles(network.features)
-        # It says only which profile a moment may read, by functions that ONNX does not have.
-        network.config = Settings({**network.config, "shuffle_gap": None})
+        self.network = _without_profiles(network)
 
     def forward(self, items: Tensor, times: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
-        """Return scores [B, N] up to a constant a row, and queries [B, V].
+        """Return scores [B, N], -inf of what cannot be recommended, and queries [B, V].
 
         Parameters
         ----------
@@ -72,22 +71,18 @@ class ScoredHistories(nn.Module):
                 SECONDS: now,
             }
         )
-        h, r, _ = network.final_states(batch, network.table, self.retrieves)
-        query = self.queries(h, r)
-        return query @ self.vectors.T, query
+        query = network.query(batch)
+        scores = query @ network.products.rows.T
+        return scores.masked_fill(network.refused_items, -torch.inf), query
 
 
-class _NoProfiles(FeatureBank):
-    """A bank that knows no users; ONNX has nothing to look their profiles up with."""
-
-    def __init__(self, bank: FeatureBank) -> None:
-        super().__init__(Modalities(modalities_of(bank).items, None))
-        self.profile_width = bank.widths()["profile"]
-
-    def _profile_context(self, users: Tensor, known: Tensor) -> Context:
-        del users
-        tokens = self.profile_vectors.new_zeros(len(known), 1, self.profile_width)
-        return Context(tokens, torch.zeros_like(known, dtype=torch.bool).unsqueeze(-1))
+def _without_profiles(network: ServedUR4Rec) -> ServedUR4Rec:
+    """Return a network that knows no users; ONNX has nothing to look their profiles up with."""
+    copied = network.with_items({}, 0)
+    bank = copied.features
+    tokens = {name: bank.tokens(name) for name in bank.item_modalities}
+    copied.features = ServedBank(Modalities(modalities_of(bank).items, None), tokens)
+    return copied.eval()
 
 
 def export(recommender: Recommender, kind: str, folder: Path) -> dict[str, Any]:
@@ -100,7 +95,8 @@ def export(recommender: Recommender, kind: str, folder: Path) -> dict[str, Any]:
             "export", "needs a model of UR4Rec", type(network).__name__, "Name a run of UR4Rec."
         )
     require_writable("--output", folder)
-    return KINDS[kind](recommender, folder)
+    with torch.inference_mode(kind != "onnx"), torch.no_grad():  # what is traced is no inference
+        return KINDS[kind](recommender, folder)
 
 
 def _safetensors(recommender: Recommender, folder: Path) -> dict[str, Any]:
@@ -109,74 +105,134 @@ def _safetensors(recommender: Recommender, folder: Path) -> dict[str, Any]:
 
 
 def _faiss(recommender: Recommender, folder: Path) -> dict[str, Any]:
-    faiss = _library("faiss")
-    vectors = np.ascontiguousarray(item_vectors(recommender.index.network).numpy())
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(vectors)
+    return _searched(recommender, folder, approximate=False)
+
+
+def _hnsw(recommender: Recommender, folder: Path) -> dict[str, Any]:
+    return _searched(recommender, folder, approximate=True)
+
+
+def _searched(recommender: Recommender, folder: Path, approximate: bool) -> dict[str, Any]:
+    network = recommender.index.network
+    ids = np.flatnonzero(~network.refused_items.numpy())
+    rows = np.ascontiguousarray(network.products.rows.numpy()[ids])
+    histories = known_histories(recommender)
+    queries = np.concatenate([network.query(each).numpy() for each in _batches(network, histories)])
+    index = exact = search_index.exact(rows, ids)
+    told: dict[str, Any] = {"width": rows.shape[1]}
+    if approximate:
+        index = search_index.hnsw(rows, ids)
+        told["query"] = "with a further 0 at its end; the nearest is the best"
+        told["hnsw"] = search_index.tune(index, exact, queries)._asdict()
+    found = search_index.search(index, queries, min(10, len(ids)))
+    told["kept"] = search_index.shared(_top(recommender, histories), found)
     with atomic_write(folder / "index.faiss") as file:
-        file.write(faiss.serialize_index(index).tobytes())
-    return _finished(recommender, folder, "index.faiss", {"width": vectors.shape[1]})
+        file.write(search_index.library("faiss").serialize_index(index).tobytes())
+    return _finished(recommender, folder, "index.faiss", told)
 
 
 def _onnx(recommender: Recommender, folder: Path) -> dict[str, Any]:
-    _library("onnxscript")
+    search_index.library("onnxscript")
     network = recommender.index.network
-    # A copy: what is exported knows no profiles.
-    module = ScoredHistories(network.with_items({}, 0)).eval()
+    module = ScoredHistories(network).eval()
     window = network.config["MAX_ITEM_LIST_LENGTH"]
-    example = _histories(len(recommender.index.tokens), window, seed=1)
+    drawn = _histories(len(recommender.index.tokens), window)
     names = ("items", "times", "now")
-    with tempfile.TemporaryDirectory(dir=folder) as scratch, torch.no_grad():
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
         torch.onnx.export(
-            module, example, f"{scratch}/model.onnx",
+            module, tuple(each[:TRACED] for each in drawn), f"{scratch}/model.onnx",
             input_names=names, output_names=("scores", "query"),
             dynamic_axes={name: {0: "B"} for name in (*names, "scores", "query")},
             opset_version=18, dynamo=False,
         )  # fmt: skip
         written = Path(scratch, "model.onnx").read_bytes()
-    agreed = _check_onnx(recommender, module, written)
+    run = _session(written)
+    told = {"inputs": list(names), "window": window, "reads_times": network.reads_times}
+    told["checked"] = _check_onnx(run, module, drawn)
+    histories = known_histories(recommender)
+    scores = [
+        run(each[network.ITEM_SEQ], each[network.times], each[SECONDS])
+        for each in _batches(network, histories, whole_window=True)
+    ]
+    found = torch.cat(scores).topk(min(10, int((~network.refused_items).sum()))).indices.numpy()
+    told["kept"] = search_index.shared(_top(recommender, histories), found)
     with atomic_write(folder / "model.onnx") as file:
         file.write(written)
-    told = {"inputs": list(names), "window": window, "reads_times": network.reads_times}
-    return _finished(recommender, folder, "model.onnx", told | {"checked": agreed})
+    return _finished(recommender, folder, "model.onnx", told)
 
 
-def _check_onnx(recommender: Recommender, module: nn.Module, model: bytes) -> str:
-    """Compare the top ten of random histories by onnxruntime, PyTorch and the served model."""
-    onnxruntime = _library("onnxruntime")
+def _session(model: bytes) -> Callable[..., Tensor]:
+    """Return a function from items, times and now to scores by onnxruntime."""
+    onnxruntime = search_index.library("onnxruntime")
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    network = recommender.index.network
-    arguments = _histories(
-        len(recommender.index.tokens), network.config["MAX_ITEM_LIST_LENGTH"], seed=2
-    )
-    with torch.no_grad():
-        expected = module(*arguments)[0]
     names = [each.name for each in session.get_inputs()]  # one that is not read is not there
-    given = dict(zip(("items", "times", "now"), arguments, strict=True))
-    found = session.run(["scores"], {name: given[name].numpy() for name in names})[0]
-    found_best = torch.from_numpy(found)[:, 1:].topk(min(10, found.shape[1] - 1))
-    best = expected[:, 1:].topk(found_best.values.shape[1]).values
-    theirs = expected[:, 1:].gather(1, found_best.indices)  # PyTorch's scores of ONNX's items
-    # Only items that rounding alone tells apart may change places.
-    difference = float(max((found_best.values - best).abs().max(), (theirs - best).abs().max()))
-    if difference > 1e-3:
+
+    def run(*given: Tensor) -> Tensor:
+        every = dict(zip(("items", "times", "now"), given, strict=True))
+        [scores] = session.run(["scores"], {name: every[name].numpy() for name in names})
+        return torch.from_numpy(scores)
+
+    return run
+
+
+def _check_onnx(run: Callable[..., Tensor], module: nn.Module, drawn: tuple[Tensor, ...]) -> str:
+    """Compare the top ten of random histories by onnxruntime and by PyTorch."""
+    apart, same = 0.0, 0
+    for given in zip(*(each.split(BATCH) for each in drawn), strict=True):
+        expected, found = module(*given)[0], run(*given)
+        best = expected.topk(min(10, int(expected[0].isfinite().sum())))
+        theirs = found.topk(best.values.shape[1])
+        same += int((theirs.indices == best.indices).all(1).sum())
+        # Only items that rounding alone tells apart may change places.
+        for values in (theirs.values, expected.gather(1, theirs.indices)):
+            apart = max(apart, float((values - best.values).abs().max()))
+    if apart > 1e-3:
         raise InputError(
-            "ONNX", "must give the top ten that PyTorch gives", f"scores {difference:.1e} apart",
+            "ONNX", "must give the top ten that PyTorch gives", f"scores {apart:.1e} apart",
             "Use --to safetensors, and report the configuration.",
         )  # fmt: skip
-    return f"top 10 of {len(found)} histories as PyTorch, scores within {difference:.1e}"
+    return f"the top 10 of PyTorch in {same} of {CHECKED} histories, scores within {apart:.1e}"
 
 
-def _histories(n_items: int, window: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw histories of all lengths: a trace takes every branch that one of them takes."""
-    generator = torch.Generator().manual_seed(seed)
+def _histories(n_items: int, window: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw histories of all lengths: a trace takes every branch that one of them takes.
+
+    Every third has intervals of whole powers of two, where a bin of time begins.
+    """
+    generator = torch.Generator().manual_seed(1)
     items = torch.randint(1, n_items, (CHECKED, window), generator=generator)
     length = torch.randint(1, window + 1, (CHECKED, 1), generator=generator)
     length[0], length[1] = window, 1
     inside = torch.arange(window) < length
+    exponents = torch.randint(0, 21, (CHECKED, window), generator=generator).double()
     gaps = torch.rand(CHECKED, window, generator=generator, dtype=torch.float64) * 1e5
+    gaps[::3] = 2.0 ** exponents[::3]
+    gaps[1::3] = gaps[1::3].floor()
     times = (gaps.cumsum(1) + 1.7e9) * inside
-    return items * inside, times, times.max(1).values + 3600
+    return items * inside, times, times.max(1).values + 4096
+
+
+def known_histories(recommender: Recommender) -> list[History]:
+    """Return what up to `CHECKED` of the users have had."""
+    users = recommender.histories.tokens[1:]
+    chosen = np.random.default_rng(1).permutation(len(users))[:CHECKED]
+    read = (recommender.user_history(users[place]) for place in chosen)
+    return [each for each in read if len(each.items)]
+
+
+def _batches(
+    network: ServedUR4Rec, histories: list[History], whole_window: bool = False
+) -> list[Interaction]:
+    return [
+        as_batch(histories[start : start + BATCH], network.config, whole_window)
+        for start in range(0, len(histories), BATCH)
+    ]
+
+
+def _top(recommender: Recommender, histories: list[History]) -> np.ndarray:
+    """Return the rows of the ten best items that the model itself finds, the history's own too."""
+    scores = torch.cat(list(recommender.index.scores(histories)))
+    return scores.topk(min(10, int(scores[0].isfinite().sum()))).indices.numpy()
 
 
 def _finished(
@@ -186,24 +242,19 @@ def _finished(
     with atomic_write(folder / "items.json") as file:
         file.write(tokens)
     hashes = {each: folders.sha256((folder / each).read_bytes()) for each in (name, "items.json")}
-    manifest = {"version": folders.VERSION, "model": "UR4Rec", **told, "exact": EXACT,
+    network = recommender.index.network
+    more = NEIGHBOURS if network.mixes_neighbours else ""
+    if "inputs" in told and len(network.features.profile_keys):
+        more += PROFILES
+    manifest = {"version": folders.VERSION, "model": "UR4Rec", **told, "exact": EXACT + more,
                 "sha256": hashes}  # fmt: skip
     write_json(folder / folders.MANIFEST, manifest)
     return manifest
-
-
-def _library(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise InputError(
-            name, "must be installed for this export", error,
-            "Run `pip install ur4rec_recbole[export]`.",
-        ) from error  # fmt: skip
 
 
 KINDS: dict[str, Callable[[Recommender, Path], dict[str, Any]]] = {
     "safetensors": _safetensors,
     "onnx": _onnx,
     "faiss": _faiss,
+    "hnsw": _hnsw,
 }

@@ -24,9 +24,10 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import atomic_write, require_writable, write_json
 from ur4rec_recbole.data.modalities import ItemFeatures, Modalities, Origin, Scaling
 from ur4rec_recbole.data.profiles import ProfileIndex
+from ur4rec_recbole.serving.bank import modalities_of
 from ur4rec_recbole.serving.histories import UserHistories
 from ur4rec_recbole.serving.index import Index
-from ur4rec_recbole.serving.network import ServedUR4Rec, Settings, modalities_of
+from ur4rec_recbole.serving.network import ServedUR4Rec, Settings
 
 VERSION = 1
 ABOUT, TENSORS, MANIFEST = "recommender.json", "recommender.safetensors", "manifest.json"

@@ -17,7 +17,7 @@ from ur4rec_recbole.data.modalities import ItemFeatures
 from ur4rec_recbole.serving.histories import History, as_batch
 from ur4rec_recbole.serving.network import ServedUR4Rec
 
-BATCH = 256  # histories scored at a time
+BATCH = 64  # histories scored at a time; more do not fit the caches of a core
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,10 @@ class Index:
 
     def known(self, tokens: Iterable[str]) -> tuple[np.ndarray, tuple[str, ...]]:
         """Return the ids of the tokens that there are, and the tokens that there are not."""
-        found = [(self.ids.get(token, 0), token) for token in tokens]
-        ids = np.array([place for place, _ in found if place], dtype=np.int64)
-        return ids, tuple(token for place, token in found if not place)
+        tokens = list(tokens)
+        ids = np.array([self.ids.get(token, 0) for token in tokens], dtype=np.int64)
+        unknown = tuple(tokens[place] for place in np.flatnonzero(ids == 0))
+        return ids[ids > 0], unknown
 
     def require(self, token: str) -> int:
         """Return the id of a token; `InputError` where there is none."""

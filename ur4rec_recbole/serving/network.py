@@ -5,15 +5,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
 from ur4rec_recbole.core.config import schema
 from ur4rec_recbole.data.modalities import ItemFeatures, Modalities
-from ur4rec_recbole.data.profiles import ProfileIndex
+from ur4rec_recbole.model.experts import HierarchicalMoE, Routes
 from ur4rec_recbole.model.features import FeatureBank
 from ur4rec_recbole.model.items import ItemEmbedding
+from ur4rec_recbole.model.stages import SCORES
 from ur4rec_recbole.model.ur4rec import UR4Rec
+from ur4rec_recbole.serving.bank import ServedBank, extended, modalities_of
+from ur4rec_recbole.serving.vectors import InnerProducts
 
 # What scoring reads of RecBole's own keys.
 KEYS = (
@@ -66,6 +70,9 @@ class _Counted:
 class ServedUR4Rec(UR4Rec):
     """UR4Rec for scoring: s_ui as in training, for a catalogue that can grow.
 
+    Whatever depends on items alone is computed once: their vectors, what the experts' input layers
+    make of their content, and the rows of `InnerProducts`, by which one product scores them all.
+
     Parameters
     ----------
     config
@@ -79,6 +86,7 @@ class ServedUR4Rec(UR4Rec):
     """
 
     embedding: ItemEmbedding
+    features: ServedBank
 
     def __init__(
         self,
@@ -97,9 +105,12 @@ class ServedUR4Rec(UR4Rec):
         self.eval()
         self.weights = dict(self.state_dict())
         self.embedding, self.tower = self.item_embedding, self.items
+        self._inputs = self._take_inputs()
         with torch.no_grad():
             table = self.item_embedding(self.features)
-            self._fix(table, self.items(table, self.features))
+            vectors = self.items(table, self.features)
+            self.features = ServedBank(modalities, self._tokens(self.features))
+            self._fix(table, vectors)
 
     @classmethod
     def of(cls, model: UR4Rec, counts: Tensor) -> "ServedUR4Rec":
@@ -107,6 +118,33 @@ class ServedUR4Rec(UR4Rec):
         bank = copy.deepcopy(model.features).cpu()
         weights = {name: value.cpu() for name, value in model.state_dict().items()}
         return cls(Settings.of(model.config), counts.cpu(), modalities_of(bank), weights)
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """Score all items as `UR4Rec` does, [B, N]."""
+        if self.neighbours is not None or not interaction[self.ITEM_SEQ_LEN].all():
+            return super().full_sort_predict(interaction)
+        return self._score_begun(interaction).masked_fill_(self.refused_items, -torch.inf)
+
+    def _score_begun(self, interaction: Interaction) -> Tensor:
+        """Score all items for rows that have a history."""
+        return self.query(interaction) @ self.products.rows.T
+
+    def query(self, interaction: Interaction) -> Tensor:
+        """Return the vectors [B, V] whose products with `products.rows` are the scores."""
+        h, r, _ = self.final_states(interaction, self.table, self.retrieves)
+        return self.products(h, r)
+
+    def retrieve(
+        self, h: Tensor, where: Tensor, interaction: Interaction, query: Tensor
+    ) -> tuple[Tensor, Routes]:
+        """Return r and its routes as `UR4Rec` does; how much was known, only profiles ask."""
+        seq = interaction[self.ITEM_SEQ]
+        users = seq.new_zeros(seq.shape[0])
+        if self.USER_ID in interaction.interaction:
+            users = interaction[self.USER_ID]
+        if self.features.profiles(users):
+            return super().retrieve(h, where, interaction, query)
+        return self.experts(h, where, self.features.contexts(seq, query, users, query))
 
     def known_to_encoder(self) -> Tensor:
         """Mark the items [N] whose embedding says something; added ones have content alone."""
@@ -116,6 +154,24 @@ class ServedUR4Rec(UR4Rec):
         for name in self.embedding.content:
             known |= self.features.present(name)
         return known
+
+    def _take_inputs(self) -> dict[str, nn.Module]:
+        """Return the experts' input layers by item modality, which let tokens pass from now on."""
+        taken: dict[str, nn.Module] = {}
+        if isinstance(self.experts, HierarchicalMoE):
+            for name in self.features.item_modalities:
+                expert: Any = self.experts.modalities[name]
+                taken[name] = nn.Sequential(expert.input, expert.input_norm)
+                expert.input, expert.input_norm = nn.Identity(), nn.Identity()
+        return taken
+
+    def _tokens(self, bank: FeatureBank) -> dict[str, Tensor]:
+        """Return what the experts read of a bank's items, [N, D] by modality."""
+        with torch.autocast("cpu", enabled=bool(self.config["enable_amp"])):
+            return {
+                name: self._inputs.get(name, nn.Identity())(bank.vectors(name)).float()
+                for name in bank.item_modalities
+            }
 
     def with_items(self, features: Mapping[str, ItemFeatures], count: int) -> "ServedUR4Rec":
         """Return a network of `count` more items; all weights are shared.
@@ -137,14 +193,13 @@ class ServedUR4Rec(UR4Rec):
             parts = self.embedding.content_parts(bank)
             table = torch.stack(parts).sum(0) if parts else self.table.new_zeros(count, self.width)
             items = self.tower(table, bank)
+            tokens = {
+                name: torch.cat([self.features.tokens(name), more])
+                for name, more in self._tokens(bank).items()
+            }
         grown = copy.copy(self)  # shares modules; what follows replaces some of them
         grown._modules, grown._buffers = dict(self._modules), dict(self._buffers)
-        known = modalities_of(self.features)
-        grown.features = FeatureBank(
-            Modalities(
-                {name: _joined(known.items[name], added[name]) for name in added}, known.profile
-            )
-        )
+        grown.features = ServedBank(extended(self.features, added), tokens)
         grown.counts = torch.cat([self.counts, self.counts.new_zeros(count)])
         grown.popularity = torch.cat([self.popularity, self.popularity.new_zeros(count)])
         grown.warm = torch.cat([self.warm, self.warm.new_zeros(count)])
@@ -153,8 +208,11 @@ class ServedUR4Rec(UR4Rec):
         return grown
 
     def _fix(self, table: Tensor, vectors: Tensor) -> None:
+        """Keep what no request changes."""
         self.item_embedding: Any = Fixed(table)
         self.items: Any = Fixed(vectors)
+        self.products = InnerProducts(self, table, vectors)
+        self.refused_items = ~self.scorable()  # [N]
 
     def grown_weights(self) -> dict[str, Tensor]:
         """Return all weights, with empty rows for the ids of items that were added."""
@@ -182,24 +240,15 @@ class ServedUR4Rec(UR4Rec):
     @property
     def reads_times(self) -> bool:
         """Whether scores depend on when the items of a history were had."""
-        return self.encoder.intervals is not None or self.config["shuffle_gap"] is not None
+        by_profiles = self.shuffle_gap is not None and len(self.features.profile_keys) > 0
+        return self.encoder.intervals is not None or by_profiles
 
+    @property
+    def mixes_neighbours(self) -> bool:
+        """Whether neighbours by content have a share in the scores."""
+        return self.neighbours is not None and bool(self.neighbours.shares[0] < 1)
 
-def modalities_of(bank: FeatureBank) -> Modalities:
-    """Return what a bank was made of."""
-    items = {
-        name: ItemFeatures(bank.vectors(name), bank.present(name), bank.origins[name])
-        for name in bank.item_modalities
-    }
-    profile = None
-    if len(bank.profile_keys):
-        profile = ProfileIndex(bank.profile_vectors, bank.profile_keys, bank.profile_base)
-    return Modalities(items, profile)
-
-
-def _joined(known: ItemFeatures, added: ItemFeatures) -> ItemFeatures:
-    return ItemFeatures(
-        torch.cat([known.vectors, added.vectors]),
-        torch.cat([known.present, added.present]),
-        known.origin,
-    )
+    @property
+    def retrieves(self) -> bool:
+        """Whether scores need the experts."""
+        return SCORES[int(self.score)] != "sequence"

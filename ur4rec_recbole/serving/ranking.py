@@ -21,6 +21,7 @@ class Recommendations(NamedTuple):
     unknown: tuple[str, ...] = ()
 
 
+@torch.inference_mode()
 def best(
     index: Index,
     histories: Sequence[History],
@@ -47,8 +48,8 @@ def best(
         part = histories[len(found) : len(found) + len(scores)]
         scores.masked_fill_(out, -torch.inf)
         if not repeat:
-            for row, history in enumerate(part):
-                scores[row, history.items] = -torch.inf
+            for row, history in zip(scores.numpy(), part, strict=True):
+                row[history.items] = -np.inf
         found += top(index, scores, k, [each.unknown for each in part])
     return found
 

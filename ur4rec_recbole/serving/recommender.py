@@ -16,13 +16,15 @@ import torch
 import ur4rec_recbole
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.items import read_items
+from ur4rec_recbole.data.modalities import Origin
 from ur4rec_recbole.model.objective import item_counts
 from ur4rec_recbole.model.ur4rec import UR4Rec
 from ur4rec_recbole.serving import folders
 from ur4rec_recbole.serving.explanation import Explanation, explain
-from ur4rec_recbole.serving.histories import UserHistories
+from ur4rec_recbole.serving.histories import History, UserHistories
 from ur4rec_recbole.serving.index import Index
 from ur4rec_recbole.serving.network import ServedUR4Rec
+from ur4rec_recbole.serving.new_content import ContentEncoders
 from ur4rec_recbole.serving.ranking import Recommendations, best, require_number, table, top
 from ur4rec_recbole.serving.requests import Later, RequestReader
 
@@ -50,7 +52,7 @@ class Recommender:
         self.titles = dict(titles or {})
         self._reader = RequestReader(histories)
         self._growing = Lock()
-        self._encoder: Any = None
+        self._encoders = ContentEncoders()
 
     @classmethod
     def from_model(cls, model: Any, train: Any, all_interactions: bool = False) -> "Recommender":
@@ -175,6 +177,14 @@ class Recommender:
         found = best(index, histories, k, exclude, include_only, repeat)
         return table("user", users, found)
 
+    def read(self, items: Sequence[str], times: Any = None, now: Any = None) -> History:
+        """Return a history as a model reads it; arguments as in `recommend`."""
+        return self._reader.history(self.index, list(items), times, now, None)
+
+    def user_history(self, user: str, later: Any = None, now: Any = None) -> History:
+        """Return what a user has had; see `recommend_users`."""
+        return self._reader.user_history(self.index, user, later, now)
+
     def similar_items(self, token: str, k: int = 10) -> Recommendations:
         """Return the items that are most like one to the model, with their cosines."""
         index = self.index
@@ -189,6 +199,8 @@ class Recommender:
         vectors: Mapping[str, np.ndarray] | None = None,
         texts: Sequence[str] | None = None,
         encoder: Any = None,
+        images: Sequence[str | Path] | None = None,
+        image_encoder: Any = None,
     ) -> None:
         """Add items that training has not seen; their content scores them, without training.
 
@@ -202,14 +214,20 @@ class Recommender:
             n texts, encoded as the training table was.
         encoder
             A `TextEncoder` for the texts; the table's own unless told.
+        images
+            n image files, encoded as the training table was.
+        image_encoder
+            An `ImageModel` for the images; the table's own unless told.
         """
         tokens = list(tokens)
         given = {name: np.asarray(rows) for name, rows in (vectors or {}).items()}
         if texts is not None:
-            given["text"] = self._encoded(list(texts), encoder)
+            given["text"] = self._encoders.texts(self._origins(), texts, encoder)
+        if images is not None:
+            given["image"] = self._encoders.images(self._origins(), images, image_encoder)
         if not given or any(len(rows) != len(tokens) for rows in given.values()):
             raise InputError(
-                "add_items", f"needs vectors or texts of {len(tokens)} items",
+                "add_items", f"needs vectors, texts or images of {len(tokens)} items",
                 f"{ {name: len(rows) for name, rows in given.items()} }", "Give one to each.",
             )  # fmt: skip
         if len(set(tokens)) < len(tokens):
@@ -234,7 +252,7 @@ class Recommender:
         if not new_items:
             return self.index
         texts = [each for each in new_items.values() if isinstance(each, str)]
-        encoded = iter(self._encoded(texts, None) if texts else ())
+        encoded = iter(self._encoders.texts(self._origins(), texts) if texts else ())
         return self.index.extended(
             {
                 token: {"text": next(encoded)} if isinstance(each, str) else each
@@ -242,24 +260,6 @@ class Recommender:
             }
         )
 
-    def _encoded(self, texts: list[str], encoder: Any) -> np.ndarray:
-        """Encode texts as the training table's were, float16 like it."""
-        origin = None
-        if isinstance(self.index.network, ServedUR4Rec):
-            origin = self.index.network.features.origins.get("text")
-        if origin is None:
-            raise InputError(
-                "texts of new items", "need a model with item texts", "one without",
-                "Train UR4Rec with item_text_table.",
-            )  # fmt: skip
-        if encoder is None:
-            from ur4rec_recbole.extract.encoders import text_encoder
-
-            self._encoder = self._encoder or text_encoder(origin.encoder)
-            encoder = self._encoder
-        if origin.version and encoder.version.split(";")[0] != origin.version.split(";")[0]:
-            raise InputError(
-                "encoder", f"must be the one that wrote the table, {origin.encoder} "
-                f"{origin.version}", f"{encoder.name} {encoder.version}", "Name that one.",
-            )  # fmt: skip
-        return encoder.encode(texts).astype(np.float16).astype(np.float32)
+    def _origins(self) -> Mapping[str, Origin]:
+        network = self.index.network
+        return network.features.origins if isinstance(network, ServedUR4Rec) else {}

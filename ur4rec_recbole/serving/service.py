@@ -1,16 +1,17 @@
 """The HTTP service: `ur4rec serve RUN`.
 
-POST /recommend /similar /explain /items; GET /health /metrics /search; a page to try it at /, and
-the interface at /docs. Requests are checked and limited; what is wrong with one is told with 4xx.
+POST /recommend /similar /explain /items; GET /health /metrics /search /image; a page to try it at
+/, and the interface at /docs. Requests are checked and limited; what is wrong with one is told with
+4xx.
 """
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,7 +23,7 @@ from ur4rec_recbole.serving.ranking import Recommendations
 
 LARGEST_BODY = 2_000_000  # bytes
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src blob:; "
     "script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -100,7 +101,9 @@ class Answer(BaseModel):
     unknown: list[str] = []
 
 
-def create_app(holder: Holder, api_key: str | None = None) -> FastAPI:
+def create_app(
+    holder: Holder, api_key: str | None = None, images: Mapping[str, Path] | None = None
+) -> FastAPI:
     """Build the application.
 
     Parameters
@@ -109,6 +112,8 @@ def create_app(holder: Holder, api_key: str | None = None) -> FastAPI:
         Keeps the recommender, and takes a new one where its folder changes.
     api_key
         What requests must have as X-API-Key; None asks for none.
+    images
+        Files of images by item, which the page shows.
     """
     metrics = Metrics(holder)
     header = APIKeyHeader(name="X-API-Key", auto_error=False)
@@ -123,6 +128,7 @@ def create_app(holder: Holder, api_key: str | None = None) -> FastAPI:
     guarded: Any = [Depends(allowed)]
     _add_answers(app, holder, guarded)
     _add_pages(app, holder, metrics, guarded)
+    _add_images(app, holder, images or {}, guarded)
     return app
 
 
@@ -157,11 +163,6 @@ def _add_pages(app: FastAPI, holder: Holder, metrics: Metrics, guarded: Any) -> 
         """Find items by a part of their title or id, 20 at most."""
         return holder.search(query)
 
-    @app.get("/health")
-    def health() -> dict[str, Any]:
-        """Tell that requests are answered, and by what."""
-        return holder.health()
-
     @app.get("/metrics", dependencies=guarded, response_class=PlainTextResponse)
     def shown_metrics() -> Response:
         """Return counters as Prometheus reads them."""
@@ -174,6 +175,20 @@ def _add_pages(app: FastAPI, holder: Holder, metrics: Metrics, guarded: Any) -> 
     @app.get("/page.js", include_in_schema=False)
     def script() -> Response:
         return Response(_file("page.js"), media_type="text/javascript", headers=HEADERS)
+
+
+def _add_images(app: FastAPI, holder: Holder, images: Mapping[str, Path], guarded: Any) -> None:
+    @app.get("/health")
+    def health() -> dict[str, Any]:
+        """Tell that requests are answered, and by what."""
+        return holder.health() | {"images": len(images)}
+
+    @app.get("/image", dependencies=guarded, response_class=FileResponse)
+    def image(item: Token) -> FileResponse:
+        """Return the image of an item."""
+        if item not in images:
+            raise HTTPException(404, f"item {item!r} has no image")
+        return FileResponse(images[item], headers={"X-Content-Type-Options": "nosniff"})
 
 
 def _file(name: str) -> str:

@@ -1,14 +1,14 @@
-"""One vector a query and one an item, whose inner product ranks items as the model does.
+"""One vector a query and one an item, whose inner product is the model's score.
 
 The sequence score is h . e_i, the retrieval score (r / |r| temperature) . (z_i / |z_i|). The fused
 score standardises both over the items. For one query that is an affine function of either score:
 
-    s_i = exp(a) (w_s (h.e_i - m_s) / d_s + w_r (q.u_i - m_r) / d_r)
+    s_i = exp(a) (w_s h.(e_i - e) / d_s + w_r q.(u_i - u) / d_r)
 
-with the mean m and the deviation d of each score over the items. So it is, up to a number that is
-the same for all items, the inner product of (exp(a) w_s / d_s h, exp(a) w_r / d_r q) and
-(e_i, u_i): exact, in an index of inner products that is exact. A deviation follows from the items'
-covariance C, d_s^2 = h' C h, without scoring them.
+with the means e and u of the items' vectors, since the mean of a score is the score of the mean.
+So it is the inner product of (exp(a) w_s / d_s h, exp(a) w_r / d_r q) and (e_i - e, u_i - u):
+exact, in an index of inner products that is exact. A deviation follows from the items' covariance
+C, d_s^2 = h' C h, without scoring them.
 """
 
 from typing import Any
@@ -18,34 +18,44 @@ from torch import Tensor
 from torch.nn import functional
 
 from ur4rec_recbole.model.stages import SCORES
-from ur4rec_recbole.serving.network import ServedUR4Rec
+from ur4rec_recbole.model.ur4rec import UR4Rec
 
 
-def item_vectors(network: ServedUR4Rec) -> Tensor:
-    """Return [N, V]: e, u, or both side by side where the score is fused."""
-    parts = {"sequence": network.table, "retrieval": functional.normalize(network.vectors, dim=-1)}
-    kind = SCORES[int(network.score)]
-    return torch.cat(list(parts.values()), dim=1) if kind == "fused" else parts[kind]
+class InnerProducts(torch.nn.Module):
+    """Vectors of all items, and from states h and r [B, D] to query vectors [B, V].
 
+    Parameters
+    ----------
+    network
+        Its score, temperature and fusion.
+    table
+        [N, D], e.
+    vectors
+        [N, D], z.
 
-class QueryVectors(torch.nn.Module):
-    """From states h and r [B, D] to query vectors [B, V]."""
+    Attributes
+    ----------
+    rows
+        [N, V]: e, u, or both side by side where the score is fused.
+    """
 
     fusion: Any  # a Fusion
+    rows: Tensor
     covariance_s: Tensor
     covariance_r: Tensor
 
-    def __init__(self, network: ServedUR4Rec) -> None:
+    def __init__(self, network: UR4Rec, table: Tensor, vectors: Tensor) -> None:
         super().__init__()
         self.kind = SCORES[int(network.score)]
         self.temperature = network.config["retrieval_temperature"]
         self.fusion = network.fusion
-        with torch.no_grad():
-            items = functional.normalize(network.vectors, dim=-1)
-            for name, rows in (("s", network.table), ("r", items)):
-                centred = rows[1:].double() - rows[1:].double().mean(0)
-                covariance = centred.T @ centred / len(centred)
-                self.register_buffer(f"covariance_{name}", covariance)
+        rows = {"sequence": table, "retrieval": functional.normalize(vectors, dim=-1)}
+        if self.kind == "fused":
+            neutral = _neutral(table, network.known_to_encoder())
+            left, self.covariance_s = _centred(neutral)
+            right, self.covariance_r = _centred(rows["retrieval"])
+            rows["fused"] = torch.cat([left, right], dim=1)
+        self.register_buffer("rows", rows[self.kind], persistent=False)
 
     def forward(self, h: Tensor, r: Tensor | None) -> Tensor:
         """Return the query vectors."""
@@ -60,6 +70,21 @@ class QueryVectors(torch.nn.Module):
         left = scale * w_s / _deviation(h, self.covariance_s) * h
         right = scale * w_r / _deviation(query, self.covariance_r) * query
         return torch.cat([left, right], dim=1)
+
+
+def _neutral(table: Tensor, known: Tensor) -> Tensor:
+    """Give items that the encoder knows nothing of the mean of the others, as `UR4Rec` does."""
+    known = known.clone()
+    known[0] = True  # padding
+    return torch.where(known.unsqueeze(1), table, table[known].mean(0))
+
+
+def _centred(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return rows [N, D] less the mean of the items, and their covariance [D, D], float64."""
+    items = rows[1:].double()
+    mean = items.mean(0)
+    centred = items - mean
+    return (rows - mean).float(), centred.T @ centred / len(centred)
 
 
 def _deviation(query: Tensor, covariance: Tensor) -> Tensor:

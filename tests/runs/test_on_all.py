@@ -1,0 +1,80 @@
+"""Training on all interactions, as a run with validation has settled it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import SMALL, make_table, sequences, write_atomic_files
+from ur4rec_recbole import Recommender, load, run
+from ur4rec_recbole.commands.main import main
+from ur4rec_recbole.model import saved
+from ur4rec_recbole.runs.on_all import train_on_all
+
+ITEMS = [f"i{n}" for n in range(1, 21)]
+
+
+def settings(folder: Path, **more: Any) -> dict[str, Any]:
+    make_table("item_text", ITEMS).save("text.npz")
+    write_atomic_files(folder, sequences())
+    return {
+        **SMALL, "data_path": str(folder), "item_text_table": "text.npz", "run_folder": "run",
+        "stages": ["pretrain_sasrec", "pretrain_retriever"], "n_neighbour_items": 2,
+        "exclude_history": True, "allow_unknown_tokens": True, "epochs": 3, **more,
+        "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+    }  # fmt: skip
+
+
+def best_epochs(folder: str) -> dict[str, int]:
+    read = json.loads(Path(folder, "stages.json").read_text())
+    return {each["stage"]: each["best_epoch"] for each in read}
+
+
+def test_everything_is_trained_on_for_the_best_number_of_epochs(tmp_path: Path) -> None:
+    found = run("UR4Rec", "toy", config_dict=settings(tmp_path))
+    best = {stage: epoch for stage, epoch in best_epochs("run").items() if epoch}
+    every = train_on_all(Path("run"))
+    assert every.folder == Path("run-all")
+    trained = json.loads(Path("run-all", "stages.json").read_text())
+    assert {each["stage"]: each["epochs"] for each in trained} == best
+    before, now = load("run"), load("run-all")
+    assert len(now.train.seen_rows()) == len(now.train.interactions)
+    assert len(before.train.seen_rows()) < len(now.train.interactions)
+    assert now.model.score == found.model.score
+    assert torch.equal(now.model.neighbours.shares, before.model.neighbours.shares)
+    assert Recommender.load("run-all").recommend(["i1", "i2"]).items
+
+
+def test_a_run_that_was_no_better_than_its_beginning_keeps_that(tmp_path: Path) -> None:
+    given = settings(tmp_path, stages=["pretrain_sasrec"])
+    run("UR4Rec", "toy", config_dict=given)
+    stages = json.loads(Path("run", "stages.json").read_text())
+    stages[0]["best_epoch"] = 0
+    Path("run", "stages.json").write_text(json.dumps(stages))
+    about = json.loads(Path("run", "run.json").read_text())
+    about["config"]["init_from"] = {"value": "run", "origin": "user"}
+    Path("run", "run.json").write_text(json.dumps(about))
+    train_on_all(Path("run"))
+    before, now = (saved.read(Path(name)).state_dict for name in ("run", "run-all"))
+    assert torch.equal(before["encoder.input_norm.weight"], now["encoder.input_norm.weight"])
+    assert torch.equal(before["score"], now["score"])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--model", "SASRec", "--train_neg_sample_args=None"], "UR4Rec"),
+        (["--model", "UR4Rec", "--user_profile_table=profiles.npz"], "profiles"),
+        (["--model", "UR4Rec", "--run_folder=taken"], "taken-all"),
+    ],
+)
+def test_what_cannot_be_repeated_is_refused_before_it_trains(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("taken-all").mkdir()
+    Path("taken-all", "file").write_text("")
+    assert main(["train", "--dataset", "toy", "--on", "all", *words]) == 2
+    assert told in capsys.readouterr().err
+    assert not Path("taken").exists() and not Path("runs").exists()

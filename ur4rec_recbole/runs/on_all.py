@@ -1,0 +1,87 @@
+"""`ur4rec train --on all`: all interactions, for as long as a run with validation has settled.
+
+A split keeps each user's newest interactions from training, which tells when to stop and how good
+the model is, but leaves out what says most about tomorrow. The second run begins as the first did
+and trains each stage for its best number of epochs, without validation; no metric can be had of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ur4rec_recbole.core.command_line import settings_from
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.model import saved
+from ur4rec_recbole.model.stages import SCORES
+from ur4rec_recbole.runs.assembly import configuration
+from ur4rec_recbole.runs.folder import RunFolder, require_free
+from ur4rec_recbole.runs.quick_start import run
+from ur4rec_recbole.runs.result import RunResult
+
+EVERYTHING = {"split": {"RS": [1, 0, 0]}, "group_by": "user", "order": "TO", "mode": "full"}
+ENDING = "-all"  # of the second run's folder
+
+
+def check(
+    model: str | None, dataset: str | None, files: Sequence[str], arguments: Sequence[str]
+) -> None:
+    """Raise `InputError`, before the first run, for one that cannot be repeated on all."""
+    with settings_from(arguments):
+        config = configuration(model, dataset, files, None)
+    if config["model"] != "UR4Rec":
+        raise InputError(
+            "--on all", "is for UR4Rec, whose stages know their best epochs", config["model"],
+            "Leave it out.",
+        )  # fmt: skip
+    if config["user_profile_table"]:
+        raise InputError(
+            "--on all", "needs a model without user profiles, which are written for one split",
+            config["user_profile_table"], "Add --user_profile_table=None.",
+        )  # fmt: skip
+    if config["run_folder"]:
+        require_free(f"{config['run_folder']}{ENDING}", config)
+
+
+def train_on_all(folder: Path) -> RunResult:
+    """Train on everything as the run in `folder` has settled; its own folder ends in "-all"."""
+    settled = RunFolder.open(folder)
+    given = saved.read(folder)
+    settings = saved.without_pickles("UR4Rec", settled.settings()) | {
+        "stages": _stages(given, settled.read("stages.json")),
+        "eval_args": EVERYTHING,
+        "run_folder": f"{folder}{ENDING}",
+    }
+    result = run("UR4Rec", settled.about["dataset"], None, settings)
+    if result.folder and result.model.neighbours is not None:
+        _take_shares(result, given)
+    return result
+
+
+def _stages(given: saved.Saved, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the stages that have brought something, each with its best number of epochs."""
+    entries = [each if isinstance(each, dict) else {"name": each}
+               for each in given.config["stages"]]  # fmt: skip
+    pairs = list(zip(entries, results, strict=True))
+    kept = [{**entry, "epochs": told["best_epoch"]} for entry, told in pairs if told["best_epoch"]]
+    if kept:
+        return kept
+    # Nothing was better than what the run began with: keep that.
+    return [{**entries[-1], "epochs": 0, "score": SCORES[int(given.state_dict["score"])]}]
+
+
+def _take_shares(result: RunResult, given: saved.Saved) -> None:
+    """Give the model the shares of neighbours that were chosen on validation rows.
+
+    RecBole's checkpoint of the run stays without them.
+    """
+    assert result.folder
+    network = result.model
+    network.neighbours.load_state_dict(
+        {
+            key.removeprefix("neighbours."): value
+            for key, value in given.state_dict.items()
+            if key.startswith("neighbours.")
+        }
+    )
+    written = saved.read(result.folder)
+    saved.save(result.folder, network, written.config, written.inputs)

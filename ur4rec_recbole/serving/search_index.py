@@ -1,0 +1,105 @@
+"""Search indices of faiss over the rows of `InnerProducts`: exact ones, and HNSW, which is not.
+
+HNSW (Malkov and Yashunin 2018) looks at few of the items: at a hundred thousand and more it answers
+in a fraction of the time, and misses some. How many is measured on queries of the model. Its graph
+is one of distances, where items of a large norm would be everyone's neighbours. So a further
+coordinate brings all items to one norm (Bachrach et al. 2014, section 3.1); queries have 0 there,
+and the nearest item is that of the largest inner product.
+"""
+
+import importlib
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ur4rec_recbole.core.errors import InputError
+
+LINKS, BREADTH = 16, 40  # of an item in HNSW, and candidates looked at for them
+BREADTHS = (16, 32, 64, 128, 256, 512, 1024)  # tried for searching
+ENOUGH = 0.95  # recall@10
+
+
+class Measured(NamedTuple):
+    """How an approximate index compares with the exact one.
+
+    Attributes
+    ----------
+    breadth
+        Candidates that a search looks at (efSearch), as few as `ENOUGH` needs.
+    recall
+        Mean share of the exact ten best that it finds.
+    milliseconds, exact_milliseconds
+        Medians of one query, of it and of the exact index.
+    """
+
+    breadth: int
+    recall: float
+    milliseconds: float
+    exact_milliseconds: float
+
+
+def exact(rows: np.ndarray, ids: np.ndarray) -> Any:
+    """Return an index of inner products of rows [N, V] under `ids` [N]."""
+    faiss = library("faiss")
+    index = faiss.IndexIDMap(faiss.IndexFlatIP(rows.shape[1]))
+    index.add_with_ids(rows, ids)
+    return index
+
+
+def hnsw(rows: np.ndarray, ids: np.ndarray) -> Any:
+    """Return an index [V + 1] that finds most of the best; arguments as in `exact`."""
+    faiss = library("faiss")
+    graph = faiss.IndexHNSWFlat(rows.shape[1] + 1, LINKS)
+    graph.hnsw.efConstruction = BREADTH
+    index = faiss.IndexIDMap(graph)
+    squares = (rows**2).sum(1, keepdims=True)
+    index.add_with_ids(np.hstack([rows, np.sqrt(squares.max() - squares)]), ids)
+    return index
+
+
+def search(index: Any, queries: np.ndarray, k: int) -> np.ndarray:
+    """Return the ids of the k best of each query [Q, V], of either kind of index."""
+    missing = index.d - queries.shape[1]
+    return np.asarray(index.search(np.pad(queries, ((0, 0), (0, missing))), k)[1])
+
+
+def tune(index: Any, against: Any, queries: np.ndarray) -> Measured:
+    """Let an HNSW index search as broadly as `ENOUGH` needs, on queries [Q, V]; say what it costs.
+
+    The breadth is kept in the index, also on disk.
+    """
+    graph = library("faiss").downcast_index(index.index)
+    best = search(against, queries, 10)
+    for breadth in BREADTHS:
+        graph.hnsw.efSearch = breadth
+        recall = shared(best, search(index, queries, 10))
+        if recall >= ENOUGH:
+            break
+    return Measured(breadth, recall, _median(index, queries), _median(against, queries))
+
+
+def shared(expected: np.ndarray, found: np.ndarray) -> float:
+    """Return the mean share of the ids of each row [Q, k] of one list that the other has, too."""
+    pairs = zip(expected.tolist(), found.tolist(), strict=True)
+    return float(np.mean([len(set(left) & set(right)) / len(left) for left, right in pairs]))
+
+
+def _median(index: Any, queries: np.ndarray) -> float:
+    taken = []
+    for query in queries[:100]:
+        began = time.perf_counter()
+        search(index, query[None], 10)
+        taken.append(1000 * (time.perf_counter() - began))
+    return float(np.median(taken))
+
+
+def library(name: str) -> Any:
+    """Import what `ur4rec_recbole[export]` installs."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(
+            name, "must be installed for this export", error,
+            "Run `pip install ur4rec_recbole[export]`.",
+        ) from error  # fmt: skip
