@@ -66,6 +66,8 @@ class Rule(NamedTuple):
         kinds = [kind for name in self.types for kind in TYPES[name]]
         if not isinstance(value, tuple(kinds)):
             return False
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            return False  # beyond what torch and C can hold
         if value is None or not self.bound:
             return True
         if self.bound.startswith("one of "):

@@ -9,7 +9,6 @@ import os
 import zipfile
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -43,8 +42,8 @@ def read_arrays(
         If this is not an .npz file, an array is missing, or contents and headers differ.
     """
     name = str(path)
-    if not Path(path).is_file():
-        received = "a folder or a pipe" if Path(path).exists() else "no such file"
+    if not os.path.isfile(path):
+        received = "a folder or a pipe" if os.path.exists(path) else "no such file"
         raise InputError(name, "must be a feature table file", received, "Check the path.")
     try:
         with zipfile.ZipFile(path) as archive:

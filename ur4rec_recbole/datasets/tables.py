@@ -22,8 +22,10 @@ from ur4rec_recbole.datasets.table_columns import (
     find_column,
     names_of,
     read_times,
+    spaced,
     tokens,
     words_of,
+    written,
 )
 from ur4rec_recbole.datasets.table_files import as_pandas
 
@@ -109,6 +111,8 @@ class ShopData:
         _write_atomic(self.interactions, folder / f"{name}.inter")
         if len(self.items):
             _write_atomic(self.items, folder / f"{name}.item")
+        else:  # one of before is of other interactions
+            (folder / f"{name}.item").unlink(missing_ok=True)
         for suffix, text in (
             ("texts.json", json.dumps(self.texts, ensure_ascii=False, indent=0)),
             ("yaml", _configuration(self)),
@@ -169,7 +173,7 @@ def _interactions(
         role: _column(frame, role, getattr(columns, role), "interactions", needed, notes)
         for role, needed in (("user", True), ("item", True), ("rating", False))
     }
-    found = {f"{role}_id": tokens(frame[chosen[role]], role) for role in ("user", "item")}
+    found = {f"{role}_id": _ids(frame[chosen[role]], role, notes) for role in ("user", "item")}
     if rules.file_order:
         found["timestamp"] = pd.Series(np.arange(len(frame), dtype=np.float64), frame.index)
         notes.append("times: the order of the rows")
@@ -191,6 +195,14 @@ def _interactions(
             notes.append(f"{int(missing.sum())} rows without {name}: left out")
             rows = rows[~missing]
     return rows
+
+
+def _ids(column: pd.Series, role: str, notes: list[str]) -> pd.Series:
+    """Return a column of ids as tokens; notes say where spaces are left out."""
+    count = spaced(column)
+    if count:
+        notes.append(f"{count} {role} ids with spaces around them: taken without")
+    return tokens(column, role)
 
 
 def _ratings(column: pd.Series) -> pd.Series:
@@ -249,7 +261,7 @@ def _items(
     """Return the item table and the texts by item id."""
     given = columns.items_item or (columns.item if columns.item in frame.columns else None)
     name = _column(frame, "item", given, "items", True, notes)
-    found = {"item_id": tokens(frame[name], "item")}
+    found = {"item_id": _ids(frame[name], "item", notes)}
     for role, write in (
         ("title", words_of),
         ("categories", lambda cell: " ".join(n.replace(" ", "_") for n in names_of(cell))),
@@ -257,11 +269,11 @@ def _items(
     ):
         column = _column(frame, role, getattr(columns, role), "items", False, notes)
         if column is not None:
-            found[role] = frame[column].map(write).astype(object)
+            found[role] = written(frame[column], write, "items")
     wanted: Sequence[str | None] = columns.text or [None]
     texts = [_column(frame, "text", each, "items", False, notes) for each in wanted]
     named = [column for column in texts if column is not None]
-    written = frame[named].map(words_of).agg(". ".join, axis=1) if named else None
+    parts = [written(frame[column], words_of, "items") for column in named]
     items = pd.DataFrame(found)
     sound = (items.item_id != "") & ~items.item_id.duplicated()
     if not sound.all():
@@ -269,10 +281,10 @@ def _items(
             f"{int((~sound).sum())} rows of items without an id, or with that of another: left out"
         )
     items = items[sound]
-    if written is None:
+    if not parts:
         return items, {}
-    pairs = zip(items.item_id, written[sound].str.strip(". "), strict=True)
-    return items, {key: text for key, text in pairs if text}
+    joined = pd.concat(parts, axis=1)[sound].agg(". ".join, axis=1).str.strip(". ")
+    return items, {key: text for key, text in zip(items.item_id, joined, strict=True) if text}
 
 
 def _matching(

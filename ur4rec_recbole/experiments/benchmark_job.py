@@ -16,7 +16,7 @@ import torch
 
 from ur4rec_recbole.core.files import exclusive_lock
 from ur4rec_recbole.core.processes import exit_with_parent, termination_raises
-from ur4rec_recbole.experiments.jobs import digest
+from ur4rec_recbole.experiments.jobs import data_digest, digest
 from ur4rec_recbole.runs import quick_start
 from ur4rec_recbole.runs.folder import RunFolder
 from ur4rec_recbole.runs.result import RunResult
@@ -70,7 +70,8 @@ def _spent(folder: Path) -> float:
 def _first_stage(job: Mapping[str, Any], output: Path) -> str:
     """Return the weights after the first stage, which runs of one plan and seed share."""
     settings = job["first"]["settings"]
-    folder = output / "first" / f"{digest(job['first'])[:16]}-{settings['seed']}"
+    name = f"{digest(job['first'])[:16]}-{data_digest(job['first'])[:8]}-{settings['seed']}"
+    folder = output / "first" / name
     folder.parent.mkdir(exist_ok=True)
     with exclusive_lock(f"{folder}.lock"):  # another run of the plan may be training it
         return _pretrained(job, settings, folder)

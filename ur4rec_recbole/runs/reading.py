@@ -5,7 +5,6 @@ A run folder may come from somebody else, or from a disk that was full.
 
 import csv
 import io
-import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.files import parse_json
 from ur4rec_recbole.core.shapes import ANYTHING, NUMBER, Maybe, Values, check
 
 REMEDY = "Restore the file, or make the run again."
@@ -65,8 +65,8 @@ def read_json(folder: Path, name: str) -> Any:
     if text is None:
         return None
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text)
+    except ValueError as error:
         raise InputError(str(path), "must be JSON", error, REMEDY) from error
     if name == "stages.json" and isinstance(value, list):
         value = [_renamed(each) for each in value]
@@ -106,8 +106,8 @@ def read_findings(folder: Path) -> list[dict[str, Any]]:
     """Read findings.jsonl, a half last line dropped."""
     path = folder / "findings.jsonl"
     try:
-        rows = [json.loads(line) for line in _whole_lines(path)]
-    except (ValueError, RecursionError) as error:
+        rows = [parse_json(line) for line in _whole_lines(path)]
+    except ValueError as error:
         raise InputError(str(path), "must be JSON, an object a line", error, REMEDY) from error
     return check(rows, [FINDING], path, REMEDY)
 
