@@ -24,7 +24,13 @@ class InputError(ValueError):
 
     def __str__(self) -> str:
         what, rule, received, remedy = self.args
-        return f"{what} {rule}. Received {received}. {remedy}"
+        return printable(f"{what} {rule}. Received {received}. {remedy}")
+
+
+def printable(text: str) -> str:
+    """Return a text with escapes for whatever would steer a terminal or cannot be written."""
+    plain = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    return text if text.isprintable() else "".join(plain)
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 python -m ur4rec_recbole.experiments.benchmark_job JOB.json RUN_FOLDER THREADS
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -98,12 +99,15 @@ def _train(job: Mapping[str, Any], settings: Mapping[str, Any]) -> RunResult:
 
 def main() -> int:
     """Run the job that the command line names."""
-    job, folder, threads = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    torch.set_num_threads(threads)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    for name, kind in (("job", Path), ("folder", Path), ("threads", int)):
+        parser.add_argument(name, type=kind)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
     # Standard input closes with the parent. Not sys.stdin: its lock would be held at exit.
     exit_with_parent(lambda: os.read(0, 1))
     with termination_raises():
-        run(json.loads(job.read_text(encoding="utf-8")), folder)
+        run(json.loads(asked.job.read_text(encoding="utf-8")), asked.folder)
     return 0
 
 
