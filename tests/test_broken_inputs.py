@@ -124,6 +124,9 @@ WORDS = [
      "--encoder tfidf --writer llm --model m --dry-run --request [1]", "--request"),
     ("extract profile --dataset toy --config toy.yaml --output a.npz "
      "--encoder tfidf --writer llm --model m --dry-run --timeout 0", "--timeout"),
+    ("extract profile --dataset toy --config toy.yaml --output a.npz "
+     "--encoder tfidf --writer llm --model m --dry-run --request {\"temperature\":NaN}",
+     "--request"),
     ("extract image --images data/toy --output a.npz", "--images"),
     ("extract image --images none --output a.npz", "none"),
     ("extract image --images images --output a.npz --workers=-1", "--workers"),
@@ -138,6 +141,30 @@ WORDS = [
     ("convert amazon --reviews none.json --output out", "none.json"),
     ("convert amazon --reviews text.npz --output out", "text.npz"),
     ("convert amazon --reviews toy.yaml --output out", "toy.yaml"),
+    ("convert table --interactions none.csv --output out", "none.csv"),
+    ("convert table --interactions text.npz --output out", "text.npz"),
+    ("convert table --interactions toy.yaml --output out", "toy.yaml"),
+    ("convert table --interactions orders.csv --output /", "--output"),
+    ("convert table --interactions orders.csv --output out --user buyer", "--user"),
+    ("convert table --interactions orders.csv --output out --k-core 9", "--k-core"),
+    ("convert table --interactions orders.csv --output out --time-format mixed", "--time-format"),
+    # names that no file can have
+    (f"train --config-files {'a' * 300}", "a" * 300),
+    (f"{TRAIN} --run_folder={'a' * 300}", "run_folder"),
+    (f"{TRAIN} --item_text_table={'a' * 300}.npz", "a" * 300),
+    (f"report {'a' * 300}", "a" * 300),
+    (f"convert table --interactions {'a' * 300}.csv --output out", "a" * 300),
+    ("report \udcff", "UTF-8"),
+    # models to serve
+    ("recommend nowhere --history i1", "nowhere"),
+    ("recommend data --history i1", "data"),
+    ("recommend model", "--history"),
+    ("recommend model --history i1 --k 0", "k"),
+    ("recommend model --history i1 --now noon", "noon"),
+    ("recommend model --users toy.yaml --out a.txt", "--out"),
+    ("similar model i99", "i99"),
+    ("export model --output toy.yaml", "toy.yaml"),
+    ("export model --to clay --output out", "clay"),
     # inspect
     ("inspect none.npz --dataset toy --config toy.yaml", "none.npz"),
     ("inspect toy.yaml --dataset toy --config toy.yaml", "toy.yaml"),
@@ -182,6 +209,7 @@ def test_words_that_cannot_be_followed(
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     Path("plan.yaml").write_text(yaml.safe_dump(PLAN))
+    Path("orders.csv").write_text("user,item,time\nu1,i1,1\n")
     refused(words, names)
 
 
@@ -195,6 +223,13 @@ SETTINGS = [
     ("epochs: 1\nepochs: 2", "x.yaml"),
     ("1: 2", "x.yaml"),
     ("epochs: !!python/object/apply:os.getpid []", "x.yaml"),
+    ("epochs: !!bool perhaps", "x.yaml"),
+    ("stages: &a [*a]", "x.yaml"),
+    ('run_folder: "a\\0b"', "run_folder"),
+    ('run_folder: "\\ud800"', "x.yaml"),
+    ("hidden_size: 020", "'hidden_size'"),
+    ("seed: 1:30", "'seed'"),
+    ("eval_batch_size: " + "9" * 20, "'eval_batch_size'"),
     ("hiden_size: 16", "'hidden_size'"),
     # types and bounds
     ("n_layers: two", "'n_layers'"),
@@ -466,6 +501,8 @@ def _text(file: str, text: str) -> Callable[[], object]:
 RUNS = {
     "no run.json": ("run.json", lambda: Path("run/run.json").unlink()),
     "half a run.json": ("run.json", _text("run.json", '{"model": ')),
+    "a key twice": ("run.json", _text("run.json", '{"model": "A", "model": "B"}')),
+    "half a character": ("run.json", _json("run.json", lambda run: run | {"model": "\ud800"})),
     "run.json a list": ("run.json", _text("run.json", "[]")),
     "run.json too deep": ("run.json", _text("run.json", "[" * 100000)),
     "unknown status": ("status", _json("run.json", lambda run: run | {"status": "lost"})),
@@ -489,7 +526,7 @@ def test_run_folders_that_are_damaged(name: str, refused: Any) -> None:
     refused("report run", names)
 
 
-@pytest.mark.parametrize("name", list(RUNS)[:8])
+@pytest.mark.parametrize("name", list(RUNS)[:10])
 def test_damaged_runs_are_not_gone_on_with(name: str, refused: Any) -> None:
     names, damage = RUNS[name]
     damage()

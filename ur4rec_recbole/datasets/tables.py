@@ -7,7 +7,6 @@ NAME.item, NAME.yaml (for --config-files) and NAME.texts.json (for `ur4rec extra
 is guessed, changed or left out is told in notes.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,6 @@ import numpy as np
 import pandas as pd
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import atomic_write
 from ur4rec_recbole.datasets.table_columns import (
     find_column,
     names_of,
@@ -28,12 +26,9 @@ from ur4rec_recbole.datasets.table_columns import (
     written,
 )
 from ur4rec_recbole.datasets.table_files import as_pandas
+from ur4rec_recbole.datasets.table_output import write_data_set
 
 REPEATS = ("keep", "first", "last")
-TYPES = {
-    "user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float",
-    "title": "token", "categories": "token_seq", "image": "token",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -107,18 +102,7 @@ class ShopData:
 
     def write(self, folder: Path) -> None:
         """Write the files of a data set, each atomically; the folder's name is the data set's."""
-        name = folder.name
-        _write_atomic(self.interactions, folder / f"{name}.inter")
-        if len(self.items):
-            _write_atomic(self.items, folder / f"{name}.item")
-        else:  # one of before is of other interactions
-            (folder / f"{name}.item").unlink(missing_ok=True)
-        for suffix, text in (
-            ("texts.json", json.dumps(self.texts, ensure_ascii=False, indent=0)),
-            ("yaml", _configuration(self)),
-        ):
-            with atomic_write(folder / f"{name}.{suffix}") as file:
-                file.write(text.encode())
+        write_data_set(folder, self.interactions, self.items, self.texts)
 
 
 def from_dataframe(
@@ -309,31 +293,3 @@ def _column(
     if name is not None:
         notes.append(f"{role} of the {table}: column {name!r}, {how}")
     return name
-
-
-def _write_atomic(frame: pd.DataFrame, path: Path) -> None:
-    """Write cells as they are; columns are strings or float64, which `repr` writes exactly."""
-    header = "\t".join(f"{name}:{TYPES[name]}" for name in frame.columns)
-    cells = [frame[name].map(_number if TYPES[name] == "float" else str) for name in frame.columns]
-    with atomic_write(path) as file:
-        file.write(f"{header}\n".encode())
-        file.writelines(("\t".join(row) + "\n").encode() for row in zip(*cells, strict=True))
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if value.is_integer() else repr(value)
-
-
-def _configuration(data: ShopData) -> str:
-    """Return the YAML file; it names all columns of the interactions and the items' ids."""
-    lines = [
-        "# Made by `ur4rec convert table`.",
-        "load_col:",
-        f"    inter: [{', '.join(data.interactions.columns)}]",
-    ]
-    if set(data.items.get("item_id", ())) - set(data.interactions.item_id):
-        lines.append("    item: [item_id]             # with items that nobody has had yet")
-    lines += ["USER_ID_FIELD: user_id", "ITEM_ID_FIELD: item_id", "TIME_FIELD: timestamp"]
-    if "rating" in data.interactions:
-        lines.append("RATING_FIELD: rating")
-    return "\n".join(lines) + "\n"
