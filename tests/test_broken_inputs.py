@@ -323,6 +323,9 @@ SETTINGS = [
     ("eval_args: full", "'eval_args'"),
     ("eval_args: {split: {LS: all}}", "eval_args"),
     ("eval_args: {split: {RS: [1, .nan, 1]}}", "eval_args"),
+    ("eval_args: {split: {RS: [true, true, true]}}", "eval_args"),
+    ("rm_dup_inter: middle", "'rm_dup_inter'"),
+    ("filter_inter_by_user_or_item: maybe", "'filter_inter_by_user_or_item'"),
     ("eval_args: {mode: uni0}", "eval_args"),
     ("evaluated_parts: [train]", "evaluated_parts"),
     ("evaluated_parts: []", "evaluated_parts"),
@@ -512,6 +515,12 @@ RUNS = {
     "metrics a list": ("metrics.json", _text("metrics.json", "[1]")),
     "metrics of texts": (
         "metrics.json", _text("metrics.json", '{"test": {"full": {"hit@10": "high"}}}')
+    ),
+    "metrics beyond a float": (
+        "metrics.json", _text("metrics.json", '{"test": {"full": {"hit@10": ' + "9" * 400 + "}}}")
+    ),
+    "a metric that is true": (
+        "metrics.json", _text("metrics.json", '{"test": {"full": {"hit@10": true}}}')
     ),
     "stages a mapping": ("stages.json", _text("stages.json", "{}")),
     "epochs of texts": ("epochs.csv", _text("epochs.csv", "epoch,stage,loss\n1,a,high\n")),

@@ -180,6 +180,9 @@ def test_without_times_the_order_of_the_rows_is_taken_on_request() -> None:
         (frame([(b"u", "a", 1)]), Columns(), "texts or numbers"),
         (frame([(True, "a", 1)]), Columns(), "texts or numbers"),
         (frame([("u", "a", "nan"), ("u", "b", "2024-01-05")]), Columns(), "row 1"),
+        (frame([("u", "a", "today"), ("u", "b", "2024-01-05")]), Columns(), "row 1"),
+        (frame([("u", "a", "now")]), Columns(), "row 1"),
+        (frame(names=("user_id", "sku", "sku")), Columns(), "different names"),
         (frame([("u", "a", "2024-01-05"), ("u", "b", "05/01/2024")]), Columns(), "row 2"),
     ],
 )  # fmt: skip

@@ -226,7 +226,7 @@ def check_split(how: Any) -> None:
     if kind == "LS" and value not in ("valid_and_test", "valid_only", "test_only"):
         _refuse_split("must have LS: valid_and_test, valid_only or test_only", how)
     shares = value if isinstance(value, list | tuple) else [None]
-    sound = all(isinstance(each, int | float) and 0 <= each < math.inf for each in shares)
+    sound = all(is_finite(each) and each >= 0 for each in shares)
     if kind != "LS" and (len(shares) != 3 or not sound or not sum(shares)):
         _refuse_split(f"must have {kind}: [train, valid, test], three shares", how)
     for key, choices in (("order", ("TO", "RO")), ("group_by", ("user", "none", None))):

@@ -29,7 +29,8 @@ class InputError(ValueError):
 
 def printable(text: str) -> str:
     """Return a text with escapes for whatever would steer a terminal or cannot be written."""
-    plain = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    kept = "\n\xa0\u3000"  # line ends, and the spaces of French and Chinese
+    plain = (c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in text)
     return text if text.isprintable() else "".join(plain)
 
 

@@ -23,7 +23,7 @@ from ur4rec_recbole.core.errors import InputError
 # Errors of a place that is full, read-only or gone bad, or has no such name.
 UNUSABLE = (
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO,
-    errno.ENAMETOOLONG, errno.ELOOP,
+    errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.ENOTDIR,
 )  # fmt: skip
 
 

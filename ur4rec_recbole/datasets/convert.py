@@ -24,6 +24,7 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import atomic_write
 from ur4rec_recbole.data.items import Item
 from ur4rec_recbole.datasets.table_columns import words_of
+from ur4rec_recbole.datasets.table_files import read_table
 
 YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
 UNWRITABLE = re.compile("[\t\r\n\0\ud800-\udfff]")
@@ -157,11 +158,13 @@ def _table(file: Path, columns: list[str], old: bool) -> pd.DataFrame:
             if wrong:
                 raise ValueError(f"line {wrong[0]} has {len(rows[wrong[0] - 1])} columns")
             return pd.DataFrame(rows, columns=columns)
-        frame = pd.read_csv(file, dtype=str, na_filter=False, encoding="utf-8")
-        frame = frame.rename(columns={"userId": "user_id", "movieId": "item_id"})[columns]
-        if frame.isna().any(axis=None) or not isinstance(frame.index, pd.RangeIndex):
-            raise ValueError("rows with other numbers of cells than the first line")
-        return frame
+        if "rating" in columns:  # millions of rows; that they are whole, their numbers tell
+            frame = pd.read_csv(file, dtype=str, na_filter=False, encoding="utf-8")
+            if not isinstance(frame.index, pd.RangeIndex):
+                raise ValueError("rows with more cells than the first line")
+        else:
+            frame = read_table(file).frame
+        return frame.rename(columns={"userId": "user_id", "movieId": "item_id"})[columns]
     except (ValueError, KeyError) as error:  # UnicodeDecodeError and ParserError included
         raise InputError(
             f"MovieLens file {file.name!r}", f"must have the columns {columns}", error,

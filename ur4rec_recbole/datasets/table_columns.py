@@ -13,6 +13,14 @@ import pandas as pd
 
 from ur4rec_recbole.core.errors import InputError, nearest
 from ur4rec_recbole.data.columns import LONGEST_TOKEN
+from ur4rec_recbole.data.times import (
+    FIRST_DAY,
+    LAST_DAY,
+    LIMITS,
+    UNITS,
+    exact_numbers,
+    parse_dates,
+)
 
 # Names without case, spaces and punctuation; the first that a table has is taken.
 KNOWN = {
@@ -31,10 +39,6 @@ KNOWN = {
 UNREADABLE = re.compile("[\t\r\n\0\ud800-\udfff]")
 NESTED = (Mapping, list, tuple, set, np.ndarray)
 NO_IDS = (*NESTED, bytes, bool, np.bool_)
-# Numbers from each of these on are in the next smaller unit: 1e11 seconds are the year 5138.
-LIMITS = (1e11, 1e14, 1e17)
-UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
-FIRST_DAY, LAST_DAY = 19000101, 21001231  # numbers such as 20240105 are days
 
 
 def find_column(
@@ -149,24 +153,24 @@ def read_times(column: pd.Series, table: str, form: str | None = None) -> tuple[
         )  # fmt: skip
     cells = column.map(token)
     empty = (cells == "").to_numpy()
-    numbers = pd.to_numeric(cells.where(~empty), errors="coerce").to_numpy(np.float64)
+    numbers = exact_numbers(cells.where(~empty))
     numeric = np.isfinite(numbers) | empty
     if form is None and numeric[~empty].any():
         _refuse(cells, ~numeric, table)
         shown = numbers[~empty]
         if ((shown >= FIRST_DAY) & (shown <= LAST_DAY) & (shown % 1 == 0)).all():
-            days = pd.to_datetime(cells.where(~empty), format="%Y%m%d", errors="coerce", utc=True)
+            days = parse_dates(cells.where(~empty), "%Y%m%d")
             if days.notna().to_numpy()[~empty].all():
                 return _seconds(days), "days"
         unit = np.digitize(np.abs(shown), LIMITS)
         usual = int(np.median(unit)) if len(unit) else 0
         other = np.zeros(len(cells), dtype=bool)
         other[~empty] = (unit != usual) & (shown != 0)
-        _refuse(cells, other, table, f"in {UNITS[usual]}, as most are")
-        return numbers / 1000.0**usual, UNITS[usual]
-    shown_cells = cells.where(~empty)
+        unit_name = list(UNITS)[usual]
+        _refuse(cells, other, table, f"in {unit_name}, as most are")
+        return numbers / UNITS[unit_name], unit_name
     try:
-        dates = pd.to_datetime(shown_cells, format=form or "ISO8601", errors="coerce", utc=True)
+        dates = parse_dates(cells.where(~empty), form or "ISO8601")
     except ValueError as error:
         raise InputError(
             "--time-format", "must be a form of strptime", error, "Write for example %d/%m/%Y."

@@ -182,9 +182,15 @@ def as_pandas(frame: Any) -> pd.DataFrame:
     """Return a copy of a pandas or polars table, or of a mapping of columns, as pandas."""
     if hasattr(frame, "to_dict") and not isinstance(frame, pd.DataFrame):
         frame = frame.to_dict(as_series=False)  # polars; needs no pyarrow
-    if isinstance(frame, pd.DataFrame):
-        return frame.rename(columns=str).reset_index(drop=True)
-    return pd.DataFrame({str(name): list(cells) for name, cells in frame.items()}, dtype=object)
+    if not isinstance(frame, pd.DataFrame):
+        frame = pd.DataFrame({name: list(cells) for name, cells in frame.items()}, dtype=object)
+    frame = frame.rename(columns=str).reset_index(drop=True)
+    twice = sorted(set(frame.columns[frame.columns.duplicated()]))
+    if twice:
+        raise InputError(
+            "a table", "must have columns of different names", f"{twice} twice", "Rename them."
+        )
+    return frame
 
 
 READERS: dict[str, Callable[[bytes], ReadTable]] = {

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.times import exact_numbers
 from ur4rec_recbole.datasets.table_columns import (
     find_column,
     names_of,
@@ -190,15 +191,16 @@ def _ids(column: pd.Series, role: str, notes: list[str]) -> pd.Series:
 
 
 def _ratings(column: pd.Series) -> pd.Series:
-    numbers = pd.to_numeric(column.where(column.map(words_of) != ""), errors="coerce")
-    wrong = column[~np.isfinite(numbers.astype(float)) & (column.map(words_of) != "")]
+    told = written(column, words_of, "interactions") != ""
+    numbers = pd.Series(exact_numbers(column.where(told)), column.index)
+    wrong = column[~np.isfinite(numbers) & told]
     if len(wrong):
         raise InputError(
             f"interactions: {column.name}", "must hold numbers",
             f"{len(wrong)} others, such as {str(wrong.iloc[0])[:40]!r}",
             "Correct them, or name another column by --rating.",
         )  # fmt: skip
-    return numbers.astype(np.float64)
+    return numbers
 
 
 def _without_repeats(rows: pd.DataFrame, rules: Rules, notes: list[str]) -> pd.DataFrame:

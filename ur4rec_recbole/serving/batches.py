@@ -13,7 +13,13 @@ from typing import Any
 import pandas as pd
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import atomic_write, exclusive_lock, read_json, write_json
+from ur4rec_recbole.core.files import (
+    atomic_write,
+    exclusive_lock,
+    read_json,
+    remove_temporary,
+    write_json,
+)
 from ur4rec_recbole.serving.recommender import Recommender
 from ur4rec_recbole.serving.requests import Later
 
@@ -68,6 +74,7 @@ def recommend_to_file(
         f"--out {out}", "must be one process's", "another that writes it", "Wait until that ends."
     )
     with exclusive_lock(parts.with_name(f"{parts.name}.lock"), refusal):
+        remove_temporary(parts, r"job\.json|\d+\.jsonl")
         job, known = _digest(recommender, users, since, batch, options), read_json(parts / JOB)
         if known is None and any(parts.iterdir()):
             raise InputError(
@@ -100,7 +107,7 @@ def recommend_to_file(
 
 def _remove(parts: Path) -> None:
     """Remove the batches of this command, and the folder if it is then empty."""
-    for file in [*parts.glob("[0-9]*.jsonl"), *parts.glob(".[0-9]*.jsonl.*.tmp"), parts / JOB]:
+    for file in [*parts.glob("[0-9]*.jsonl"), parts / JOB]:
         file.unlink(missing_ok=True)
     if not any(parts.iterdir()):
         parts.rmdir()
