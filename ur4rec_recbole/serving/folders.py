@@ -106,7 +106,8 @@ def read(folder: Path) -> tuple[Index, UserHistories, dict[str, str]]:
             ArithmeticError, SafetensorError) as error:  # fmt: skip
         raise InputError(
             f"Model folder {folder}", f"must hold {ABOUT}, {TENSORS} and {MANIFEST} that fit",
-            f"{type(error).__name__}: {error}", "Save the model again.",
+            f"{type(error).__name__}: {' '.join(str(error).split())}"[:300],
+            "Save the model again.",
         ) from error  # fmt: skip
 
 
@@ -142,8 +143,8 @@ def _assembled(
     check_rules(settings, schema("UR4Rec"))
     if any(each.is_floating_point() and not each.isfinite().all() for each in tensors.values()):
         raise ValueError("numbers that are not finite")
-    if int(weights["score"]) not in range(len(SCORES)):
-        raise ValueError(f"score {int(weights['score'])}")
+    if int(weights["score"]) not in range(len(SCORES)) or (counts < 0).any():
+        raise ValueError(f"score {int(weights['score'])}, or counts below 0")
     network = ServedUR4Rec(settings, counts, Modalities(items, profile), weights)
     past = (tensors[f"histories/{name}"].numpy() for name in ("offsets", "items", "times"))
     index, histories = (
