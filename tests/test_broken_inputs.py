@@ -7,7 +7,6 @@ set, a table and a run that has ended.
 
 import json
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,44 +15,13 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.conftest import SMALL, make_table, sequences, write_atomic_files
+from tests.conftest import make_table
+from tests.home import TRAIN, at_home, everything, home  # noqa: F401
 from ur4rec_recbole.commands.main import main
 
-TOY = SMALL | {
-    "model": "UR4Rec",
-    "dataset": "toy",
-    "data_path": "data",
-    "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
-    "item_text_table": "text.npz",
-    "stages": ["pretrain_sasrec"],
-}
-TRAIN = "train --config-files toy.yaml"
 # What, rule, received, remedy, each of them said.
 RULE = "must|needs|is|are|can|takes"
 MESSAGE = re.compile(rf"ur4rec[\w -]*: \S.* ({RULE})\b.*\. Received .+\. \S.*\n")
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a data set, a configuration, tables and a run that has ended."""
-    folder = tmp_path_factory.mktemp("home")
-    write_atomic_files(folder / "data", sequences(), [f"i{n}" for n in range(1, 21)])
-    (folder / "toy.yaml").write_text(yaml.safe_dump(TOY))
-    make_table("item_text", [f"i{n}" for n in range(1, 21)]).save(folder / "text.npz")
-    (folder / "images").mkdir()
-    (folder / "images" / "i1.jpg").write_bytes(b"no image")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        assert main([*TRAIN.split(), "--epochs=0", "--run_folder=run"]) == 0
-    for left in ("log", "log_tensorboard", "saved"):
-        shutil.rmtree(folder / left, ignore_errors=True)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def at_home(home: Path, tmp_path: Path) -> None:
-    """Work in a copy of it."""
-    shutil.copytree(home, tmp_path, dirs_exist_ok=True)
 
 
 @pytest.fixture
@@ -72,13 +40,6 @@ def refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[[str,
         assert {name for name, _ in before ^ everything(tmp_path)} <= {changed}
 
     return check
-
-
-def everything(folder: Path) -> set[tuple[str, int]]:
-    """Return the files below a folder and their sizes, without RecBole's logs."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    found = {(str(path.relative_to(folder)), path.stat().st_size) for path in files}
-    return {(name, size) for name, size in found if not name.startswith("log")}
 
 
 WORDS = [
@@ -163,6 +124,9 @@ WORDS = [
      "--encoder tfidf --writer llm --model m --dry-run --request [1]", "--request"),
     ("extract profile --dataset toy --config toy.yaml --output a.npz "
      "--encoder tfidf --writer llm --model m --dry-run --timeout 0", "--timeout"),
+    ("extract profile --dataset toy --config toy.yaml --output a.npz "
+     "--encoder tfidf --writer llm --model m --dry-run --request {\"temperature\":NaN}",
+     "--request"),
     ("extract image --images data/toy --output a.npz", "--images"),
     ("extract image --images none --output a.npz", "none"),
     ("extract image --images images --output a.npz --workers=-1", "--workers"),
@@ -177,6 +141,30 @@ WORDS = [
     ("convert amazon --reviews none.json --output out", "none.json"),
     ("convert amazon --reviews text.npz --output out", "text.npz"),
     ("convert amazon --reviews toy.yaml --output out", "toy.yaml"),
+    ("convert table --interactions none.csv --output out", "none.csv"),
+    ("convert table --interactions text.npz --output out", "text.npz"),
+    ("convert table --interactions toy.yaml --output out", "toy.yaml"),
+    ("convert table --interactions orders.csv --output /", "--output"),
+    ("convert table --interactions orders.csv --output out --user buyer", "--user"),
+    ("convert table --interactions orders.csv --output out --k-core 9", "--k-core"),
+    ("convert table --interactions orders.csv --output out --time-format mixed", "--time-format"),
+    # names that no file can have
+    (f"train --config-files {'a' * 300}", "a" * 300),
+    (f"{TRAIN} --run_folder={'a' * 300}", "run_folder"),
+    (f"{TRAIN} --item_text_table={'a' * 300}.npz", "a" * 300),
+    (f"report {'a' * 300}", "a" * 300),
+    (f"convert table --interactions {'a' * 300}.csv --output out", "a" * 300),
+    ("report \udcff", "UTF-8"),
+    # models to serve
+    ("recommend nowhere --history i1", "nowhere"),
+    ("recommend data --history i1", "data"),
+    ("recommend model", "--history"),
+    ("recommend model --history i1 --k 0", "k"),
+    ("recommend model --history i1 --now noon", "noon"),
+    ("recommend model --users toy.yaml --out a.txt", "--out"),
+    ("similar model i99", "i99"),
+    ("export model --output toy.yaml", "toy.yaml"),
+    ("export model --to clay --output out", "clay"),
     # inspect
     ("inspect none.npz --dataset toy --config toy.yaml", "none.npz"),
     ("inspect toy.yaml --dataset toy --config toy.yaml", "toy.yaml"),
@@ -221,6 +209,7 @@ def test_words_that_cannot_be_followed(
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     Path("plan.yaml").write_text(yaml.safe_dump(PLAN))
+    Path("orders.csv").write_text("user,item,time\nu1,i1,1\n")
     refused(words, names)
 
 
@@ -234,6 +223,13 @@ SETTINGS = [
     ("epochs: 1\nepochs: 2", "x.yaml"),
     ("1: 2", "x.yaml"),
     ("epochs: !!python/object/apply:os.getpid []", "x.yaml"),
+    ("epochs: !!bool perhaps", "x.yaml"),
+    ("stages: &a [*a]", "x.yaml"),
+    ('run_folder: "a\\0b"', "run_folder"),
+    ('run_folder: "\\ud800"', "x.yaml"),
+    ("hidden_size: 020", "'hidden_size'"),
+    ("seed: 1:30", "'seed'"),
+    ("eval_batch_size: " + "9" * 20, "'eval_batch_size'"),
     ("hiden_size: 16", "'hidden_size'"),
     # types and bounds
     ("n_layers: two", "'n_layers'"),
@@ -327,6 +323,9 @@ SETTINGS = [
     ("eval_args: full", "'eval_args'"),
     ("eval_args: {split: {LS: all}}", "eval_args"),
     ("eval_args: {split: {RS: [1, .nan, 1]}}", "eval_args"),
+    ("eval_args: {split: {RS: [true, true, true]}}", "eval_args"),
+    ("rm_dup_inter: middle", "'rm_dup_inter'"),
+    ("filter_inter_by_user_or_item: maybe", "'filter_inter_by_user_or_item'"),
     ("eval_args: {mode: uni0}", "eval_args"),
     ("evaluated_parts: [train]", "evaluated_parts"),
     ("evaluated_parts: []", "evaluated_parts"),
@@ -505,6 +504,8 @@ def _text(file: str, text: str) -> Callable[[], object]:
 RUNS = {
     "no run.json": ("run.json", lambda: Path("run/run.json").unlink()),
     "half a run.json": ("run.json", _text("run.json", '{"model": ')),
+    "a key twice": ("run.json", _text("run.json", '{"model": "A", "model": "B"}')),
+    "half a character": ("run.json", _json("run.json", lambda run: run | {"model": "\ud800"})),
     "run.json a list": ("run.json", _text("run.json", "[]")),
     "run.json too deep": ("run.json", _text("run.json", "[" * 100000)),
     "unknown status": ("status", _json("run.json", lambda run: run | {"status": "lost"})),
@@ -514,6 +515,12 @@ RUNS = {
     "metrics a list": ("metrics.json", _text("metrics.json", "[1]")),
     "metrics of texts": (
         "metrics.json", _text("metrics.json", '{"test": {"full": {"hit@10": "high"}}}')
+    ),
+    "metrics beyond a float": (
+        "metrics.json", _text("metrics.json", '{"test": {"full": {"hit@10": ' + "9" * 400 + "}}}")
+    ),
+    "a metric that is true": (
+        "metrics.json", _text("metrics.json", '{"test": {"full": {"hit@10": true}}}')
     ),
     "stages a mapping": ("stages.json", _text("stages.json", "{}")),
     "epochs of texts": ("epochs.csv", _text("epochs.csv", "epoch,stage,loss\n1,a,high\n")),
@@ -528,7 +535,7 @@ def test_run_folders_that_are_damaged(name: str, refused: Any) -> None:
     refused("report run", names)
 
 
-@pytest.mark.parametrize("name", list(RUNS)[:8])
+@pytest.mark.parametrize("name", list(RUNS)[:10])
 def test_damaged_runs_are_not_gone_on_with(name: str, refused: Any) -> None:
     names, damage = RUNS[name]
     damage()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import atomic_write, exclusive_lock, require_writable
+from ur4rec_recbole.core.files import atomic_write, exclusive_lock, read_json, require_writable
 
 
 def test_a_finished_block_replaces_the_file(tmp_path: Path) -> None:
@@ -30,6 +30,24 @@ def test_an_interrupted_block_leaves_the_old_file_alone(
         raise error
     assert (tmp_path / "f").read_text() == "old"
     assert os.listdir(tmp_path) == ["f"]
+
+
+def test_what_a_kill_left_is_removed_by_the_next_write_of_the_same_file(tmp_path: Path) -> None:
+    for name in (".f.abcd1234.tmp", ".g.abcd1234.tmp", ".f.tmp"):
+        (tmp_path / name).touch()
+    with atomic_write(tmp_path / "f"), atomic_write(tmp_path / "f"):
+        assert len(list(tmp_path.glob(".f.????????.tmp"))) == 2  # one that is written stays
+    assert sorted(os.listdir(tmp_path)) == [".f.tmp", ".g.abcd1234.tmp", "f"]
+
+
+DAMAGED = ["", "{", "[" * 100_000, '{"a": 1, "a": 2}', '["\\ud83d"]', "\xe9"]
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_json_that_is_damaged_is_a_message(tmp_path: Path, text: str) -> None:
+    (tmp_path / "f.json").write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match="f.json must be JSON"):
+        read_json(tmp_path / "f.json")
 
 
 def test_missing_folders_are_made(tmp_path: Path) -> None:

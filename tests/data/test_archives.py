@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.data.archives import read_arrays
+from ur4rec_recbole.data.archives import read_all, read_arrays
 
 NAMES = ("tokens", "vectors")
 
@@ -50,6 +50,18 @@ def test_a_header_that_says_what_there_is_not_is_refused(
 def test_arrays_of_different_rows_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\[2, 3\] rows"):
         read_arrays(archive(tmp_path / "t.npz", vectors=npy(np.ones((3, 3)))), NAMES)
+
+
+def test_an_archive_of_any_arrays_is_read_whole_and_as_carefully(tmp_path: Path) -> None:
+    path = archive(tmp_path / "t.npz", more=npy(np.arange(5)))
+    assert {key: len(each) for key, each in read_all(path).items()} == {
+        "tokens": 2, "vectors": 2, "more": 5
+    }  # fmt: skip
+    archive(path, more=npy(np.arange(5), (10**12,)))
+    with pytest.raises(ValueError, match="more says"):
+        read_all(path)
+    with pytest.raises(ValueError, match="FileNotFoundError"):
+        read_all(tmp_path / "none.npz")
 
 
 def test_more_than_the_memory_holds_is_refused_before_it_is_unpacked(

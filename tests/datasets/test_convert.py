@@ -11,9 +11,10 @@ from recbole.data import create_dataset
 
 from tests.properties import few
 from ur4rec_recbole.commands.main import main
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.data.items import load_dataset, read_items
-from ur4rec_recbole.datasets.convert import YEAR
+from ur4rec_recbole.datasets.convert import YEAR, amazon, movielens
 
 
 @pytest.fixture
@@ -244,6 +245,31 @@ def test_a_review_that_no_row_can_hold_is_refused(tmp_path, capsys, record):
     words = ["--reviews", str(tmp_path / "r.json"), "--output", str(tmp_path / "o")]
     assert main(["convert", "amazon", *words]) == 2
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("title", [{"en": "A"}, [{"en": "A"}]])
+def test_metadata_that_are_no_texts_are_refused(tmp_path, capsys, title):
+    (tmp_path / "r.json").write_text(json.dumps(REVIEWS_2018[0]))
+    (tmp_path / "m.json").write_text(json.dumps(META_2018[0] | {"title": title}))
+    words = ["--reviews", str(tmp_path / "r.json"), "--meta", str(tmp_path / "m.json")]
+    assert main(["convert", "amazon", *words, "--output", str(tmp_path / "o")]) == 2
+    assert "metadata of line 1 must be texts" in capsys.readouterr().err
+
+
+def test_a_missing_title_is_no_text(tmp_path):
+    (tmp_path / "r.json").write_text(json.dumps(REVIEWS_2018[0]))
+    (tmp_path / "m.json").write_text(json.dumps(META_2018[0] | {"title": float("nan")}))
+    found = amazon(tmp_path / "r.json", tmp_path / "m.json")
+    assert found.items.title.tolist() == [""]
+    assert not any("nan" in text for text in found.texts.values())
+
+
+@pytest.mark.parametrize("row", ["1,Toy", "1,Toy,Comedy,more"])
+def test_a_film_with_another_number_of_cells_is_refused(tmp_path, row):
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,1,4.0,1\n")
+    (tmp_path / "movies.csv").write_text(f"movieId,title,genres\n{row}\n")
+    with pytest.raises(InputError, match="movies.csv"):
+        movielens(tmp_path)
 
 
 def test_an_output_that_is_a_file_is_refused_before_anything_is_read(tmp_path, capsys):

@@ -7,11 +7,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from recbole.config import Config
 from recbole.data import create_dataset
 
+from tests.properties import few
 from ur4rec_recbole.commands.main import main
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.atomic_files import read_cells
 from ur4rec_recbole.data.dataset import SECONDS
 from ur4rec_recbole.datasets.table_files import read_table
 from ur4rec_recbole.datasets.tables import Columns, Rules, from_dataframe
@@ -170,6 +174,16 @@ def test_without_times_the_order_of_the_rows_is_taken_on_request() -> None:
         (frame([("u", "a", 1704448800), ("u", "b", 1704448800123)]), Columns(), "in seconds"),
         (frame([("u", "a\tb", 1)]), Columns(), "no tabs"),
         (frame([("u", "[PAD]", 1)]), Columns(), "[PAD]"),
+        (frame([("u", "x" * 10_001, 1)]), Columns(), "10000 characters"),
+        (frame([("u", {"id": 1}, 1)]), Columns(), "texts or numbers"),
+        (frame([("u", ["a"], 1)]), Columns(), "texts or numbers"),
+        (frame([(b"u", "a", 1)]), Columns(), "texts or numbers"),
+        (frame([(True, "a", 1)]), Columns(), "texts or numbers"),
+        (frame([("u", "a", "nan"), ("u", "b", "2024-01-05")]), Columns(), "row 1"),
+        (frame([("u", "a", "today"), ("u", "b", "2024-01-05")]), Columns(), "row 1"),
+        (frame([("u", "a", "now")]), Columns(), "row 1"),
+        (frame(names=("user_id", "sku", "sku")), Columns(), "different names"),
+        (frame([("u", "a", "2024-01-05"), ("u", "b", "05/01/2024")]), Columns(), "row 2"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_told_is_one_message(rows: Any, columns: Columns, told: str) -> None:
@@ -178,10 +192,88 @@ def test_what_cannot_be_told_is_one_message(rows: Any, columns: Columns, told: s
     assert told in str(error.value)
 
 
+@pytest.mark.parametrize("form", ["mixed", "ISO8601", "%H:%M", "%d.%m."])
+def test_a_form_of_times_tells_the_year_and_guesses_nothing(form: str) -> None:
+    rows = frame([("u", "a", "01/02/2024")])
+    with pytest.raises(InputError, match="--time-format"):
+        from_dataframe(rows, rules=Rules(time_format=form))
+
+
+@pytest.mark.parametrize("title", [{"en": "x"}, b"x", {1}, ["x", {"en": "y"}]])
+def test_a_title_that_is_no_text_is_refused(title: Any) -> None:
+    items = pd.DataFrame({"sku": ["007"], "name": [title]})
+    with pytest.raises(InputError, match="items: name must hold texts"):
+        from_dataframe(frame(), items)
+
+
+def test_titles_and_texts_that_utf_8_cannot_hold_are_repaired(tmp_path: Path) -> None:
+    items = pd.DataFrame({"sku": ["007"], "name": ["a\ud800\0b"], "text": [["c\udfff", None]]})
+    from_dataframe(frame(), items).write(tmp_path / "shop")
+    assert (tmp_path / "shop" / "shop.item").read_text().split("\n")[1] == "007\ta? b"
+    assert json.loads((tmp_path / "shop" / "shop.texts.json").read_text()) == {"007": "c?"}
+
+
+def test_spaces_around_ids_are_told() -> None:
+    data = from_dataframe(frame([("u ", "a", 1), ("u", "b", 2)]))
+    assert data.interactions.user_id.tolist() == ["u", "u"]
+    assert "1 user ids with spaces around them: taken without" in data.notes
+
+
+def test_an_item_file_of_before_goes_with_its_interactions(tmp_path: Path) -> None:
+    items = pd.DataFrame({"sku": ["007"], "name": ["Bond"]})
+    from_dataframe(frame(), items).write(tmp_path / "shop")
+    assert (tmp_path / "shop" / "shop.item").exists()
+    from_dataframe(frame()).write(tmp_path / "shop")
+    assert not (tmp_path / "shop" / "shop.item").exists()
+
+
+def test_a_column_that_pandas_wrote_as_its_index_is_read(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    frame().set_index("customer").to_parquet(tmp_path / "o.parquet")
+    data = from_dataframe(read_table(tmp_path / "o.parquet").frame)
+    assert set(data.interactions.user_id) == {"anna", "bob"}
+
+
+# What a cell of one line may be, but for spaces around it, which are left out and told.
+ids = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\t\r\n\0"), min_size=1, max_size=9
+).filter(lambda text: text == text.strip() and text != "[PAD]")  # fmt: skip
+
+
+@few
+@given(
+    rows=st.lists(
+        st.tuples(ids, ids, st.floats(-1e9, 4e9)), min_size=1, max_size=8, unique_by=lambda r: r[2]
+    ),
+    suffix=st.sampled_from(["csv", "tsv", "jsonl"]),
+)
+def test_any_ids_and_times_come_back_from_recbole_as_they_were(
+    tmp_path: Path, rows: list[tuple[str, str, float]], suffix: str
+) -> None:
+    table, file = frame(rows, ("user", "item", "time")), tmp_path / f"o.{suffix}"
+    if suffix == "jsonl":
+        lines = [json.dumps(row) for row in table.to_dict("records")]
+        file.write_text("\n".join(lines), encoding="utf-8")
+    else:
+        table.to_csv(file, index=False, sep="," if suffix == "csv" else "\t")
+    found = read_table(file).frame
+    from_dataframe(found).write(tmp_path / "shop")
+    read = read_cells(tmp_path / "shop" / "shop.inter")
+    back = zip(read.user_id, read.item_id, map(float, read.timestamp), strict=True)
+    assert sorted(back) == sorted(rows)
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
         ("o.xlsx", b"PK"),
+        ("o.csv", b'user,item,title\n1,2,"Best" of\n3,4,x\n'),
+        ("o.csv", b'user,item\n1,"2\n3,4\n'),
+        ("o.tsv", b'user\titem\n1\t"2\n3\t4"\n'),
+        ("o.csv", "user,item\n1,2\n".encode("utf-16-le")),
+        ("o.jsonl", b'{"user": 1, "user": 2}\n'),
+        ("o.jsonl", b'[["user", 1]]\n'),
+        ("o.jsonl", b"[" * 100_000),
         ("o.csv", b"user,item\n"),
         ("o.csv", b"user,user\n1,2\n"),
         ("o.csv", b"user,item\n1,2,3\n"),

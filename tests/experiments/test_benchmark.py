@@ -20,7 +20,7 @@ from tests.conftest import SMALL, sequences, write_atomic_files
 from ur4rec_recbole.commands import main as cli
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import exclusive_lock
-from ur4rec_recbole.experiments import benchmark
+from ur4rec_recbole.experiments import benchmark, jobs
 from ur4rec_recbole.experiments.plan import make_plan
 from ur4rec_recbole.reports import (
     benchmark_page,
@@ -159,6 +159,31 @@ def test_a_second_start_runs_only_what_has_not_ended(made: Path, tmp_path: Path)
     after = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/metrics.json")}
     changed = {path.parent.name for path in after if before[path] != after[path]}
     assert changed == {"popularity-2020"}
+
+
+def test_other_data_are_another_run(made: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(made.parent, folder)
+    values = yaml.safe_load((folder / "plan.yaml").read_text())
+    values["settings"]["data_path"] = str(folder)
+    values["entries"] = [each for each in values["entries"] if each["name"] == "Popularity"]
+    (folder / "plan.yaml").write_text(yaml.safe_dump(values | {"baseline": None}))
+    assert command(folder, "plan.yaml", "--output", "runs2") == 0
+    first = folder / "runs2" / "popularity-2020"
+    before = (first / "metrics.json").stat().st_mtime_ns
+    with (folder / "toy" / "toy.inter").open("a") as file:
+        file.write("u1\ti160\t99999\n")
+    assert command(folder, "plan.yaml", "--output", "runs2") == 0
+    others = [each for each in (folder / "runs2").glob("popularity-2020-*/metrics.json")]
+    assert len(others) == 1 and (first / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_earlier_results_know_no_data_and_stay_the_same_run() -> None:
+    now = {"digest": "d", "first": None, "data": {"toy.inter": "new"}}
+    assert jobs.is_same({"digest": "d"}, now)
+    assert jobs.is_same({"digest": "d", "data": {"toy.inter": "new"}}, now)
+    assert not jobs.is_same({"digest": "d", "data": {"toy.inter": "old"}}, now)
+    assert not jobs.is_same({"digest": "e"}, now) and not jobs.is_same(None, now)
 
 
 def test_a_choice_of_models_leaves_the_others_in_the_report(made: Path, tmp_path: Path) -> None:

@@ -124,6 +124,13 @@ def test_kill_9_in_the_middle_loses_nothing_and_pays_nothing_twice(proxy, tmp_pa
     assert len(asked | kept) == 30
 
 
+def test_a_cache_of_other_things_is_a_message(tmp_path):
+    cache = AnswerCache(str(tmp_path / "cache"))
+    cache.put("k", Answer(b"no text", 1, 2))
+    with pytest.raises(InputError, match="cache 'cache' must hold texts"):
+        cache.get("k")
+
+
 def test_an_answer_in_the_cache_survives_kill_9_of_its_writer(tmp_path):
     cache = tmp_path / "cache"
     script = (

@@ -10,6 +10,8 @@ import pytest
 import torch
 from recbole.quick_start import load_data_and_model
 
+from tests.conftest import SMALL, make_table, sequences, write_atomic_files
+from ur4rec_recbole import InputError, run
 from ur4rec_recbole.patches import torch_load
 
 
@@ -81,6 +83,26 @@ def test_recboles_trainer_reads_its_checkpoints(toy: Any) -> None:
     _, model, *_ = load_data_and_model(trainer.saved_model_file)
     state = made.model.state_dict()
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_a_checkpoint_is_refused_where_its_data_or_tables_have_changed(tmp_path: Path) -> None:
+    tokens = [f"i{n}" for n in range(1, 21)]
+    write_atomic_files(tmp_path, sequences())
+    make_table("item_text", tokens).save("text.npz")
+    settings = SMALL | {
+        "data_path": ".", "stages": ["pretrain_sasrec"], "item_text_table": "text.npz",
+        "load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "epochs": 0,
+    }  # fmt: skip
+    checkpoint = run("UR4Rec", "toy", config_dict=settings)["model_file"]
+    load_data_and_model(checkpoint)
+    make_table("item_text", tokens, seed=1).save("text.npz")
+    with pytest.raises(InputError, match="needs the table of item_text_table, as it was"):
+        load_data_and_model(checkpoint)
+    make_table("item_text", tokens).save("text.npz")
+    inter = tmp_path / "toy" / "toy.inter"
+    inter.write_text(inter.read_text() + "u1\ti9\t99999\n")
+    with pytest.raises(InputError, match="needs the data set.*as it was"):
+        load_data_and_model(checkpoint)
 
 
 def test_a_name_bound_before_the_package_was_imported_is_repaired_too(toy: Any) -> None:

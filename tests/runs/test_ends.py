@@ -1,6 +1,5 @@
 """How runs end: by Ctrl-C, SIGTERM, a full or removed folder, or beside another process."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 import torch
 
 from tests.conftest import SMALL, sequences, write_atomic_files
+from tests.permissions import permissions_count
 from ur4rec_recbole import InputError, run
 from ur4rec_recbole.commands.main import main
 from ur4rec_recbole.core.files import exclusive_lock
@@ -109,10 +109,9 @@ def test_a_folder_that_is_removed_meanwhile_ends_the_run(monkeypatch: pytest.Mon
     assert not Path("run").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_place_is_a_message() -> None:
     Path("closed").mkdir(mode=0o500)
-    with pytest.raises(InputError, match="can be written to"):
+    with permissions_count(), pytest.raises(InputError, match="can be written to"):
         run("UR4Rec", "toy", config_dict=SETTINGS | {"run_folder": "closed/run"})
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ur4rec_recbole.commands.main import main
@@ -41,6 +42,8 @@ def run(toy: Any, tmp_path: Path) -> RunFolder:
         ("stages.json", b"[1]"),
         ("stages.json", b'[{"stage": "a", "epochs": 1, "score": "high"}]'),
         ("routing.json", b'{"epochs": 3}'),
+        ("run.json", b'{"model": "A", "model": "B"}'),
+        ("metrics.json", b'{"test": {"\\ud800": {}}}'),
     ],
 )
 @pytest.mark.parametrize("command", ["report", "compare"])
@@ -85,3 +88,35 @@ def test_published_runs_are_read() -> None:
         assert isinstance(run.epochs(), list) and isinstance(run.findings(), list)
         for name in ("metrics.json", "stages.json", "routing.json", "members.json"):
             run.read(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("test/full", np.array([1, 2, 3])),
+        ("test/full", np.array([0, 1])),
+        ("test/full", np.array([1.0, 2.0])),
+        ("test/full", np.array([[1, 2]])),
+        ("valid/full", np.array([1, 2])),
+        ("test/users", np.array([1, 2])),
+    ],
+)
+def test_ranks_that_are_none_are_refused(run: RunFolder, name: str, array: np.ndarray) -> None:
+    sound = {"test/full": np.array([1, 2]), "test/users": np.array(["a", "b"])}
+    np.savez(run.path / "ranks.npz", **(sound | {name: array}))
+    with pytest.raises(InputError, match="ranks.npz: .*for each target"):
+        run.ranks()
+
+
+def test_what_would_steer_a_terminal_is_shown_instead(
+    run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.about["commit"] = "\x1b]0;title\x07 [red]"
+    run.mark("done")
+    other = RunFolder(run.path.parent / "other", run.about | {"commit": "x"})
+    other.path.mkdir()
+    (other.path / "run.json").touch()
+    other.mark("done")
+    assert main(["compare", str(run.path), str(other.path)]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out and "\\x1b]0;" in out and "[red]" in out

@@ -68,6 +68,15 @@ def test_other_inputs_begin_anew(full_toy: Any, tmp_path: Path) -> None:
     assert recommend_to_file(made, USERS, tmp_path / "out.csv", batch=4, k=3) == 0
 
 
+def test_a_folder_of_other_files_is_kept_and_refused(full_toy: Any, tmp_path: Path) -> None:
+    mine = tmp_path / "out.csv.parts" / "mine.jsonl"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(InputError, match="out.csv.parts must be free"):
+        recommend_to_file(recommender(full_toy()), USERS, tmp_path / "out.csv")
+    assert mine.read_text() == "mine"
+
+
 def test_a_kind_of_file_that_is_not_known_is_refused(full_toy: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--out"):
         recommend_to_file(recommender(full_toy()), USERS, tmp_path / "out.xlsx")

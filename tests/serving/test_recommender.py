@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load, save
 
 from tests.conftest import make_table, sequences
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.evaluation.ranking import rank_targets
+from ur4rec_recbole.serving.folders import sha256
 from ur4rec_recbole.serving.network import ServedUR4Rec
 from ur4rec_recbole.serving.recommender import Recommender
 
@@ -299,6 +301,38 @@ def test_a_damaged_folder_is_refused(full_toy: Any, tmp_path: Path, name: str) -
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(InputError, match="Model folder"):
         Recommender.load(tmp_path / "model")
+
+
+SIGNED = {
+    "nested": lambda about, tensors: about.update(titles={"i1": ["x"]}),
+    "titles": lambda about, tensors: about.update(titles={"i1": 7}),
+    "items": lambda about, tensors: about.update(items=["x"] * len(about["items"])),
+    "users": lambda about, tensors: about["users"].append("more"),
+    "heads": lambda about, tensors: about["settings"].update(n_heads=0),
+    "score": lambda about, tensors: tensors["weights/score"].fill_(9),
+    "nan": lambda about, tensors: tensors["text/vectors"].fill_(float("nan")),
+    "counts": lambda about, tensors: tensors.update(counts=tensors["counts"][:-1]),
+    "offsets": lambda about, tensors: tensors["histories/offsets"].neg_(),
+    "histories": lambda about, tensors: tensors["histories/items"].add_(1000),
+}
+
+
+@pytest.mark.parametrize("name", SIGNED)
+def test_a_folder_whose_content_makes_no_sense_is_refused(
+    full_toy: Any, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "model"
+    recommender(full_toy()).save(folder)
+    about = json.loads((folder / "recommender.json").read_text())
+    tensors = load((folder / "recommender.safetensors").read_bytes())
+    SIGNED[name](about, tensors)
+    (folder / "recommender.json").write_text(json.dumps(about))
+    (folder / "recommender.safetensors").write_bytes(save(tensors))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["sha256"] = {n: sha256((folder / n).read_bytes()) for n in manifest["sha256"]}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="Model folder|recommender.json|n_heads"):
+        Recommender.load(folder)
 
 
 def test_a_folder_tells_nothing_of_the_machine(full_toy: Any, tmp_path: Path) -> None:

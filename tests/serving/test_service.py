@@ -67,6 +67,31 @@ def test_new_items_can_be_recommended_at_once(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"items": ["i1"], "k": NaN}', 422),
+        (b'{"items": ["i1"], "now": NaN}', 422),
+        (b'{"items": ["\\ud800"]}', 422),
+        (b'{"items": ["i1"], "\\ud800": 1}', 422),
+        (b'{"items": ["\xff"]}', 400),
+        (b"[" * 100_000, 400),
+        (b'{"items": ["i1"], "k": ' + b"9" * 5000 + b"}", 400),
+        (b"null", 422),
+    ],
+)
+def test_a_body_that_is_no_request_is_refused(client: TestClient, body: bytes, status: int) -> None:
+    answer = client.post("/recommend", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == status
+    assert answer.json()["detail"]
+
+
+@pytest.mark.parametrize("length", ["-5", "9" * 5000, "\u0662", ""])
+def test_a_length_that_is_none_is_refused(client: TestClient, length: str) -> None:
+    headers = {"Content-Length": length.encode()}
+    assert client.post("/recommend", content=b"{}", headers=headers).status_code == 413
+
+
+@pytest.mark.parametrize(
     ("path", "body", "status"),
     [
         ("/recommend", {"items": ["i1"], "k": 0}, 422),
@@ -79,6 +104,8 @@ def test_new_items_can_be_recommended_at_once(client: TestClient) -> None:
         ("/explain", {"items": [], "item": "i1"}, 422),
         ("/items", {"items": [{"item": "new"}]}, 422),
         ("/items", {"items": [{"item": "new", "vectors": {"text": [1.0]}}]}, 422),
+        ("/items", {"items": [{"item": "[PAD]", "vectors": {"text": [1.0] * 6}}]}, 422),
+        ("/items", {"items": [{"item": "new", "vectors": {"text": [1e38] * 6}}]}, 422),
         ("/nowhere", {}, 404),
     ],
 )

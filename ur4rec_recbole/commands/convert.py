@@ -30,8 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Convert and print a summary."""
     folder = Path(options.output).resolve()  # its name becomes the data set's
-    if folder.exists() and not folder.is_dir():
-        raise InputError("--output", "must be a folder", f"the file {folder}", "Name another one.")
+    if (folder.exists() and not folder.is_dir()) or not folder.name:
+        raise InputError(
+            "--output", "must be a folder with a name, the data set's", str(folder),
+            "Name another one.",
+        )  # fmt: skip
     require_writable("--output", folder.parent)
     if options.kind == "table":
         return convert_table.run(options)

@@ -7,8 +7,6 @@ import argparse
 import shlex
 from pathlib import Path
 
-from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import require_writable
 from ur4rec_recbole.datasets.table_files import read_table
 from ur4rec_recbole.datasets.tables import REPEATS, Columns, Rules, ShopData, from_dataframe
 
@@ -44,9 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Convert, and say what was guessed and what came out."""
     folder = Path(options.output).resolve()
-    if folder.exists() and not folder.is_dir():
-        raise InputError("--output", "must be a folder", f"the file {folder}", "Name another one.")
-    require_writable("--output", folder.parent)
     tables = {}
     for name in ("interactions", "items"):
         file = getattr(options, name)

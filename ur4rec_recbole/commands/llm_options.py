@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from ur4rec_recbole.commands.options import ANSWERS
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.files import parse_json
 from ur4rec_recbole.extract.answers import AnswerCache
 from ur4rec_recbole.extract.llm import LIMITS, Estimate, LlmSettings, LlmWriter
 from ur4rec_recbole.extract.progress import progress_bar
@@ -134,8 +135,9 @@ def describe(estimate: Estimate, options: argparse.Namespace) -> str:
 
 def _request_fields(words: str) -> dict[str, object]:
     try:
-        given = json.loads(words)
-    except (ValueError, RecursionError):
+        given = parse_json(words)
+        json.dumps(given, allow_nan=False)  # what no endpoint can read
+    except ValueError:
         given = None
     if not isinstance(given, dict) or set(given) & set(OURS):
         raise InputError(

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from ur4rec_recbole.core.command_line import check_words, settings_from
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.files import UNUSABLE
 from ur4rec_recbole.core.processes import Terminated, termination_raises
 
 COMMANDS = {
@@ -52,24 +53,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = next((word for word in words if not word.startswith("-")), None)
     command = f"ur4rec {chosen}" if chosen in COMMANDS else "ur4rec"
     try:
-        parser = _parser(chosen)
-        options, others = parser.parse_known_args(words)
-        if options.version:
-            print(f"ur4rec {importlib.import_module('ur4rec_recbole').__version__}")
-            return 0
-        if options.command is None:
-            if others:
-                parser.error(f"no command, but {' '.join(others)}")
-            parser.print_help()
-            return 2
-        with settings_from():
-            return _run(options, others)
+        return _called(words, chosen)
     except InputError as error:
         print(f"{command}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in UNUSABLE:
+            raise
+        told = InputError(
+            str(error.filename or "A file"), "must be in a place that can be read and written to",
+            error, "Make room, or name another place.",
+        )  # fmt: skip
+        print(f"{command}: {told}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         print(f"{command}: {str(error) or 'interrupted'}", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+
+
+def _called(words: Sequence[str], chosen: str | None) -> int:
+    """Run what the words ask for."""
+    _check_characters(words)
+    parser = _parser(chosen)
+    options, others = parser.parse_known_args(words)
+    if options.version:
+        print(f"ur4rec {importlib.import_module('ur4rec_recbole').__version__}")
+        return 0
+    if options.command is None:
+        if others:
+            parser.error(f"no command, but {' '.join(others)}")
+        parser.print_help()
+        return 2
+    with settings_from():
+        return _run(options, others)
+
+
+def _check_characters(words: Sequence[str]) -> None:
+    """Raise `InputError` for a word that came in as other bytes than UTF-8 and cannot be shown."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeError as error:
+            raise InputError(
+                "Command line", "must be in UTF-8", repr(word), "Rename the file or folder."
+            ) from error
 
 
 def _parser(chosen: str | None) -> Parser:

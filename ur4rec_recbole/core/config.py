@@ -69,6 +69,8 @@ class Rule(NamedTuple):
         kinds = [kind for name in self.types for kind in TYPES[name]]
         if not isinstance(value, tuple(kinds)):
             return False
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            return False  # beyond what torch and C can hold
         if value is None or not self.bound:
             return True
         if self.bound.startswith("one of "):
@@ -227,7 +229,7 @@ def check_split(how: Any) -> None:
     if kind == "LS" and value not in ("valid_and_test", "valid_only", "test_only"):
         _refuse_split("must have LS: valid_and_test, valid_only or test_only", how)
     shares = value if isinstance(value, list | tuple) else [None]
-    sound = all(isinstance(each, int | float) and 0 <= each < math.inf for each in shares)
+    sound = all(is_finite(each) and each >= 0 for each in shares)
     moments = kind == "TS" and len(shares) == 2 and sound
     if moments and not shares[0] < shares[1]:
         _refuse_split("must have TS: [t1, t2], the earlier moment first", how)

@@ -24,7 +24,14 @@ class InputError(ValueError):
 
     def __str__(self) -> str:
         what, rule, received, remedy = self.args
-        return f"{what} {rule}. Received {received}. {remedy}"
+        return printable(f"{what} {rule}. Received {received}. {remedy}")
+
+
+def printable(text: str) -> str:
+    """Return a text with escapes for whatever would steer a terminal or cannot be written."""
+    kept = "\n\xa0\u3000"  # line ends, and the spaces of French and Chinese
+    plain = (c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in text)
+    return text if text.isprintable() else "".join(plain)
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

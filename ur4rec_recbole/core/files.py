@@ -4,12 +4,14 @@
 processes from doing the same work at the same time.
 """
 
+import errno
+import fcntl
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,36 +20,84 @@ from filelock import FileLock, Timeout
 
 from ur4rec_recbole.core.errors import InputError
 
+# Errors of a place that is full, read-only or gone bad, or has no such name.
+UNUSABLE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO,
+    errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.ENOTDIR,
+)  # fmt: skip
+
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], make_folder: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path` and rename it onto `path` once all is written.
 
     The parent folder is made where needed; without `make_folder` a missing one raises
-    `FileNotFoundError`. If the block raises, `path` keeps its old content.
+    `FileNotFoundError`. If the block raises, `path` keeps its old content. What calls for the same
+    path have left that were killed is removed.
     """
     target = Path(path)
     if make_folder:
         target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    remove_temporary(target.parent, re.escape(target.name))
+    handle, name = _temporary(target)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, target)
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, target)  # while its lock is held
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
 
 
 def remove_temporary(folder: Path, names: str) -> None:
-    """Remove temporary files that killed `atomic_write` calls left for names matching a regex."""
+    """Remove temporary files that killed `atomic_write` calls left for names matching a regex.
+
+    Those of calls that go on are locked, and stay.
+    """
     left = re.compile(rf"\.(?:{names})\.[a-z0-9_]{{8}}\.tmp")
     for path in folder.glob(".*.tmp"):
         if left.fullmatch(path.name) and path.is_file() and not path.is_symlink():
-            path.unlink(missing_ok=True)
+            with suppress(OSError), path.open("rb") as file:  # locked, another's, or gone by now
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+
+
+def _temporary(target: Path) -> tuple[int, str]:
+    """Make a temporary file beside a target, locked for as long as it is open."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+        with suppress(OSError):  # a file system without locks, where none is removed either
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.path.exists(name):  # else another call removed it before it was locked
+            return handle, name
+        os.close(handle)
+
+
+def parse_json(text: str, halves: bool = False) -> Any:
+    """Parse JSON; ValueError for what is none, is nested too deeply or names a key twice.
+
+    With `halves`, texts may hold half an emoji, which nothing can print or write.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_distinct)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not halves and "\\u" in text:
+        json.dumps(value, ensure_ascii=False).encode()  # UnicodeEncodeError is a ValueError
+    return value
+
+
+def _distinct(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object whose keys are distinct; json would keep the last of the same."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} for a second time")
+        found[key] = value
+    return found
 
 
 def read_json(path: Path) -> Any:
@@ -55,8 +105,8 @@ def read_json(path: Path) -> Any:
     if not path.exists():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:  # UnicodeError is a ValueError
+        return parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # UnicodeError is a ValueError
         raise InputError(
             str(path), "must be JSON", error, "Restore the file, or remove it and make it again."
         ) from error
@@ -102,9 +152,9 @@ def require_writable(key: str, folder: str | os.PathLike[str], size: int = 0) ->
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path) as file:
             file.write(b"0")
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL character
         raise InputError(
-            f"{key} {path}", "must be a folder that can be written to", error,
+            f"{key} {str(path)!r}"[:300], "must be a folder that can be written to", error,
             "Name another folder or make room.",
         ) from error  # fmt: skip
     free = psutil.disk_usage(str(path)).free

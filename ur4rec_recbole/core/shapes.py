@@ -57,13 +57,20 @@ def fault(value: Any, shape: Any, place: str = "") -> tuple[str, str, str] | Non
     else:
         kinds = shape if isinstance(shape, tuple) else (shape,)
         names = " or ".join(kind.__name__ for kind in kinds)
-        return None if isinstance(value, kinds) else _wrong(value, names, place)
+        return None if _is(value, kinds) else _wrong(value, names, place)
     for name, each, expected in inside:
         dot = "" if name.startswith("[") else "." if place else ": "
         found = fault(each, expected, f"{place or (': ' if not dot else '')}{dot}{name}")
         if found:
             return found
     return None
+
+
+def _is(value: Any, kinds: tuple[type, ...]) -> bool:
+    """Tell whether a value is of one of these types; a bool is no number, nor is what overflows."""
+    if isinstance(value, int) and object not in kinds:
+        return type(value) in kinds and abs(value) < 2**63
+    return isinstance(value, kinds)
 
 
 def _wrong(value: Any, rule: str, place: str) -> tuple[str, str, str]:

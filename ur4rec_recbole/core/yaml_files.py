@@ -1,9 +1,10 @@
 """Reading YAML: nothing is executed, and a file that cannot be read is an `InputError`.
 
-Numbers such as 1e-3 are numbers, as in RecBole. Dates stay text. Duplicate keys are refused, where
-PyYAML would keep the last one.
+Numbers such as 1e-3 are numbers, as in RecBole. Dates stay text, and so do 1:30 and 020, which
+PyYAML takes for 90 and 16. Duplicate keys are refused, where PyYAML would keep the last one.
 """
 
+import math
 import os
 import re
 from collections.abc import Hashable
@@ -18,6 +19,8 @@ FLOAT = re.compile(
     r"[-+]?(?:\d[\d_]*)?\.[\d_]+(?:[eE][-+]?\d+)?|[-+]?\d[\d_]*\.?(?:[eE][-+]?\d+)|[-+]?\d[\d_]*\."
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
 )
+INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)|0x[0-9a-fA-F]+")
+MOST = 100_000  # values of a file, those behind aliases counted each time
 SHIPPED = Path(__file__).parents[1]  # the installed package
 CHECKOUT = SHIPPED.parent
 
@@ -28,7 +31,7 @@ class Loader(yaml.SafeLoader):
     # A copy: the base class's resolvers are shared by all users of PyYAML.
     yaml_implicit_resolvers = {
         first: [(tag, rule) for tag, rule in rules if tag not in _OWN]
-        for _OWN in [{"tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"}]
+        for _OWN in [{f"tag:yaml.org,2002:{name}" for name in ("float", "int", "timestamp")}]
         for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
@@ -45,17 +48,39 @@ class Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(rf"^(?:{FLOAT.pattern})$"), list("-+0123456789.")
-)
+for _name, _rule in (("float", FLOAT), ("int", INTEGER)):
+    Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_rule.pattern})$"), list("-+0123456789.")
+    )
 
 
 def parse(text: str) -> Any:
     """Parse YAML text; raises `yaml.YAMLError` or `ValueError` if it is invalid."""
     try:
-        return yaml.load(text, Loader=Loader)
+        value = yaml.load(text, Loader=Loader)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        raise ValueError(f"a tag does not fit its text: {error}") from error
+    if _size(value, {}) > MOST:
+        raise ValueError(f"more than {MOST} values, those behind aliases counted each time")
+    return value
+
+
+def _size(value: Any, known: dict[int, float]) -> float:
+    """Return how many values a value holds; UnicodeError for half a character.
+
+    `known` holds the sizes of lists and mappings by their `id`: an alias is the same object again.
+    """
+    if isinstance(value, str):
+        value.encode()
+    if not isinstance(value, dict | list | tuple | set):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = math.inf  # of an alias inside itself
+        inside = [*value, *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_size(each, known) for each in inside)
+    return known[id(value)]
 
 
 def read_mapping(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
@@ -69,7 +94,7 @@ def read_mapping(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
         Names the file in messages: "config_files", "plan".
     """
     file = find_file(path)
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise InputError(
             f"{what}: {path}", "must be a file", "none of that name", "Check the path."
         )
@@ -97,9 +122,9 @@ def find_file(path: str | os.PathLike[str]) -> Path:
     installed package, wherever a program is started.
     """
     given = Path(path)
-    if given.is_absolute() or given.exists():
+    if given.is_absolute() or os.path.exists(given):
         return given
     places = [CHECKOUT / given, SHIPPED / given]
     if given.parts[:1] == ("properties",):
         places.append(SHIPPED / "presets" / Path(*given.parts[1:]))
-    return next((place for place in places if place.exists()), given)
+    return next((place for place in places if os.path.exists(place)), given)

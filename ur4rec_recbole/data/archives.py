@@ -7,21 +7,13 @@ member of a few kilobytes may unpack to gigabytes.
 import math
 import os
 import zipfile
-import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import IO
 
 import numpy as np
 import psutil
 
 from ur4rec_recbole.core.errors import InputError
-
-# What numpy, zipfile and json raise for a damaged, foreign or pickled file.
-UNREADABLE = (
-    OSError, ValueError, TypeError, AttributeError, KeyError, EOFError, NotImplementedError,
-    zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
 
 
 def read_arrays(
@@ -43,16 +35,19 @@ def read_arrays(
         If this is not an .npz file, an array is missing, or contents and headers differ.
     """
     name = str(path)
-    if not Path(path).is_file():
-        received = "a folder or a pipe" if Path(path).exists() else "no such file"
+    if not os.path.isfile(path):
+        received = "a folder or a pipe" if os.path.exists(path) else "no such file"
         raise InputError(name, "must be a feature table file", received, "Check the path.")
     try:
         with zipfile.ZipFile(path) as archive:
             there = {entry.filename: entry for entry in archive.infolist()}
             members = [*needed, *(key for key in optional if f"{key}.npy" in there)]
             entries = {key: there[f"{key}.npy"] for key in members}
-            _check_headers(archive, entries)
-            return {key: _read(archive, entry) for key, entry in entries.items()}
+            arrays = _unpacked(archive, entries)
+        rows = {len(array) for array in arrays.values() if array.ndim}
+        if len(rows) > 1:
+            raise ValueError(f"arrays of {sorted(rows)} rows")
+        return arrays
     except Exception as error:  # a damaged file makes zipfile, zlib and numpy raise nearly anything
         raise InputError(
             name, f"must be an .npz of {', '.join(needed)} without pickled objects",
@@ -60,9 +55,26 @@ def read_arrays(
         ) from error  # fmt: skip
 
 
+def read_all(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Read all arrays of an .npz, never unpickling; `ValueError` where one cannot be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+            return _unpacked(archive, entries)
+    except Exception as error:
+        raise ValueError(f"{type(error).__name__}: {error}"[:300]) from error
+
+
+def _unpacked(
+    archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]
+) -> dict[str, np.ndarray]:
+    _check_headers(archive, entries)
+    return {key: _read(archive, entry) for key, entry in entries.items()}
+
+
 def _check_headers(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]) -> None:
     """Raise `ValueError` where sizes do not fit one another or this machine."""
-    sizes, rows = 0, set()
+    sizes = 0
     for key, entry in entries.items():
         with archive.open(entry) as member:
             shape, dtype = _header(member)
@@ -70,12 +82,9 @@ def _check_headers(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]
         if size != entry.file_size:
             raise ValueError(f"{key} says {shape} {dtype}, {size} bytes, in {entry.file_size}")
         sizes += size
-        rows |= {shape[:1]} - {()}
     free = psutil.virtual_memory().available
     if sizes > free:
         raise ValueError(f"{sizes / 1e6:.0f} MB unpacked, with {free / 1e6:.0f} MB of memory left")
-    if len(rows) > 1:
-        raise ValueError(f"arrays of {sorted(row for (row,) in rows)} rows")
 
 
 def _header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:

@@ -10,7 +10,7 @@ from recbole.utils import FeatureType
 
 from ur4rec_recbole.core.errors import InputError, nearest
 from ur4rec_recbole.data.atomic_files import lines_of
-from ur4rec_recbole.data.times import read_times, to_numbers
+from ur4rec_recbole.data.times import exact_numbers, read_times
 
 IDS = {"inter": ("USER_ID_FIELD", "ITEM_ID_FIELD"), "user": ("USER_ID_FIELD",),
        "item": ("ITEM_ID_FIELD",)}  # fmt: skip
@@ -113,7 +113,7 @@ def _example(suffix: str, needed: Mapping[str, str]) -> str:
 
 def _numbers(cells: pd.Series, file: str) -> pd.Series:
     """Read finite numbers; an empty cell, or a word for that, is missing."""
-    numbers = to_numbers(cells)
+    numbers = pd.Series(exact_numbers(cells), cells.index)
     odd = np.flatnonzero(~np.isfinite(numbers))
     wrong = odd[~cells.iloc[odd].str.lower().isin(MISSING).to_numpy()]
     if len(wrong):

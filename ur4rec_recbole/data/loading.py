@@ -3,8 +3,8 @@
 Three of RecBole's methods and one name are wrapped; none is copied:
 
 Dataset._from_scratch, Dataset.build
-    The folder and the filters are looked at first. What RecBole or pandas raise while they load,
-    filter and split becomes one message.
+    The folder and the filters are looked at first, and what a checkpoint knows of its data and
+    tables. What RecBole or pandas raise while they load, filter and split becomes one message.
 Dataset._load_feat
     Columns are compared with the configuration first, and get their types from us afterwards.
 pandas.read_csv, as RecBole's module sees it
@@ -33,6 +33,8 @@ from ur4rec_recbole.core.errors import InputError, nearest
 from ur4rec_recbole.core.yaml_files import read_mapping
 from ur4rec_recbole.data.atomic_files import read_cells, read_header
 from ur4rec_recbole.data.columns import check_columns, set_types
+from ur4rec_recbole.data.dataset import sort_exactly
+from ur4rec_recbole.data.fingerprints import INPUTS, check_inputs, data_fingerprint, inputs
 
 INTERVAL = re.compile(r"\s*[\[(]\s*([^\s,]+)\s*,\s*([^\s,]+)\s*[\])]\s*")
 FILTERS = (*INTERVALS, "val_interval", "rm_dup_inter", "filter_inter_by_user_or_item")
@@ -121,12 +123,26 @@ def _split(build: Callable) -> Callable:
     @functools.wraps(build)
     def built(self: Dataset) -> list[Dataset]:
         with translated(self.config):
+            _check_inputs(self)
             parts = build(self)
         if not len(parts[0].inter_feat):
             _refuse_empty(self.config, "training")
         return parts
 
     return built
+
+
+def _check_inputs(dataset: Dataset) -> None:
+    """Raise `InputError` where a checkpoint's configuration tells of other data or tables.
+
+    So RecBole's `load_data_and_model` finds out. Runs of ours compare them by themselves.
+    """
+    config = dataset.config
+    if config[INPUTS] and not hasattr(dataset, "fingerprint"):
+        now = inputs(config, data_fingerprint(sort_exactly(dataset)))
+        check_inputs(
+            f"Model {config['model']} of data set {config['dataset']}", config[INPUTS], now
+        )
 
 
 def _refuse_empty(config: Any, part: str) -> None:

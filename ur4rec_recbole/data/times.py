@@ -31,24 +31,39 @@ def read_times(cells: pd.Series, file: str, kind: str = "float") -> np.ndarray:
     kind
         The column's type. "float" has numbers alone; "token" may have dates.
     """
-    numbers = to_numbers(cells)
+    numbers = pd.Series(exact_numbers(cells))
     if kind == "float" or 2 * numbers.notna().sum() >= (cells != "").sum():
         _refuse_unreadable(cells, np.isfinite(numbers.to_numpy()), file)
         if numbers.between(FIRST_DAY, LAST_DAY).all():
-            days = pd.to_datetime(cells, format="%Y%m%d", errors="coerce", utc=True)
+            days = parse_dates(cells, "%Y%m%d")
             if days.notna().all():
                 return _seconds(days, cells, file)
         return _scaled(numbers.to_numpy(), cells, file)
-    dates = pd.to_datetime(cells, format="ISO8601", errors="coerce", utc=True)
+    dates = parse_dates(cells)
     _refuse_unreadable(cells, dates.notna().to_numpy(), file)
     return _seconds(dates, cells, file)
 
 
-def to_numbers(cells: pd.Series) -> pd.Series:
-    """Return the numbers in cells [R], float64, NaN where there is none; each text is read once."""
-    codes, texts = pd.factorize(cells)
-    numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce")
-    return pd.Series(numbers.to_numpy(np.float64)[codes], cells.index, name=cells.name)
+def exact_numbers(cells: pd.Series) -> np.ndarray:
+    """Read cells [R] as float64, NaN where one is no number; each text is read once.
+
+    pandas decides what a number is; its own value may be the neighbour of the nearest float.
+    """
+    codes, distinct = pd.factorize(cells)
+    texts = np.asarray(distinct, dtype=object)
+    numbers = pd.to_numeric(pd.Series(texts), errors="coerce").to_numpy(np.float64, copy=True)
+    finite = np.isfinite(numbers)
+    numbers[finite] = texts[finite].astype(np.float64)
+    return np.append(numbers, np.nan)[codes]  # a missing cell has the code -1
+
+
+def parse_dates(cells: pd.Series, form: str = "ISO8601") -> pd.Series:
+    """Parse texts [R] as dates, UTC unless they have a zone; NaT where one is none.
+
+    `form` is strptime's. "now" and "today", which pandas takes for the present time, are no dates.
+    """
+    told = cells.where(~cells.isin(("now", "today")))
+    return pd.to_datetime(told, format=form, errors="coerce", utc=True)
 
 
 def are_positions(users: np.ndarray, times: np.ndarray) -> bool:

@@ -23,6 +23,8 @@ import pandas as pd
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import atomic_write
 from ur4rec_recbole.data.items import Item
+from ur4rec_recbole.datasets.table_columns import words_of
+from ur4rec_recbole.datasets.table_files import read_table
 
 YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
 UNWRITABLE = re.compile("[\t\r\n\0\ud800-\udfff]")
@@ -98,12 +100,18 @@ def amazon(reviews: Path, meta: Path | None) -> Converted:
     known = set(interactions.item_id)
     found: dict[str, tuple[str, str, str]] = {}
     texts: dict[str, str] = {}
-    for _, record in _records(meta) if meta else ():
+    for line, record in _records(meta) if meta else ():
         token = str(record.get("parent_asin") or record.get("asin") or "")
         if token in known and token not in found:
-            title = _clean(_words(record.get("title")))
-            found[token] = (title, "", _amazon_categories(record))
-            texts[token] = _amazon_text(title, record)
+            try:
+                title = _clean(words_of(record.get("title")))
+                found[token] = (title, "", _amazon_categories(record))
+                texts[token] = _amazon_text(title, record)
+            except (TypeError, RecursionError) as error:
+                raise InputError(
+                    f"metadata of line {line}", "must be texts, numbers or lists of them", error,
+                    "Use the file as it is published.",
+                ) from error  # fmt: skip
     items = pd.DataFrame(
         [(token, *found.get(token, ("", "", ""))) for token in sorted(known)],
         columns=["item_id", "title", "year", "genres"],
@@ -150,9 +158,13 @@ def _table(file: Path, columns: list[str], old: bool) -> pd.DataFrame:
             if wrong:
                 raise ValueError(f"line {wrong[0]} has {len(rows[wrong[0] - 1])} columns")
             return pd.DataFrame(rows, columns=columns)
-        frame = pd.read_csv(file, dtype=str, na_filter=False, encoding="utf-8")
-        frame = frame.rename(columns={"userId": "user_id", "movieId": "item_id"})
-        return frame[columns]
+        if "rating" in columns:  # millions of rows; that they are whole, their numbers tell
+            frame = pd.read_csv(file, dtype=str, na_filter=False, encoding="utf-8")
+            if not isinstance(frame.index, pd.RangeIndex):
+                raise ValueError("rows with more cells than the first line")
+        else:
+            frame = read_table(file).frame
+        return frame.rename(columns={"userId": "user_id", "movieId": "item_id"})[columns]
     except (ValueError, KeyError) as error:  # UnicodeDecodeError and ParserError included
         raise InputError(
             f"MovieLens file {file.name!r}", f"must have the columns {columns}", error,
@@ -189,7 +201,8 @@ def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     record = json.loads(words) if words[:2] != "{'" else ast.literal_eval(words)
                     yield line, dict(record)
     except (
-        ValueError, SyntaxError, TypeError, OSError, EOFError, RecursionError, zlib.error,
+        ValueError, SyntaxError, TypeError, OSError, EOFError, RecursionError, MemoryError,
+        zlib.error,
     ) as error:  # fmt: skip
         if isinstance(error, InputError):
             raise
@@ -227,21 +240,15 @@ def _amazon_categories(record: Mapping[str, Any]) -> str:
         found = [found]
     if all(isinstance(path, list) for path in found):  # 2014: a list of paths
         found = [name for path in found for name in path]
-    names = [_clean(html.unescape(str(name))).replace(" ", "_") for name in found]
+    names = [_clean(words_of(name)).replace(" ", "_") for name in found]
     return " ".join(dict.fromkeys(name for name in names if name and "<" not in name))
 
 
 def _amazon_text(title: str, record: Mapping[str, Any]) -> str:
-    parts = [title, _words(record.get("features", record.get("feature")))]
-    parts.append(_words(record.get("description")))
+    parts = [title, words_of(record.get("features", record.get("feature")))]
+    parts.append(words_of(record.get("description")))
     text = _clean(re.sub(r"<[^>]*>", " ", " ".join(part for part in parts if part)))
     return text[:TEXT_LENGTH].strip()
-
-
-def _words(value: object) -> str:
-    if isinstance(value, list):
-        return " ".join(str(part) for part in value)
-    return str(value or "")
 
 
 def _movielens_genres(genres: str) -> str:

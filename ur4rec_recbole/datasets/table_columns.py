@@ -5,13 +5,22 @@ A column is guessed by its name where the user names none, and the guess is told
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ur4rec_recbole.core.errors import InputError, nearest
+from ur4rec_recbole.data.columns import LONGEST_TOKEN
+from ur4rec_recbole.data.times import (
+    FIRST_DAY,
+    LAST_DAY,
+    LIMITS,
+    UNITS,
+    exact_numbers,
+    parse_dates,
+)
 
 # Names without case, spaces and punctuation; the first that a table has is taken.
 KNOWN = {
@@ -28,10 +37,8 @@ KNOWN = {
     "image": ("image", "imagefile", "imagepath", "picture"),
 }  # fmt: skip
 UNREADABLE = re.compile("[\t\r\n\0\ud800-\udfff]")
-# Numbers from each of these on are in the next smaller unit: 1e11 seconds are the year 5138.
-LIMITS = (1e11, 1e14, 1e17)
-UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
-FIRST_DAY, LAST_DAY = 19000101, 21001231  # numbers such as 20240105 are days
+NESTED = (Mapping, list, tuple, set, np.ndarray)
+NO_IDS = (*NESTED, bytes, bool, np.bool_)
 
 
 def find_column(
@@ -88,14 +95,43 @@ def token(value: Any) -> str:
 
 def tokens(column: pd.Series, what: str) -> pd.Series:
     """Write a column of ids as tokens; `InputError` for one that no atomic file can hold."""
+    odd = [each for each in column if isinstance(each, NO_IDS)]
+    if odd:
+        raise InputError(
+            f"{what} ids", "must be texts or numbers",
+            f"{len(odd)} others, such as {type(odd[0]).__name__} {str(odd[0])[:60]!r}",
+            "Name another column, or write one id into each of its cells.",
+        )  # fmt: skip
     found = column.map(token).astype(object)
-    wrong = [each for each in found.unique() if UNREADABLE.search(each) or each == "[PAD]"]
+    wrong = [each for each in found.unique() if not _is_writable(each)]
     if wrong:
         raise InputError(
-            f"{what} ids", "must have no tabs and line ends, and not be [PAD]",
-            f"{len(wrong)} that do, such as {wrong[0][:60]!r}", "Rename them.",
+            f"{what} ids",
+            f"must have no tabs and line ends, at most {LONGEST_TOKEN} characters, and not be "
+            "[PAD]",
+            f"{len(wrong)} others, such as {wrong[0][:60]!r}", "Rename them.",
         )  # fmt: skip
     return found
+
+
+def _is_writable(text: str) -> bool:
+    return not UNREADABLE.search(text) and len(text) <= LONGEST_TOKEN and text != "[PAD]"
+
+
+def spaced(column: pd.Series) -> int:
+    """Return how many ids have spaces around them, which `tokens` leaves out."""
+    return sum(isinstance(each, str) and each != each.strip() for each in column)
+
+
+def written(column: pd.Series, write: Callable[[Any], str], table: str) -> pd.Series:
+    """Write each cell of a column by `words_of` or the like; `InputError` where it cannot be."""
+    try:
+        return column.map(write).astype(object)
+    except (TypeError, RecursionError) as error:
+        raise InputError(
+            f"{table}: {column.name}", "must hold texts, numbers or lists of them", error,
+            "Name another column, or write a text into each of its cells.",
+        ) from error  # fmt: skip
 
 
 def read_times(column: pd.Series, table: str, form: str | None = None) -> tuple[np.ndarray, str]:
@@ -110,26 +146,31 @@ def read_times(column: pd.Series, table: str, form: str | None = None) -> tuple[
     form
         Of other texts, as strptime takes it: "%d/%m/%Y".
     """
+    if form is not None and not re.search("%[Yyc]", form):  # pandas takes "mixed", and guesses
+        raise InputError(
+            "--time-format", "must be a form of strptime with the year", repr(form),
+            "Write for example %d/%m/%Y.",
+        )  # fmt: skip
     cells = column.map(token)
     empty = (cells == "").to_numpy()
-    numbers = pd.to_numeric(cells.where(~empty), errors="coerce").to_numpy(np.float64)
+    numbers = exact_numbers(cells.where(~empty))
     numeric = np.isfinite(numbers) | empty
     if form is None and numeric[~empty].any():
         _refuse(cells, ~numeric, table)
         shown = numbers[~empty]
         if ((shown >= FIRST_DAY) & (shown <= LAST_DAY) & (shown % 1 == 0)).all():
-            days = pd.to_datetime(cells.where(~empty), format="%Y%m%d", errors="coerce", utc=True)
+            days = parse_dates(cells.where(~empty), "%Y%m%d")
             if days.notna().to_numpy()[~empty].all():
                 return _seconds(days), "days"
         unit = np.digitize(np.abs(shown), LIMITS)
         usual = int(np.median(unit)) if len(unit) else 0
         other = np.zeros(len(cells), dtype=bool)
         other[~empty] = (unit != usual) & (shown != 0)
-        _refuse(cells, other, table, f"in {UNITS[usual]}, as most are")
-        return numbers / 1000.0**usual, UNITS[usual]
-    shown_cells = cells.where(~empty)
+        unit_name = list(UNITS)[usual]
+        _refuse(cells, other, table, f"in {unit_name}, as most are")
+        return numbers / UNITS[unit_name], unit_name
     try:
-        dates = pd.to_datetime(shown_cells, format=form or "ISO8601", errors="coerce", utc=True)
+        dates = parse_dates(cells.where(~empty), form or "ISO8601")
     except ValueError as error:
         raise InputError(
             "--time-format", "must be a form of strptime", error, "Write for example %d/%m/%Y."
@@ -162,12 +203,19 @@ def names_of(value: Any) -> list[str]:
     """Return the names in a cell of categories: a list, or a text parted by | ; > or commas."""
     if isinstance(value, list | tuple | np.ndarray):
         return [each for part in value for each in names_of(part)]
-    parts: Sequence[str] = re.split(r"[|;>,]", token(value))
-    return [name for name in (" ".join(part.split()) for part in parts) if name]
+    parts: Sequence[str] = re.split(r"[|;>,]", words_of(value))
+    return [name for name in map(words_of, parts) if name]
 
 
 def words_of(value: Any) -> str:
-    """Return a cell as one line of text; a list's parts are joined."""
+    """Return a cell as one line of text; a list's parts are joined.
+
+    What UTF-8 has no bytes for becomes "?". Raises `TypeError` for other values, `RecursionError`
+    for lists that are nested too deeply.
+    """
     if isinstance(value, list | tuple | np.ndarray):
         return " ".join(filter(None, map(words_of, value)))
-    return " ".join(token(value).split())
+    if isinstance(value, Mapping | set | bytes):
+        raise TypeError(f"{type(value).__name__} {str(value)[:60]!r}")
+    line = " ".join(token(value).replace("\0", " ").split())
+    return line.encode("utf-8", "replace").decode()

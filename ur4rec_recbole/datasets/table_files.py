@@ -7,7 +7,6 @@ texts, so that an id such as 007 or NA remains one.
 import csv
 import gzip
 import io
-import json
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.files import parse_json
 
 DELIMITERS = (",", "\t", ";", "|")
 SAMPLE = 200_000  # bytes that the encoding is guessed from
@@ -60,7 +60,7 @@ def read_table(path: Path) -> ReadTable:
             content = gzip.decompress(content)
         found = read(content)
     except (
-        OSError, EOFError, ValueError, TypeError, RecursionError, csv.Error, zlib.error,
+        OSError, EOFError, ValueError, TypeError, NotImplementedError, csv.Error, zlib.error,
     ) as error:  # fmt: skip
         if isinstance(error, InputError):
             raise
@@ -81,17 +81,34 @@ def read_table(path: Path) -> ReadTable:
 
 def _delimited(content: bytes) -> ReadTable:
     text, encoding = _decoded(content)
+    if "\0" in text:
+        raise ValueError("NUL characters; save it as UTF-8")
     delimiter = _delimiter(text)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    names = [name.strip() for name in next(rows, [])]
-    kept = []
-    for row in rows:
-        if row and len(row) != len(names):
-            raise ValueError(f"line {rows.line_num} has {len(row)} cells, the first {len(names)}")
-        if row:
-            kept.append(row)
+    names, kept = _cells(text, delimiter)
     frame = pd.DataFrame(kept, columns=names, dtype=object)
     return ReadTable(frame, f"text, {NAMES[delimiter]} between columns, {encoding}")
+
+
+def _cells(text: str, delimiter: str) -> tuple[list[str], list[list[str]]]:
+    """Return the names of the columns and the rows; ValueError for rows of other widths."""
+    rows = _rows(text, delimiter)
+    kept = []
+    try:
+        names = [name.strip() for name in next(rows, [])]
+        for row in filter(None, rows):
+            if len(row) != len(names):
+                raise ValueError(f"{len(row)} cells, where the first line has {len(names)}")
+            if delimiter == "\t" and any("\t" in cell and "\n" in cell for cell in row):
+                raise ValueError("a quoted cell that holds several rows")
+            kept.append(row)
+    except (csv.Error, ValueError) as error:
+        raise ValueError(f"line {rows.line_num}: {error}") from error
+    return names, kept
+
+
+def _rows(text: str, delimiter: str) -> Any:
+    """Read rows; strictly, or a quote that is never closed takes in all rows that follow."""
+    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
 
 
 def _decoded(content: bytes) -> tuple[str, str]:
@@ -116,8 +133,11 @@ def _delimiter(text: str) -> str:
     """
     best, most = ",", 1
     for delimiter in DELIMITERS:
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        widths = [len(row) for row, _ in zip(rows, range(100), strict=False) if row]
+        try:
+            rows = zip(_rows(text, delimiter), range(100), strict=False)
+            widths = [len(row) for row, _ in rows if row]
+        except csv.Error:
+            continue
         if widths and min(widths) == max(widths) > most:
             best, most = delimiter, widths[0]
     if most == 1:  # rows of different widths: what the first line has most of
@@ -131,9 +151,12 @@ def _json_lines(content: bytes) -> ReadTable:
     for number, line in enumerate(content.decode("utf-8-sig").split("\n"), 1):
         if line.strip():
             try:
-                records.append(dict(json.loads(line)))
-            except (ValueError, TypeError) as error:
+                record = parse_json(line, halves=True)
+            except ValueError as error:
                 raise ValueError(f"line {number} is no JSON object: {error}") from error
+            if not isinstance(record, dict):
+                raise ValueError(f"line {number} is no JSON object: a {type(record).__name__}")
+            records.append(record)
     return ReadTable(_objects(records), "JSON, one object a line")
 
 
@@ -146,7 +169,8 @@ def _parquet(content: bytes) -> ReadTable:
             "Run `pip install ur4rec_recbole[tables]`.",
         ) from error  # fmt: skip
     table = pyarrow.parquet.read_table(io.BytesIO(content))
-    return ReadTable(table.to_pandas(integer_object_nulls=True), "Parquet")
+    # A column that pandas has written as its index is a column here.
+    return ReadTable(table.to_pandas(integer_object_nulls=True, ignore_metadata=True), "Parquet")
 
 
 def _objects(records: list[dict[str, Any]]) -> pd.DataFrame:
@@ -158,9 +182,15 @@ def as_pandas(frame: Any) -> pd.DataFrame:
     """Return a copy of a pandas or polars table, or of a mapping of columns, as pandas."""
     if hasattr(frame, "to_dict") and not isinstance(frame, pd.DataFrame):
         frame = frame.to_dict(as_series=False)  # polars; needs no pyarrow
-    if isinstance(frame, pd.DataFrame):
-        return frame.rename(columns=str).reset_index(drop=True)
-    return pd.DataFrame({str(name): list(cells) for name, cells in frame.items()}, dtype=object)
+    if not isinstance(frame, pd.DataFrame):
+        frame = pd.DataFrame({name: list(cells) for name, cells in frame.items()}, dtype=object)
+    frame = frame.rename(columns=str).reset_index(drop=True)
+    twice = sorted(set(frame.columns[frame.columns.duplicated()]))
+    if twice:
+        raise InputError(
+            "a table", "must have columns of different names", f"{twice} twice", "Rename them."
+        )
+    return frame
 
 
 READERS: dict[str, Callable[[bytes], ReadTable]] = {

@@ -7,7 +7,6 @@ NAME.item, NAME.yaml (for --config-files) and NAME.texts.json (for `ur4rec extra
 is guessed, changed or left out is told in notes.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,21 +16,20 @@ import numpy as np
 import pandas as pd
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import atomic_write
+from ur4rec_recbole.data.times import exact_numbers
 from ur4rec_recbole.datasets.table_columns import (
     find_column,
     names_of,
     read_times,
+    spaced,
     tokens,
     words_of,
+    written,
 )
 from ur4rec_recbole.datasets.table_files import as_pandas
+from ur4rec_recbole.datasets.table_output import write_data_set
 
 REPEATS = ("keep", "first", "last")
-TYPES = {
-    "user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float",
-    "title": "token", "categories": "token_seq", "image": "token",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -105,16 +103,7 @@ class ShopData:
 
     def write(self, folder: Path) -> None:
         """Write the files of a data set, each atomically; the folder's name is the data set's."""
-        name = folder.name
-        _write_atomic(self.interactions, folder / f"{name}.inter")
-        if len(self.items):
-            _write_atomic(self.items, folder / f"{name}.item")
-        for suffix, text in (
-            ("texts.json", json.dumps(self.texts, ensure_ascii=False, indent=0)),
-            ("yaml", _configuration(self)),
-        ):
-            with atomic_write(folder / f"{name}.{suffix}") as file:
-                file.write(text.encode())
+        write_data_set(folder, self.interactions, self.items, self.texts)
 
 
 def from_dataframe(
@@ -169,7 +158,7 @@ def _interactions(
         role: _column(frame, role, getattr(columns, role), "interactions", needed, notes)
         for role, needed in (("user", True), ("item", True), ("rating", False))
     }
-    found = {f"{role}_id": tokens(frame[chosen[role]], role) for role in ("user", "item")}
+    found = {f"{role}_id": _ids(frame[chosen[role]], role, notes) for role in ("user", "item")}
     if rules.file_order:
         found["timestamp"] = pd.Series(np.arange(len(frame), dtype=np.float64), frame.index)
         notes.append("times: the order of the rows")
@@ -193,16 +182,25 @@ def _interactions(
     return rows
 
 
+def _ids(column: pd.Series, role: str, notes: list[str]) -> pd.Series:
+    """Return a column of ids as tokens; notes say where spaces are left out."""
+    count = spaced(column)
+    if count:
+        notes.append(f"{count} {role} ids with spaces around them: taken without")
+    return tokens(column, role)
+
+
 def _ratings(column: pd.Series) -> pd.Series:
-    numbers = pd.to_numeric(column.where(column.map(words_of) != ""), errors="coerce")
-    wrong = column[~np.isfinite(numbers.astype(float)) & (column.map(words_of) != "")]
+    told = written(column, words_of, "interactions") != ""
+    numbers = pd.Series(exact_numbers(column.where(told)), column.index)
+    wrong = column[~np.isfinite(numbers) & told]
     if len(wrong):
         raise InputError(
             f"interactions: {column.name}", "must hold numbers",
             f"{len(wrong)} others, such as {str(wrong.iloc[0])[:40]!r}",
             "Correct them, or name another column by --rating.",
         )  # fmt: skip
-    return numbers.astype(np.float64)
+    return numbers
 
 
 def _without_repeats(rows: pd.DataFrame, rules: Rules, notes: list[str]) -> pd.DataFrame:
@@ -249,7 +247,7 @@ def _items(
     """Return the item table and the texts by item id."""
     given = columns.items_item or (columns.item if columns.item in frame.columns else None)
     name = _column(frame, "item", given, "items", True, notes)
-    found = {"item_id": tokens(frame[name], "item")}
+    found = {"item_id": _ids(frame[name], "item", notes)}
     for role, write in (
         ("title", words_of),
         ("categories", lambda cell: " ".join(n.replace(" ", "_") for n in names_of(cell))),
@@ -257,11 +255,11 @@ def _items(
     ):
         column = _column(frame, role, getattr(columns, role), "items", False, notes)
         if column is not None:
-            found[role] = frame[column].map(write).astype(object)
+            found[role] = written(frame[column], write, "items")
     wanted: Sequence[str | None] = columns.text or [None]
     texts = [_column(frame, "text", each, "items", False, notes) for each in wanted]
     named = [column for column in texts if column is not None]
-    written = frame[named].map(words_of).agg(". ".join, axis=1) if named else None
+    parts = [written(frame[column], words_of, "items") for column in named]
     items = pd.DataFrame(found)
     sound = (items.item_id != "") & ~items.item_id.duplicated()
     if not sound.all():
@@ -269,10 +267,10 @@ def _items(
             f"{int((~sound).sum())} rows of items without an id, or with that of another: left out"
         )
     items = items[sound]
-    if written is None:
+    if not parts:
         return items, {}
-    pairs = zip(items.item_id, written[sound].str.strip(". "), strict=True)
-    return items, {key: text for key, text in pairs if text}
+    joined = pd.concat(parts, axis=1)[sound].agg(". ".join, axis=1).str.strip(". ")
+    return items, {key: text for key, text in zip(items.item_id, joined, strict=True) if text}
 
 
 def _matching(
@@ -297,31 +295,3 @@ def _column(
     if name is not None:
         notes.append(f"{role} of the {table}: column {name!r}, {how}")
     return name
-
-
-def _write_atomic(frame: pd.DataFrame, path: Path) -> None:
-    """Write cells as they are; columns are strings or float64, which `repr` writes exactly."""
-    header = "\t".join(f"{name}:{TYPES[name]}" for name in frame.columns)
-    cells = [frame[name].map(_number if TYPES[name] == "float" else str) for name in frame.columns]
-    with atomic_write(path) as file:
-        file.write(f"{header}\n".encode())
-        file.writelines(("\t".join(row) + "\n").encode() for row in zip(*cells, strict=True))
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if value.is_integer() else repr(value)
-
-
-def _configuration(data: ShopData) -> str:
-    """Return the YAML file; it names all columns of the interactions and the items' ids."""
-    lines = [
-        "# Made by `ur4rec convert table`.",
-        "load_col:",
-        f"    inter: [{', '.join(data.interactions.columns)}]",
-    ]
-    if set(data.items.get("item_id", ())) - set(data.interactions.item_id):
-        lines.append("    item: [item_id]             # with items that nobody has had yet")
-    lines += ["USER_ID_FIELD: user_id", "ITEM_ID_FIELD: item_id", "TIME_FIELD: timestamp"]
-    if "rating" in data.interactions:
-        lines.append("RATING_FIELD: rating")
-    return "\n".join(lines) + "\n"

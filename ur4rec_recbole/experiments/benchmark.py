@@ -26,7 +26,7 @@ from ur4rec_recbole.core.files import exclusive_lock, read_json, require_writabl
 from ur4rec_recbole.core.shapes import Maybe, check
 from ur4rec_recbole.datasets import synthetic
 from ur4rec_recbole.experiments.benchmark_job import pretraining
-from ur4rec_recbole.experiments.jobs import INDEX, Entry, Job
+from ur4rec_recbole.experiments.jobs import INDEX, Entry, Job, data_digest, is_same
 from ur4rec_recbole.experiments.plan import Plan, check_configurations
 from ur4rec_recbole.runs.folder import RunFolder
 from ur4rec_recbole.runs.resuming import unfinished
@@ -83,14 +83,16 @@ def _usable_cores() -> int:
 def _with_folders(jobs: Sequence[Job], output: Path) -> list[Job]:
     """Assign each run its existing folder or a free one, and record which run is where.
 
-    A folder is named by entry and seed, and by a digest of the settings too where another run
-    (of other settings, or of an entry with a similar name) has that name.
+    A folder is named by entry and seed, and by digests of the settings and the data too where
+    another run (of other settings or data, or of an entry with a similar name) has that name.
     """
     found: dict[str, Job] = {}
     for job in jobs:
-        own = job.description()["digest"]
-        names = [name for name in (job.id, f"{job.id}-{own[:8]}") if name not in found]
-        same = [name for name in names if (_recorded(output, name) or {}).get("digest") == own]
+        own = job.description()
+        short = f"{job.id}-{own['digest'][:8]}"
+        names = [job.id, short, f"{short}-{data_digest(own)[:8]}"]
+        names = [name for name in names if name not in found]
+        same = [name for name in names if is_same(_recorded(output, name), own)]
         free = [name for name in names if _is_free(output, name)]
         name = (same or free or names[-1:])[0]
         found[name] = replace(job, id=name)
@@ -179,12 +181,12 @@ def _write_index(plan: Plan, jobs: Sequence[Job], output: Path) -> None:
     if before.get("dataset") == plan.dataset:
         if not before["entries"].keys() <= entries.keys():
             entries = before["entries"] | entries  # else in the order of the plan, which has all
-        own = {job.entry: job.description()["digest"] for job in jobs}
+        own = {job.entry: job.description() for job in jobs}
         earlier = {name: (_recorded(output, name), of) for name, of in before["runs"].items()}
         runs = {
             name: of
             for name, (made, of) in earlier.items()
-            if made and own.get(of, made.get("digest")) == made.get("digest")
+            if made and (of not in own or is_same(made, own[of]))
         } | runs
         baseline = baseline or before["baseline"]
     groups = ((before or {}).get("groups") or {}) | {

@@ -3,6 +3,7 @@
 python -m ur4rec_recbole.experiments.benchmark_job JOB.json RUN_FOLDER THREADS
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ import torch
 
 from ur4rec_recbole.core.files import exclusive_lock
 from ur4rec_recbole.core.processes import exit_with_parent, termination_raises
-from ur4rec_recbole.experiments.jobs import digest
+from ur4rec_recbole.experiments.jobs import data_digest, digest
 from ur4rec_recbole.runs import quick_start
 from ur4rec_recbole.runs.folder import RunFolder
 from ur4rec_recbole.runs.result import RunResult
@@ -70,7 +71,8 @@ def _spent(folder: Path) -> float:
 def _first_stage(job: Mapping[str, Any], output: Path) -> str:
     """Return the weights after the first stage, which runs of one plan and seed share."""
     settings = job["first"]["settings"]
-    folder = output / "first" / f"{digest(job['first'])[:16]}-{settings['seed']}"
+    name = f"{digest(job['first'])[:16]}-{data_digest(job['first'])[:8]}-{settings['seed']}"
+    folder = output / "first" / name
     folder.parent.mkdir(exist_ok=True)
     with exclusive_lock(f"{folder}.lock"):  # another run of the plan may be training it
         return _pretrained(job, settings, folder)
@@ -97,12 +99,15 @@ def _train(job: Mapping[str, Any], settings: Mapping[str, Any]) -> RunResult:
 
 def main() -> int:
     """Run the job that the command line names."""
-    job, folder, threads = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    torch.set_num_threads(threads)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    for name, kind in (("job", Path), ("folder", Path), ("threads", int)):
+        parser.add_argument(name, type=kind)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
     # Standard input closes with the parent. Not sys.stdin: its lock would be held at exit.
     exit_with_parent(lambda: os.read(0, 1))
     with termination_raises():
-        run(json.loads(job.read_text(encoding="utf-8")), folder)
+        run(json.loads(asked.job.read_text(encoding="utf-8")), asked.folder)
     return 0
 
 

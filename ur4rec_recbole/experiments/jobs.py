@@ -9,11 +9,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from recbole.config import Config
+
+from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.core.config import defaults, defaults_file
 from ur4rec_recbole.core.shapes import Maybe, Values
 from ur4rec_recbole.core.yaml_files import find_file, read_mapping
 
 FIRST_SEED = 2020
+ATOMIC = (".inter", ".item", ".user", ".kg", ".link", ".net")
 # Of benchmark.json: which folder is whose.
 INDEX = {
     "dataset": str, "baseline": Maybe(str), "entries": Values(str), "runs": Values(str),
@@ -70,7 +74,11 @@ class Job:
     first: Mapping[str, Any] | None = None
 
     def description(self) -> dict[str, Any]:
-        """Return what JSON can hold, with the digest of all but the seed."""
+        """Return what JSON can hold, with the digest of all but the seed and the data.
+
+        The data, a SHA-256 for each of their files, stand beside it: results that were made before
+        they did keep their digest.
+        """
         first = None if self.first is None else self._with_tables(self.first)
         found = {
             "entry": self.entry, "model": self.model, "dataset": self.dataset, "first": first,
@@ -79,17 +87,56 @@ class Job:
         return {"id": self.id, **found, "digest": digest(found)}
 
     def _with_tables(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        tables = _tables(self.model, self.dataset, settings)
-        return {"settings": dict(settings), "tables": tables}
+        return {
+            "settings": dict(settings),
+            "tables": _tables(self.model, self.dataset, settings),
+            "data": _data(self.dataset, settings.get("data_path")),
+        }
 
 
 def digest(found: Mapping[str, Any]) -> str:
-    """Return the digest of a run's description, leaving out the seed and where the data lie."""
+    """Return the digest of a run's description, leaving out the seed, the data and their place."""
     bare = json.loads(json.dumps(found))
     for part in (bare, bare.get("first") or {}):
+        part.pop("data", None)
         given = part.get("settings", {})
         part["settings"] = {k: v for k, v in given.items() if k not in ("seed", "data_path")}
     return hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()
+
+
+def is_same(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool:
+    """Tell whether two descriptions are of the same run, but for the seed.
+
+    The data count where both tell of them: earlier descriptions do not.
+    """
+    if not before or before.get("digest") != now["digest"]:
+        return False
+    pairs = [(before, now), (before.get("first") or {}, now["first"] or {})]
+    return all(old.get("data") in (None, {}, new.get("data")) for old, new in pairs)
+
+
+def data_digest(found: Mapping[str, Any]) -> str:
+    """Return the digest of a description's data."""
+    return hashlib.sha256(json.dumps(found.get("data"), sort_keys=True).encode()).hexdigest()
+
+
+def _data(dataset: str, data_path: str | None) -> dict[str, str]:
+    """Return the hash of every atomic file of a data set, {} before RecBole has downloaded it."""
+    folder = _data_folder(dataset, data_path)
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return {
+        file.name: _hash(str(file), file.stat().st_mtime_ns)
+        for file in files
+        if file.suffix in ATOMIC and file.is_file()
+    }
+
+
+@lru_cache
+def _data_folder(dataset: str, data_path: str | None) -> Path:
+    """Return where RecBole looks for a data set."""
+    given = {} if data_path is None else {"data_path": data_path}
+    with settings_from():
+        return Path(Config("Pop", dataset, None, given)["data_path"])
 
 
 def _tables(model: str, dataset: str, settings: Mapping[str, Any]) -> dict[str, str]:

@@ -52,6 +52,11 @@ class AnswerCache:
             row = self._database.execute(
                 "SELECT text, prompt_tokens, completion_tokens FROM answers WHERE key = ?", (key,)
             ).fetchone()
+        if row and not isinstance(row[0], str):
+            raise InputError(
+                f"cache {self._path.name!r}", "must hold texts", f"a {type(row[0]).__name__}",
+                "Name another file with --cache.",
+            )  # fmt: skip
         return Answer(*row) if row else None
 
     def put(self, key: str, answer: Answer) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import atomic_write
-from ur4rec_recbole.data.archives import UNREADABLE
+from ur4rec_recbole.data.archives import read_all
 
 WIDTH = 384
 SEED = 2020
@@ -131,9 +131,8 @@ def save(encoder: Any, path: str | os.PathLike[str]) -> None:
 def restore(encoder: Any, path: str | os.PathLike[str]) -> None:
     """Give an encoder with `restore` what `save` wrote, or raise `InputError`."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            encoder.restore({key: archive[key] for key in archive.files})
-    except UNREADABLE as error:
+        encoder.restore(read_all(path))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(
             f"encoder file {Path(path).name!r}", "must be what `ur4rec extract` wrote",
             f"{type(error).__name__}: {error}", "Make the table again.",

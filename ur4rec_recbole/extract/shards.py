@@ -15,7 +15,7 @@ import numpy as np
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import atomic_write, read_json, write_json
-from ur4rec_recbole.data.archives import UNREADABLE
+from ur4rec_recbole.data.archives import read_all
 
 MANIFEST = "manifest.json"
 
@@ -93,15 +93,15 @@ class ShardFolder:
     def read(self, index: int) -> Shard:
         """Read one shard."""
         try:
-            with np.load(self._file(index), allow_pickle=False) as data:
-                reasons = json.loads(str(data["reasons"][()]))
-                return Shard(
-                    data["places"],
-                    data["vectors"],
-                    data["digests"],
-                    {int(place): reason for place, reason in reasons.items()},
-                )
-        except UNREADABLE as error:
+            data = read_all(self._file(index))
+            reasons = json.loads(str(data["reasons"][()]))
+            return Shard(
+                data["places"],
+                data["vectors"],
+                data["digests"],
+                {int(place): reason for place, reason in reasons.items()},
+            )
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"{self.path.name}/{self._file(index).name}", "must be as it was written", error,
                 "Run once without --resume to start anew.",

@@ -5,12 +5,12 @@ NaN, a number, an object) is refused with its record, as are ids that come twice
 """
 
 import csv
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.files import parse_json
 from ur4rec_recbole.extract.characters import whole_characters
 
 ID_NAMES = ("item_id", "id", "asin", "parent_asin", "movieid", "token")
@@ -47,7 +47,7 @@ def read_texts(
         return _texts(_records(file), file.name, id_column, text_columns)
     except InputError:
         raise
-    except (ValueError, OSError, RecursionError, csv.Error) as error:  # and JSON's, and Unicode's
+    except (ValueError, OSError, csv.Error) as error:  # and JSON's, and Unicode's
         raise InputError(
             f"texts file {file.name!r}", f"must be {LAYOUT[file.suffix.lower()]}", error,
             "Correct the file.",
@@ -78,19 +78,9 @@ def _records(file: Path) -> Iterator[Record]:
 
 def _json(text: str, place: str) -> object:
     try:
-        return json.loads(text, object_pairs_hook=_distinct)
-    except json.JSONDecodeError as error:
+        return parse_json(text, halves=True)
+    except ValueError as error:
         raise ValueError(f"{place}: {error}" if place else str(error)) from error
-
-
-def _distinct(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    """Build an object whose keys are distinct; json would keep the last of the same."""
-    found: dict[str, object] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key {key!r} for a second time")
-        found[key] = value
-    return found
 
 
 def _objects(found: Iterable[object], name: str, first: int, unit: str) -> Iterator[Record]:

@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from ur4rec_recbole.core.errors import printable
 from ur4rec_recbole.runs.folder import RunFolder
 
 # The place where a run is kept is not one of its settings.
@@ -91,10 +92,10 @@ def short_names(runs: Sequence[RunFolder]) -> tuple[list[str], list[str]]:
 
 
 def table(title: str, names: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
-    """Lay rows out for the terminal, one column a name; texts are shown as they are."""
-    table = Table(title=Text(title), title_justify="left")
+    """Lay rows out for the terminal, one column a name; texts are shown, never interpreted."""
+    table = Table(title=Text(printable(title)), title_justify="left")
     for head in ("", *names):
-        table.add_column(Text(head), overflow="fold")
+        table.add_column(Text(printable(head)), overflow="fold")
     for key, cells in rows.items():
-        table.add_row(Text(key), *(Text(cell) for cell in cells))
+        table.add_row(Text(printable(key)), *(Text(printable(cell)) for cell in cells))
     return table

@@ -123,13 +123,15 @@ def routes(routing: Mapping[str, Any]) -> str:
     panels = figure.subplots(1, 1 + len(names), sharey=True)
     for name in names:
         panels[0].plot(
-            [r["epoch"] for r in rows], [r["modal"][name] for r in rows], label=short(name)
+            [row["epoch"] for row in rows],
+            [row["modal"].get(name, np.nan) for row in rows],
+            label=short(name),
         )
     panels[0].set_title("modalities", fontsize=9)
     for panel, name in zip(panels[1:], names, strict=True):
         heard = [row for row in rows if name in row["sub"]]
         for index in range(len(heard[0]["sub"][name]) if heard else 0):
-            values = [row["sub"][name][index] for row in heard]
+            values = [_at(row["sub"][name], index, np.nan) for row in heard]
             panel.plot([row["epoch"] for row in heard], values, label=f"expert {index}")
         panel.set_title(f"sub-experts of {short(name)}", fontsize=9)
     for panel in panels:
@@ -154,12 +156,12 @@ def routes_by_genre(routing: Mapping[str, Any]) -> str:
     figure = Figure(figsize=(10, 1.5 + 0.2 * len(groups)))
     panels = np.atleast_1d(figure.subplots(1, 1 + len(names), sharey=True))
     labels = [f"{short(genre)} ({group['rows']})" for genre, group in groups.items()]
-    weights = {name: [group["modal"][name] for group in groups.values()] for name in names}
+    weights = {name: [g["modal"].get(name, 0.0) for g in groups.values()] for name in names}
     _stack(panels[0], labels, weights, "modalities")
     for panel, name in zip(panels[1:], names, strict=True):
         shares = [group["sub"].get(name, []) for group in groups.values()]
         by_expert = {
-            f"expert {index}": [each[index] if each else 0.0 for each in shares]
+            f"expert {index}": [_at(each, index, 0.0) for each in shares]
             for index in range(max(map(len, shares)))
         }
         _stack(panel, labels, by_expert, f"sub-experts of {name}")
@@ -170,6 +172,10 @@ def routes_by_genre(routing: Mapping[str, Any]) -> str:
     panels[0].invert_yaxis()
     panels[0].set_ylabel("genre (validation rows)", fontsize=8)
     return svg(figure, "genres", "Router weights by genre of the target")
+
+
+def _at(values: Sequence[float], index: int, missing: float) -> float:
+    return values[index] if index < len(values) else missing
 
 
 def _stack(axes: Axes, labels: list[str], parts: Mapping[str, list[float]], title: str) -> None:

@@ -229,7 +229,7 @@ def require_free(path: str | os.PathLike[str], config: Any) -> None:
     Checkpoints may lie inside it: what is theirs is not counted.
     """
     folder = Path(path)
-    if not folder.exists() and not folder.is_symlink():
+    if not os.path.lexists(folder):
         return
     checkpoints = Path(config["checkpoint_dir"]).absolute()
     others = []

@@ -17,7 +17,7 @@ from typing import Any
 
 from ur4rec_recbole.core.collective import agreed
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import exclusive_lock, require_writable
+from ur4rec_recbole.core.files import UNUSABLE, exclusive_lock, require_writable
 from ur4rec_recbole.core.memory import peak_memory
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.evaluation import protocols
@@ -33,11 +33,7 @@ from ur4rec_recbole.training.external import ExternalTrainer
 from ur4rec_recbole.training.trainer import UR4RecTrainer
 
 MASKED = "full_masked_ndcg@10"  # column of epochs.csv
-# Errors of writing to a folder that is full, read-only or gone.
-NOT_WRITABLE = (
-    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO,
-    errno.ENOENT,
-)  # fmt: skip
+NOT_WRITABLE = (*UNUSABLE, errno.ENOENT)  # of a folder that was removed, too
 
 
 def only_writer(folder: RunFolder | None) -> AbstractContextManager[None]:

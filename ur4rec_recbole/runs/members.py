@@ -7,8 +7,10 @@ first member that is missing. How long its training took is kept with it: runs m
 but each ensemble costs all of its own.
 """
 
+import glob
 import hashlib
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -96,6 +98,8 @@ def _trained(ensemble: Config, recipe: dict[str, Any]) -> str:
             getLogger().info(f"member {target} exists")
         else:
             getLogger().info(f"training member {target}")
+            for left in target.parent.glob(f".{glob.escape(target.name)}.*/"):  # by a kill
+                shutil.rmtree(left, ignore_errors=True)
             _train(config, target)
     return str(target)
 

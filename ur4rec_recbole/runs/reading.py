@@ -5,8 +5,6 @@ A run folder may come from somebody else, or from a disk that was full.
 
 import csv
 import io
-import json
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.files import parse_json
 from ur4rec_recbole.core.shapes import ANYTHING, NUMBER, Maybe, Values, check
+from ur4rec_recbole.data.archives import read_all
 
 REMEDY = "Restore the file, or make the run again."
 ROUTES = {"modal": Values(NUMBER), "sub": Values([NUMBER])}
@@ -65,8 +65,8 @@ def read_json(folder: Path, name: str) -> Any:
     if text is None:
         return None
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text)
+    except ValueError as error:
         raise InputError(str(path), "must be JSON", error, REMEDY) from error
     if name == "stages.json" and isinstance(value, list):
         value = [_renamed(each) for each in value]
@@ -106,8 +106,8 @@ def read_findings(folder: Path) -> list[dict[str, Any]]:
     """Read findings.jsonl, a half last line dropped."""
     path = folder / "findings.jsonl"
     try:
-        rows = [json.loads(line) for line in _whole_lines(path)]
-    except (ValueError, RecursionError) as error:
+        rows = [parse_json(line) for line in _whole_lines(path)]
+    except ValueError as error:
         raise InputError(str(path), "must be JSON, an object a line", error, REMEDY) from error
     return check(rows, [FINDING], path, REMEDY)
 
@@ -118,10 +118,26 @@ def read_ranks(folder: Path) -> dict[str, np.ndarray]:
     if not path.exists():
         return {}
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        arrays = read_all(path)
+    except ValueError as error:
         raise InputError(str(path), "must be an .npz file of arrays", error, REMEDY) from error
+    for name, array in arrays.items():
+        _check_ranks(path, name, array, arrays.get(f"{name.partition('/')[0]}/users"))
+    return arrays
+
+
+def _check_ranks(path: Path, name: str, array: np.ndarray, users: np.ndarray | None) -> None:
+    """Raise `InputError` unless an array has a token, or a rank from 1 on, for each target [R]."""
+    sound = users is not None and users.ndim == 1 and array.shape == users.shape
+    if array is users:
+        sound = sound and array.dtype.kind == "U"
+    else:
+        sound = sound and array.dtype.kind in "iu" and bool((array >= 1).all())
+    if not sound:
+        raise InputError(
+            f"{path}: {name}", "must have a user, or a rank from 1 on, for each target",
+            f"{array.dtype} of the shape {array.shape}", REMEDY,
+        )  # fmt: skip
 
 
 def _whole_lines(path: Path) -> list[str]:

@@ -7,10 +7,10 @@ users that the run did not know begin as in any training: an item from its conte
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.archives import read_all
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.data.fingerprints import table_hashes
 from ur4rec_recbole.data.modalities import ITEM_TABLES, table_path
@@ -55,8 +55,13 @@ def _shape(weights: dict[str, Tensor], key: str) -> Any:
 
 def _by_token(own: Tensor, given: Tensor, folder: Path, train: Any) -> Tensor:
     """Give each item that the run knew its id vector of then."""
-    with np.load(folder / saved.TOKENS, allow_pickle=False) as arrays:
-        before = {str(token): index for index, token in enumerate(arrays["items"])}
+    try:
+        tokens = read_all(folder / saved.TOKENS)["items"].tolist()
+    except (ValueError, KeyError) as error:
+        raise InputError(
+            str(folder / saved.TOKENS), "must hold the items of the run", error, saved.REMEDY
+        ) from error
+    before = {str(token): index for index, token in enumerate(tokens) if index < len(given)}
     rows = [before.get(str(token), 0) for token in train.field2id_token[train.iid_field]]
     found = own.clone()
     for index, row in enumerate(rows):

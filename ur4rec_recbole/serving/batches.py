@@ -6,7 +6,6 @@ other inputs begins anew.
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,18 @@ from typing import Any
 import pandas as pd
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import atomic_write, exclusive_lock, read_json, write_json
+from ur4rec_recbole.core.files import (
+    atomic_write,
+    exclusive_lock,
+    read_json,
+    remove_temporary,
+    write_json,
+)
 from ur4rec_recbole.serving.recommender import Recommender
 from ur4rec_recbole.serving.requests import Later
 
 BATCH = 1000  # users
+JOB = "job.json"  # in OUT.parts/, what its batches are of
 WRITERS: dict[str, Callable[[pd.DataFrame, Any], Any]] = {
     ".csv": lambda table, file: table.to_csv(file, index=False),
     ".tsv": lambda table, file: table.to_csv(file, index=False, sep="\t"),
@@ -68,11 +74,16 @@ def recommend_to_file(
         f"--out {out}", "must be one process's", "another that writes it", "Wait until that ends."
     )
     with exclusive_lock(parts.with_name(f"{parts.name}.lock"), refusal):
-        job = _digest(recommender, users, since, batch, options)
-        if read_json(parts / "job.json") != job:
-            shutil.rmtree(parts)
-            parts.mkdir()
-            write_json(parts / "job.json", job)
+        remove_temporary(parts, r"job\.json|\d+\.jsonl")
+        job, known = _digest(recommender, users, since, batch, options), read_json(parts / JOB)
+        if known is None and any(parts.iterdir()):
+            raise InputError(
+                str(parts), "must be free, or hold batches of this command", "other files",
+                "Remove it yourself, or choose another --out.",
+            )  # fmt: skip
+        if known != job:
+            _remove(parts)
+            write_json(parts / JOB, job)
         done = 0
         files = []
         later = Later.read(since)
@@ -90,8 +101,16 @@ def recommend_to_file(
         table = pd.concat(read) if read else pd.DataFrame(columns=["user", "rank", "item", "score"])
         with atomic_write(out) as written:
             WRITERS[out.suffix](table, written)
-        shutil.rmtree(parts)
+        _remove(parts)
     return done
+
+
+def _remove(parts: Path) -> None:
+    """Remove the batches of this command, and the folder if it is then empty."""
+    for file in [*parts.glob("[0-9]*.jsonl"), parts / JOB]:
+        file.unlink(missing_ok=True)
+    if not any(parts.iterdir()):
+        parts.rmdir()
 
 
 def _read(file: Path) -> pd.DataFrame:

@@ -20,16 +20,26 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as pack_tensors
 from torch import Tensor
 
+from ur4rec_recbole.core.config import check_rules, schema
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import atomic_write, require_writable, write_json
+from ur4rec_recbole.core.files import atomic_write, parse_json, require_writable, write_json
+from ur4rec_recbole.core.shapes import ANYTHING, Maybe, Values, check
 from ur4rec_recbole.data.modalities import ItemFeatures, Modalities, Origin, Scaling
 from ur4rec_recbole.data.profiles import ProfileIndex
+from ur4rec_recbole.model.stages import SCORES
 from ur4rec_recbole.serving.bank import modalities_of
 from ur4rec_recbole.serving.histories import UserHistories
 from ur4rec_recbole.serving.index import Index
 from ur4rec_recbole.serving.network import ServedUR4Rec, Settings
 
 VERSION = 1
+SHAPE = {
+    "settings": Values(ANYTHING),
+    "items": [str],
+    "users": [str],
+    "titles": Values(str),
+    "origins": Values({"encoder": Maybe(str), "version": Maybe(str)}),
+}
 ABOUT, TENSORS, MANIFEST = "recommender.json", "recommender.safetensors", "manifest.json"
 
 
@@ -82,26 +92,30 @@ def write(folder: Path, index: Index, histories: UserHistories, titles: Mapping[
 def read(folder: Path) -> tuple[Index, UserHistories, dict[str, str]]:
     """Read what `write` wrote; `InputError` for anything else."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = parse_json((folder / MANIFEST).read_text(encoding="utf-8"))
         contents = {name: (folder / name).read_bytes() for name in (TENSORS, ABOUT)}
         wrong = [name for name, content in contents.items()
                  if manifest["sha256"][name] != sha256(content)]  # fmt: skip
         if manifest["version"] != VERSION or wrong:
             raise ValueError(f"version {manifest['version']}, other content in {wrong}")
-        about, tensors = json.loads(contents[ABOUT]), read_tensors(contents[TENSORS])
-        return _assembled(about, tensors)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError,
-            RecursionError, SafetensorError) as error:  # fmt: skip
+        about = parse_json(contents[ABOUT].decode())
+        check(about, SHAPE, folder / ABOUT, "Save the model again.")
+        return _assembled(about, read_tensors(contents[TENSORS]))
+    except InputError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError,
+            ArithmeticError, SafetensorError) as error:  # fmt: skip
         raise InputError(
             f"Model folder {folder}", f"must hold {ABOUT}, {TENSORS} and {MANIFEST} that fit",
-            f"{type(error).__name__}: {error}", "Save the model again.",
+            f"{type(error).__name__}: {' '.join(str(error).split())}"[:300],
+            "Save the model again.",
         ) from error  # fmt: skip
 
 
 def manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of a folder, {} where it has none that can be read."""
     try:
-        return dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+        return dict(parse_json((folder / MANIFEST).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
 
@@ -127,12 +141,36 @@ def _assembled(
         if name.startswith("weights/")
     }
     settings, counts = Settings(about["settings"]), tensors["counts"]
+    check_rules(settings, schema("UR4Rec"))
+    if any(each.is_floating_point() and not each.isfinite().all() for each in tensors.values()):
+        raise ValueError("numbers that are not finite")
+    if int(weights["score"]) not in range(len(SCORES)) or (counts < 0).any():
+        raise ValueError(f"score {int(weights['score'])}, or counts below 0")
     network = ServedUR4Rec(settings, counts, Modalities(items, profile), weights)
     past = (tensors[f"histories/{name}"].numpy() for name in ("offsets", "items", "times"))
-    index = Index(about["items"], network, settings)
-    if len(index.tokens) != len(counts):
-        raise ValueError(f"{len(index.tokens)} items with {len(counts)} counts")
-    return index, UserHistories(about["users"], *past), about["titles"]
+    index, histories = (
+        Index(about["items"], network, settings),
+        UserHistories(about["users"], *past),
+    )
+    if len(index.tokens) != len(counts) or len(index.ids) != len(counts) - 1:
+        raise ValueError(f"{len(index.tokens)} items with {len(counts)} counts, or one twice")
+    _check_histories(histories, len(counts))
+    return index, histories, about["titles"]
+
+
+def _check_histories(histories: UserHistories, n_items: int) -> None:
+    """Raise `ValueError` for interactions of users or items that there are not."""
+    offsets, items, count = histories.offsets, histories.items, len(histories.items)
+    sound = (
+        len(offsets) == len(histories.tokens) + 1
+        and (offsets[0], offsets[-1]) == (0, count)
+        and count == len(histories.times)
+        and (np.diff(offsets) >= 0).all()
+        and np.issubdtype(items.dtype, np.integer)
+        and ((items > 0) & (items < n_items)).all()
+    )
+    if not sound:
+        raise ValueError("histories of other users or items")
 
 
 def _pack_scaling(name: str, scaling: Scaling | None) -> dict[str, Tensor]:

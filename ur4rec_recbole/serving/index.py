@@ -97,9 +97,9 @@ class Index:
                 "Train UR4Rec with item_text_table or item_image_table.",
             )  # fmt: skip
         known = [token for token in features if token in self.ids]
-        if known or "" in features:
+        if known or {"", "[PAD]"} & set(features):
             raise InputError(
-                "new items", "must have ids that are not taken", known or "an empty id",
+                "new items", "must have ids that are not taken", known or "no id",
                 "Leave out what the catalogue has.",
             )  # fmt: skip
         added = {
@@ -114,6 +114,12 @@ class Index:
                 "Give the vectors of the tables that the model was trained with.",
             )  # fmt: skip
         grown = network.with_items(added, len(features))
+        for rows in (grown.table, grown.vectors):
+            if not rows[-len(features) :].isfinite().all():
+                raise InputError(
+                    "new items", "must have vectors that the model can read", "too large numbers",
+                    "Use the encoder that wrote the table.",
+                )  # fmt: skip
         return Index([*self.tokens, *features], grown, self.config)
 
     def _column(self, name: str, rows: list[Mapping[str, np.ndarray]]) -> ItemFeatures:

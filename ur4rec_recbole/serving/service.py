@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, ConfigDict, Field
@@ -125,6 +126,7 @@ def create_app(
     app = FastAPI(title="UR4Rec", version=ur4rec_recbole.__version__)
     app.middleware("http")(_limited(metrics))
     app.add_exception_handler(InputError, _refused)
+    app.add_exception_handler(RequestValidationError, _misshaped)
     guarded: Any = [Depends(allowed)]
     _add_answers(app, holder, guarded)
     _add_pages(app, holder, metrics, guarded)
@@ -214,12 +216,24 @@ def _limited(metrics: Metrics) -> Callable[..., Awaitable[Response]]:
 def _is_short(request: Request) -> bool:
     """Tell whether a body says how long it is, and is not too long; servers hold it to that."""
     length = request.headers.get("content-length", "")
-    return length.isdecimal() and int(length) <= LARGEST_BODY
+    return length.isdecimal() and len(length) < 20 and int(length) <= LARGEST_BODY
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
     del request
     return JSONResponse({"detail": str(error)}, 422)
+
+
+async def _misshaped(request: Request, error: Exception) -> JSONResponse:
+    """Say what is wrong and where, without repeating it: not every value can be written as JSON."""
+    del request
+    faults = error.errors() if isinstance(error, RequestValidationError) else []
+    told = [{"loc": [_shown(each) for each in f["loc"]], "msg": f["msg"]} for f in faults[:10]]
+    return JSONResponse({"detail": told}, 422)
+
+
+def _shown(part: str | int) -> str | int:
+    return part if isinstance(part, int) else part[:100].encode("utf-8", "replace").decode()
 
 
 def _require(holder: Holder, item: str) -> None:
