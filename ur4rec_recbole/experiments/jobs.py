@@ -90,7 +90,10 @@ def digest(found: Mapping[str, Any]) -> str:
 def _tables(model: str, dataset: str, settings: Mapping[str, Any]) -> dict[str, str]:
     """Return the hash of every table that the settings, or the model's defaults, name."""
     own = defaults(model) if defaults_file(model).is_file() else {}
-    named = {key: each for key, each in {**own, **settings}.items() if key.endswith("_table")}
+    values = {**own, **settings}
+    more = values.get("item_tables")
+    named = {key: each for key, each in values.items() if key.endswith("_table")}
+    named |= more if isinstance(more, Mapping) else {}
     files = {
         key: find_file(each.replace("{dataset}", dataset))
         for key, each in named.items()
