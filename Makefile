@@ -75,7 +75,7 @@ audit: setup ## known vulnerabilities of the pinned requirements; asks an online
 
 docs: setup ## the documentation as a site, in site/; fails for a broken link
 	$(PIP) --quiet --no-build-isolation -e ".[docs]"
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 licences: setup ## the table of docs/licences.md again
 	$(PIP) --quiet pip-licenses==5.5.5

@@ -12,7 +12,7 @@ import pytest
 import ur4rec_recbole
 
 ROOT = Path(__file__).parents[1]
-NOT_PUBLISHED = shutil.ignore_patterns(".*", "docs", "runs", "saved", "build", "dist", "*.egg-info")
+PUBLISHED = ("ur4rec_recbole", "properties", "dataset")  # folders; and the files at the top
 
 
 def build(kind: str, source: Path, target: Path) -> Path:
@@ -28,7 +28,12 @@ def build(kind: str, source: Path, target: Path) -> Path:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the wheel that was built from the unpacked sdist."""
     folder = tmp_path_factory.mktemp("package")
-    shutil.copytree(ROOT, folder / "checkout", ignore=NOT_PUBLISHED)
+    for name in PUBLISHED:
+        shutil.copytree(ROOT / name, folder / "checkout" / name)
+    for file in ROOT.glob("[!.]*.*"):
+        if file.is_file():
+            shutil.copy(file, folder / "checkout")
+    shutil.copy(ROOT / "LICENSE", folder / "checkout")
     sdist = build("sdist", folder / "checkout", folder)
     with tarfile.open(sdist) as archive:
         archive.extractall(folder / "unpacked", filter="data")

@@ -46,6 +46,22 @@ def test_links_out_of_the_pages_become_their_text(hooks: Any) -> None:
     assert hooks.on_page_markdown(given) == "`a` and [b](b.md)"
 
 
+def test_the_reference_takes_types_from_signatures() -> None:
+    griffe = pytest.importorskip("griffe", reason="comes with the extra docs")
+    extensions = griffe.load_extensions(str(DOCS / "site_docstrings.py"))
+    package = griffe.load(
+        "ur4rec_recbole", search_paths=[ROOT], extensions=extensions, docstring_parser="numpy"
+    )
+    sections = {
+        each.kind.value: each.value for each in package["runs.quick_start.run"].docstring.parsed
+    }
+    types = {each.name: str(each.annotation) for each in sections["parameters"]}
+    assert types["model"] == "str | None"
+    assert types["config_dict"] == "Mapping[str, Any] | None"
+    [result] = sections["returns"]
+    assert (result.name, str(result.annotation)) == ("result", "RunResult")
+
+
 def test_every_page_is_in_the_menu() -> None:
     settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     listed = re.findall(r"'([\w-]+\.md)'", str(settings["nav"]))
