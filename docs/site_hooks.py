@@ -32,7 +32,7 @@ def key_tables(name: str) -> str:
     """
     lines = (DEFAULTS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[1:]
     show_defaults = name != "recbole"  # its values are not used
-    head = ["key", *(["default"] if show_defaults else []), "type", "meaning"]
+    head = ["key", "meaning", *(["default"] if show_defaults else []), "type"]
     parts: list[str] = []
     open_table = False
     for line in lines:
@@ -46,7 +46,7 @@ def key_tables(name: str) -> str:
                 open_table = True
             default = [_code(found["default"])] if show_defaults else []
             rule = html.escape(found["rule"]).replace("|", ", ")
-            parts.append(_row([_code(found["key"]), *default, rule, _text(found["meaning"])]))
+            parts.append(_row([_code(found["key"]), _text(found["meaning"]), *default, rule]))
         elif line:
             raise ValueError(f"{name}.yaml: no key with a rule and a meaning: {line}")
     return "\n".join(parts)

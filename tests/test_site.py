@@ -30,7 +30,7 @@ def test_the_reference_has_every_key_with_its_default_and_meaning(hooks: Any) ->
     assert set(keys) == {*recbole_rules(), "exclude_history", "quick_layers"}.union(
         *map(schema, models)
     )
-    assert "| `n_layers` | `2` | int, &gt;= 1 | Transformer blocks. |" in page
+    assert "| `n_layers` | Transformer blocks. | `2` | int, &gt;= 1 |" in page
     assert "one of gelu, relu, swish" in page and "<!-- keys" not in page
 
 
