@@ -73,7 +73,7 @@ audit: setup ## known vulnerabilities of the pinned requirements; asks an online
 	$(PIP) --quiet pip-audit==2.10.1
 	$(BIN)/pip-audit --requirement $(PINS) --no-deps --disable-pip
 
-docs: setup ## the documentation as a site, in site/; fails for a broken link
+docs: setup ## the documentation as a site, in site/; fails for a broken link (Python 3.11 or later)
 	$(PIP) --quiet --no-build-isolation -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
