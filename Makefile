@@ -1,14 +1,4 @@
-# make train   set up .venv and run the main job
-# make test    set up .venv and run the tests;  make test-slow runs the slow ones too
-# make lint    ruff and mypy
-# make bench   the documented benchmark of three data sets: searches the rivals' settings, runs the
-#              plans, reports; a start after an interruption goes on. DATA=data and TABLES=tables name
-#              the folders of the data sets that cannot be shipped and of their tables
-# make tables  those tables, from DATA's texts
-# make bench-short  one seed of the main rows, settings as they were searched: under two hours
-# make report  the benchmark's report again
-# make test-numpy2  a short suite with numpy 2, laid over .venv
-# make test-other   the same in each environment of OTHERS="/path/to/its/python ..."
+# make help lists what there is.
 #
 # PYTHON=python3.13, or any other of 3.10 to 3.13, chooses the interpreter; a .venv of another version
 # is made anew. Left out, it is that of .venv, and before there is one python3.11, where RecBole has
@@ -26,9 +16,16 @@ PIP := $(BIN)/pip --disable-pip-version-check install
 SHORT := tests/workflows tests/patches tests/test_registration.py
 export HF_HUB_OFFLINE := 1
 
-.PHONY: train test test-numpy2 test-other test-slow lint bench bench-short tables bench-epoch report ablation cold-start setup version
+.DEFAULT_GOAL := help
+.PHONY: help train test test-numpy2 test-other test-slow coverage lint audit docs licences bench bench-short tables \
+	bench-epoch report ablation cold-start setup version
 
-setup: version $(INSTALLED)
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /make \1|/p' $(MAKEFILE_LIST) | \
+		while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
+	@echo "PYTHON=python3.13, or any other of 3.10 to 3.13, chooses the interpreter."
+
+setup: version $(INSTALLED) ## .venv with pinned requirements; 3 GB and minutes at the first time
 
 version:
 	@case "$(VERSION)" in 3.10|3.11|3.12|3.13) ;; *) \
@@ -44,29 +41,50 @@ $(INSTALLED): $(PINS) setup.py | version
 	$(PIP) --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-train: setup
+train: setup ## set up .venv and run the main job: the preset balanced, about an hour
 	$(BIN)/python run_recbole.py --model=UR4Rec --config_files=properties/balanced.yaml
 
-test: setup
+test: setup ## set up .venv and run the tests: minutes
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-numpy2: setup .venv/numpy2
+test-numpy2: setup .venv/numpy2 ## a short suite with numpy 2, laid over .venv
 	PYTHONPATH=$(CURDIR)/.venv/numpy2 $(BIN)/python -m pytest $(SHORT)
 
 .venv/numpy2: $(INSTALLED)
 	$(PIP) --quiet --no-deps --upgrade --target $@ numpy==2.4.6
 
-test-other:
+test-other: ## the same in each environment of OTHERS="/path/to/its/python ..."
 	for each in $(OTHERS); do PYTHONPATH=$(CURDIR) $$each -m pytest $(SHORT) || exit; done
 
-test-slow: setup
+test-slow: setup ## the slow tests, too
 	$(BIN)/python -m pytest -m "slow or not slow"
 
-lint: setup
+lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy ur4rec_recbole
 
+coverage: setup ## the tests, and the share of lines that they run: at least 90%
+	$(PIP) --quiet pytest-cov==7.1.0
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov=ur4rec_recbole \
+		--cov-report=term-missing:skip-covered --cov-fail-under=90
+
+audit: setup ## known vulnerabilities of the pinned requirements; asks an online service
+	$(PIP) --quiet pip-audit==2.10.1
+	$(BIN)/pip-audit --requirement $(PINS) --no-deps --disable-pip
+
+docs: setup ## the documentation as a site, in site/; fails for a broken link (Python 3.11 or later)
+	$(PIP) --quiet --no-build-isolation -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+licences: setup ## the table of docs/licences.md again
+	$(PIP) --quiet pip-licenses==5.5.5
+	sed -i '/^<!-- table -->$$/q' docs/licences.md
+	echo >> docs/licences.md
+	$(BIN)/pip-licenses --from=mixed --format=markdown --ignore-packages ur4rec-recbole pip | \
+		sed 's/  *|/ |/g; s/| *-[-]*/| ---/g' >> docs/licences.md
+
+# DATA and TABLES name the folders of the data sets that cannot be shipped and of their tables.
 DATA ?= data
 TABLES ?= tables
 BENCH = $(BIN)/python -m ur4rec_recbole benchmark
@@ -77,7 +95,7 @@ SPARSE := UR4Rec sparse,UR4Rec sparse without texts
 TIMED := UR4Rec sparse with times,UR4Rec sparse with times without texts
 FILMS := UR4Rec small,UR4Rec small with the request's time,UR4Rec small without times
 
-bench: setup
+bench: setup ## three data sets: searches the rivals' settings, runs the plans, reports; goes on where it was stopped; two nights
 	$(BENCH) properties/benchmark.yaml --tune
 	$(BENCH) properties/benchmark.yaml
 	$(BENCH) properties/benchmark-scientific.yaml $(SHOPS) --tune
@@ -89,12 +107,12 @@ bench: setup
 	for each in ml-100k movietweetings-100k; do $(BIN)/python -m ur4rec_recbole report \
 		runs/benchmark-$$each --beside runs/benchmark-$$each-time || exit; done
 
-bench-short: setup
+bench-short: setup ## one seed of its main rows, settings as they were searched; under two hours
 	$(BENCH) properties/benchmark-scientific.yaml $(SHOPS) --seeds 1 --models "$(NAIVE),$(SPARSE),$(RIVALS)"
 	$(BENCH) properties/benchmark.yaml --seeds 1 --models "$(FILMS),Pop,Transitions,Naive sum,$(RIVALS)"
 	$(BENCH) properties/benchmark-movietweetings.yaml $(SHOPS) --seeds 1 --models "$(NAIVE),$(TIMED),$(RIVALS)"
 
-tables: setup
+tables: setup ## text tables of the data sets in DATA, into TABLES
 	mkdir -p $(TABLES)
 	for each in amazon-scientific movietweetings-100k; do \
 		$(BIN)/ur4rec extract text --dataset $$each --data-path $(DATA) --texts $(DATA)/$$each/texts.json \
@@ -102,14 +120,14 @@ tables: setup
 		$(BIN)/ur4rec extract text --dataset $$each --data-path $(DATA) --texts $(DATA)/$$each/texts.json \
 			--encoder random --output $(TABLES)/$$each-random.npz || exit; done
 
-report: setup
+report: setup ## the benchmark's report again
 	for each in runs/benchmark-*; do $(BIN)/python -m ur4rec_recbole report $$each || exit; done
 
-bench-epoch: setup
+bench-epoch: setup ## an epoch of UR4Rec's encoder against RecBole's SASRec
 	$(BIN)/python -m ur4rec_recbole.experiments.epoch_speed
 
-ablation: setup
+ablation: setup ## what each component brings; hours
 	$(BIN)/ur4rec ablation properties/ablation.yaml --out docs/ablation.md
 
-cold-start: setup
+cold-start: setup ## items that never occur in training, scored by content
 	$(BIN)/ur4rec cold-start

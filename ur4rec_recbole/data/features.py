@@ -14,6 +14,7 @@ Whatever else lies in the file is never unpacked.
 import hashlib
 import json
 import os
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from ur4rec_recbole.data.archives import read_arrays
 LONGEST = 2**31 - 1  # interactions of a profile
 DEEPEST = 20  # lists and mappings inside one another in the provenance
 PROVENANCE_KEYS = ("kind", "encoder", "encoder_version", "source_sha256", "split")
-KINDS = ("item_text", "item_image", "user_profile")
+KIND = re.compile("item_[a-z][a-z0-9_]*|user_profile")  # item_text, item_image, item_audio
 
 
 @dataclass(frozen=True)
@@ -220,11 +221,12 @@ def _check_provenance(table: FeatureTable) -> None:
             f"{table.name}: provenance", f"must be nested at most {DEEPEST} deep", "a deeper one",
             "Make the table again with `ur4rec extract`.",
         )  # fmt: skip
-    if missing or kind not in KINDS or (kind == "user_profile") != (table.lengths is not None):
+    known = isinstance(kind, str) and KIND.fullmatch(kind)
+    if missing or not known or (kind == "user_profile") != (table.lengths is not None):
         raise InputError(
             f"{table.name}: provenance",
-            f"must have {list(PROVENANCE_KEYS)}, a kind of {list(KINDS)}, and lengths exactly for "
-            "user profiles",
+            f"must have {list(PROVENANCE_KEYS)}, a kind item_MODALITY or user_profile, "
+            "and lengths exactly for user profiles",
             f"missing {missing}, kind {kind!r}, lengths: {table.lengths is not None}",
             "Make the table again with `ur4rec extract`.",
         )

@@ -16,10 +16,9 @@ from recbole.data.dataset import Dataset
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.features import FeatureTable
-from ur4rec_recbole.data.modalities import ITEM_TABLES, PROFILE_TABLE, table_path
+from ur4rec_recbole.data.modalities import PROFILE_TABLE, item_tables, table_path
 
 INPUTS = "input_hashes"  # the configuration's key for what `inputs` returns
-TABLES = (*ITEM_TABLES.values(), PROFILE_TABLE)
 
 
 def data_fingerprint(dataset: Dataset) -> str:
@@ -58,13 +57,11 @@ def _update(digest: Any, name: str, column: Any) -> None:
 
 def table_hashes(config: Any) -> dict[str, str]:
     """Return by configuration key the SHA-256 of each table's tokens, vectors and lengths."""
-    found = {}
-    for key in TABLES:
-        path = table_path(config, key) if isinstance(config[key], str) else None
-        if path is None:
-            continue
-        found[key] = FeatureTable.load(path).content_sha256()
-    return found
+    files = {file.key: file.path for file in item_tables(config).values()}
+    profiles = table_path(config, PROFILE_TABLE)
+    if profiles is not None:
+        files[PROFILE_TABLE] = profiles
+    return {key: FeatureTable.load(path).content_sha256() for key, path in files.items()}
 
 
 def source_hash(config: Any) -> str:

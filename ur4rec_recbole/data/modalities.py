@@ -1,11 +1,14 @@
 """Loads the configured tables as tensors in RecBole's id order, for the model's experts."""
 
+import re
+from collections.abc import Mapping
 from logging import getLogger
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.yaml_files import find_file
@@ -14,7 +17,15 @@ from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.data.profiles import ProfileIndex, profile_index
 
 ITEM_TABLES = {"text": "item_text_table", "image": "item_image_table"}
+MORE_TABLES = "item_tables"  # of modalities that have no key of their own, by name
 PROFILE_TABLE = "user_profile_table"
+
+
+class TableFile(NamedTuple):
+    """Where a table lies, and how messages name it: the key that it is configured by."""
+
+    key: str
+    path: Path
 
 
 class Scaling(NamedTuple):
@@ -80,10 +91,12 @@ def load_modalities(config: Any, dataset: UR4RecDataset) -> Modalities:
     """Load, check and align the tables named in the configuration."""
     unknown_allowed = bool(config["allow_unknown_tokens"])
     items = {}
+    named = item_tables(config)
     for name, key in ITEM_TABLES.items():
-        table = _load(config, key, f"item_{name}")
-        if table is None:
-            continue
+        if name not in named:
+            getLogger().info(f"{key} is not set: the modality is masked.")
+    for name, file in named.items():
+        table = _load(file, f"item_{name}")
         tokens = dataset.field2id_token[dataset.iid_field]
         vectors, present = table.align(tokens, unknown_allowed)
         scaling = fit_scaling(vectors[present], config["feature_scaling"])
@@ -92,9 +105,12 @@ def load_modalities(config: Any, dataset: UR4RecDataset) -> Modalities:
         told = (str(table.provenance[key]) for key in ("encoder", "encoder_version"))
         origin = Origin(scaling, *told)
         items[name] = ItemFeatures(torch.from_numpy(vectors), torch.from_numpy(present), origin)
-    profiles = _load(config, PROFILE_TABLE, "user_profile")
+    path = table_path(config, PROFILE_TABLE)
     profile = None
-    if profiles is not None:
+    if path is None:
+        getLogger().info(f"{PROFILE_TABLE} is not set: the modality is masked.")
+    else:
+        profiles = _load(TableFile(PROFILE_TABLE, path), "user_profile")
         profile = profile_index(profiles, dataset, unknown_allowed)
         rows = profile.vectors.numpy()
         present = np.arange(len(rows)) > 0
@@ -148,20 +164,50 @@ def fit_scaling(vectors: np.ndarray, method: str | None) -> Scaling | None:
 
 def table_path(config: Any, key: str) -> Path | None:
     """Return where the table of a key lies: as given, or else as the package ships it."""
-    if config[key] is None:
-        return None
-    return find_file(config[key].replace("{dataset}", config["dataset"]))
+    return None if config[key] is None else _find(config[key], config)
 
 
-def _load(config: Any, key: str, kind: str) -> FeatureTable | None:
-    path = table_path(config, key)
-    if path is None:
-        getLogger().info(f"{key} is not set: the modality is masked.")
-        return None
-    table = FeatureTable.load(path)
+def item_tables(config: Any) -> dict[str, TableFile]:
+    """Return the item tables that a configuration names, by modality.
+
+    Text and image have keys of their own; `item_tables` names those of any other modality.
+    """
+    more = config[MORE_TABLES] or {}
+    check_more_tables(more)
+    given = {name: (key, config[key]) for name, key in ITEM_TABLES.items()}
+    given |= {name: (f"{MORE_TABLES}: {name}", value) for name, value in more.items()}
+    return {
+        name: TableFile(key, _find(value, config))
+        for name, (key, value) in given.items()
+        if isinstance(value, str)
+    }
+
+
+def check_more_tables(more: Mapping[Any, Any]) -> None:
+    """Raise `InputError` for a modality that cannot have that name, or a table that is no path."""
+    for name, value in more.items():
+        free = isinstance(name, str) and re.fullmatch("[a-z][a-z0-9_]*", name)
+        if not free or name in (*ITEM_TABLES, "profile", "id") or hasattr(nn.ModuleDict, name):
+            raise InputError(
+                f"{MORE_TABLES}: {name}", "must be a name of small letters that is not taken",
+                repr(name), "Call it audio, say; text and image have keys of their own.",
+            )  # fmt: skip
+        if not isinstance(value, str | None):
+            raise InputError(
+                f"{MORE_TABLES}: {name}", "must be the path of a table, or ~", repr(value),
+                "Write for example {audio: dataset/shop/item_audio.npz}.",
+            )  # fmt: skip
+
+
+def _find(path: str, config: Any) -> Path:
+    return find_file(path.replace("{dataset}", config["dataset"]))
+
+
+def _load(file: TableFile, kind: str) -> FeatureTable:
+    table = FeatureTable.load(file.path)
     if table.provenance["kind"] != kind:
         raise InputError(
-            key, f"must name a table of kind {kind}", table.provenance["kind"],
+            file.key, f"must name a table of kind {kind}", table.provenance["kind"],
             "Swap the tables or make this one again.",
         )  # fmt: skip
     return table

@@ -21,7 +21,7 @@ from recbole.data import create_dataset
 from recbole.data.interaction import Interaction
 
 from ur4rec_recbole.data.dataset import SECONDS, sort_exactly
-from ur4rec_recbole.data.modalities import table_path
+from ur4rec_recbole.data.modalities import ITEM_TABLES, MORE_TABLES, item_tables
 from ur4rec_recbole.evaluation import ranking
 from ur4rec_recbole.model.objective import item_counts
 from ur4rec_recbole.runs.assembly import build_trainer, load_data
@@ -159,9 +159,9 @@ def run_seed(files: Sequence[str], share: float, seed: int, dataset: str) -> Out
         write_data(found, Path(folder), NAME)
         columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}
         settings = SETTINGS | {"data_path": folder, "load_col": columns, "seed": seed}
-        for key in ("item_text_table", "item_image_table"):
-            table = table_path(whole, key)
-            settings[key] = table and str(table)
+        tables = {name: str(file.path) for name, file in item_tables(whole).items()}
+        settings |= {key: tables.pop(name, None) for name, key in ITEM_TABLES.items()}
+        settings[MORE_TABLES] = tables or None
         config = Config("UR4Rec", NAME, list(files), settings)
         train_data, valid_data, _ = load_data(config)
         trainer = build_trainer(config, train_data)

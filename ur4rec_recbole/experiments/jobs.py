@@ -142,8 +142,10 @@ def _data_folder(dataset: str, data_path: str | None) -> Path:
 def _tables(model: str, dataset: str, settings: Mapping[str, Any]) -> dict[str, str]:
     """Return the hash of every table and adapter that the settings, or the defaults, name."""
     own = defaults(model) if defaults_file(model).is_file() else {}
-    every = {**own, **settings}.items()
-    named = {key: each for key, each in every if key.endswith("_table") or key == "adapter"}
+    values = {**own, **settings}
+    more = values.get("item_tables")
+    named = {k: v for k, v in values.items() if k.endswith("_table") or k == "adapter"}
+    named |= more if isinstance(more, Mapping) else {}
     files = {
         key: find_file(each.replace("{dataset}", dataset))
         for key, each in named.items()

@@ -65,7 +65,7 @@ def item_embedding(config: Any, warm: Tensor, widths: dict[str, int]) -> ItemEmb
     if not use_id and not (use_content and widths):
         raise InputError(
             "use_item_id",
-            "can be false only with encoder_content and a text or image table",
+            "can be false only with encoder_content and an item table",
             f"encoder_content: {use_content}, tables: {list(widths) or 'none'}",
             "Name a table and set encoder_content: True, or set use_item_id: True.",
         )

@@ -8,7 +8,7 @@ from ur4rec_recbole.data.modalities import Modalities
 from ur4rec_recbole.data.profiles import newest_snapshot
 from ur4rec_recbole.model.experts import Context
 
-MODALITIES = ("profile", "text", "image")
+STANDARD = ("profile", "text", "image")  # have experts with or without a table
 
 
 class FeatureBank(nn.Module):
@@ -38,8 +38,8 @@ class FeatureBank(nn.Module):
         self.profile_base = 1 if profile is None else profile.base
 
     def widths(self) -> dict[str, int]:
-        """Return W by modality; 1 for one without a table."""
-        widths = {"profile": self.profile_vectors.shape[1], "text": 1, "image": 1}
+        """Return W by modality; 1 for a standard one without a table."""
+        widths = dict.fromkeys(STANDARD, 1) | {"profile": self.profile_vectors.shape[1]}
         return widths | {name: self.vectors(name).shape[1] for name in self.item_modalities}
 
     def vectors(self, name: str, items: Tensor | None = None) -> Tensor:
@@ -78,7 +78,7 @@ class FeatureBank(nn.Module):
         """
         causal = torch.arange(item_seq.shape[1], device=item_seq.device) <= query.unsqueeze(-1)
         contexts = {}
-        for name in MODALITIES:
+        for name in self.widths():
             if name == "profile":
                 contexts[name] = self._profile_context(users, known)
             elif name in self.item_modalities:

@@ -9,7 +9,7 @@ from typing import Any
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.features import FeatureTable, token_rows
 from ur4rec_recbole.data.items import read_sound_items
-from ur4rec_recbole.data.modalities import ITEM_TABLES, table_path
+from ur4rec_recbole.data.modalities import item_tables
 from ur4rec_recbole.inspection import checks
 from ur4rec_recbole.monitoring.findings import Finding
 from ur4rec_recbole.monitoring.probe import popularity_hit10
@@ -49,11 +49,8 @@ def low_result(reached: float, config: Any, train: Any, valid: Any) -> Finding |
 def check_tables(config: Any, train: Any) -> list[tuple[str, bool]]:
     """Test every item table: a line that says the result, and whether it is sound."""
     found = []
-    for name, key in ITEM_TABLES.items():
-        path = table_path(config, key)
-        if path is None:
-            continue
-        table = FeatureTable.load(path)
+    for name, file in item_tables(config).items():
+        table = FeatureTable.load(file.path)
         rows = token_rows(table, train.field2id_token[train.iid_field], allow_unknown=True)
         subject = checks.Subject(table, rows, train, train, read_sound_items(train))
         try:

@@ -13,7 +13,7 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.archives import read_all
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.data.fingerprints import table_hashes
-from ur4rec_recbole.data.modalities import ITEM_TABLES, table_path
+from ur4rec_recbole.data.modalities import item_tables
 from ur4rec_recbole.model import saved
 
 IDS = "item_embedding.id.weight"
@@ -73,9 +73,8 @@ def _by_token(own: Tensor, given: Tensor, folder: Path, train: Any) -> Tensor:
 def _check_tables(config: Any, inputs: dict[str, str]) -> None:
     """Refuse tables whose axes belong to their own texts, unless they are the run's own."""
     hashes = table_hashes(config)
-    for key in ITEM_TABLES.values():
-        path = table_path(config, key)
-        if path is None or hashes.get(key) == inputs.get(key):
+    for key, path in item_tables(config).values():
+        if hashes.get(key) == inputs.get(key):
             continue
         encoder = str(FeatureTable.load(path).provenance["encoder"])
         if "tfidf" in encoder or encoder.startswith("random"):

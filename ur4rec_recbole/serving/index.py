@@ -94,7 +94,7 @@ class Index:
         if not isinstance(network, ServedUR4Rec):
             raise InputError(
                 "new items", "need a model of UR4Rec", type(network).__name__,
-                "Train UR4Rec with item_text_table or item_image_table.",
+                "Train UR4Rec with a table of item vectors.",
             )  # fmt: skip
         known = [token for token in features if token in self.ids]
         if known or {"", "[PAD]"} & set(features):

@@ -35,7 +35,10 @@ class Settings(dict):
     @classmethod
     def of(cls, config: Any) -> "Settings":
         """Keep of a Config what scoring reads, and no paths; who asks says what to exclude."""
-        keys = [*KEYS, *(key for key in schema("UR4Rec") if not key.endswith("_table"))]
+        keys = [
+            *KEYS,
+            *(key for key in schema("UR4Rec") if not key.endswith(("_table", "_tables"))),
+        ]
         # A softmax over what may be recommended has to know the history; else who asks says it.
         excludes = bool(config["exclude_history"] and config["n_neighbour_items"])
         return cls({key: config[key] for key in keys} | {"exclude_history": excludes})

@@ -209,7 +209,7 @@ class Recommender:
         tokens
             n ids that are not taken.
         vectors
-            By modality ("text", "image"), [n, W] as in the training tables.
+            By modality ("text", "image", ...), [n, W] as in the training tables.
         texts
             n texts, encoded as the training table was.
         encoder
