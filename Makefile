@@ -74,7 +74,7 @@ bench-epoch: setup
 	$(BIN)/python -m ur4rec_recbole.experiments.epoch_speed
 
 ablation: setup
-	$(BIN)/ur4rec ablation properties/ablation.yaml --out docs/ablation.md
+	$(BIN)/ur4rec ablation properties/ablation.yaml --markdown docs/ablation.md
 
 cold-start: setup
 	$(BIN)/ur4rec cold-start

@@ -90,7 +90,7 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
     module = _module(options.command)
     if getattr(module, "TAKES_SETTINGS", False):
         check_words(others)
-        options.settings = others
+        options.settings = [_as_key(word) for word in others]
     elif others:
         raise InputError(
             f"Command line: {others[0]}", "must be an option of this command", "an unknown word",
@@ -98,6 +98,12 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
         )  # fmt: skip
     with termination_raises():  # now that all is imported: ray puts a handler of its own in place
         return int(module.run(options) or 0)
+
+
+def _as_key(word: str) -> str:
+    """Return --key=value with the key as RecBole writes it: --train-batch-size=64 will do."""
+    key, equals, value = word.removeprefix("--").partition("=")
+    return f"--{key.replace('-', '_')}{equals}{value}"
 
 
 def _module(command: str) -> Any:

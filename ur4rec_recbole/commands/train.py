@@ -7,7 +7,7 @@ ur4rec train --resume runs/UR4Rec-ml-100k-...      goes on with a run that was i
 
 import argparse
 
-from ur4rec_recbole.commands.options import add_config_options, chosen_files
+from ur4rec_recbole.commands.options import add_config_options, chosen_files, chosen_settings
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.runs.quick_start import run as train
 
@@ -24,15 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train, or go on."""
-    files = chosen_files(options)
+    files, settings = chosen_files(options), chosen_settings(options)
     if options.init_from:
-        options.settings = [*options.settings, f"--init_from={options.init_from}"]
+        settings.append(f"--init_from={options.init_from}")
     if options.resume:
-        more = [*options.settings, *files, *filter(None, (options.model, options.dataset))]
+        more = [*settings, *files, *filter(None, (options.model, options.dataset))]
         if more:
             raise InputError(
                 "--resume", "must stand alone, since the run keeps its configuration", more,
                 "Remove the rest, or start a new run.",
             )  # fmt: skip
-    train(options.model, options.dataset, files, resume=options.resume, arguments=options.settings)
+    train(options.model, options.dataset, files, resume=options.resume, arguments=settings)
     return 0

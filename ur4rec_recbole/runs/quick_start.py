@@ -1,7 +1,7 @@
 """The whole run on one screen: configuration -> data -> model -> training -> final table."""
 
 from collections.abc import Mapping, Sequence
-from logging import getLogger
+from logging import DEBUG, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ur4rec_recbole.runs import keeping, members, resuming
 from ur4rec_recbole.runs.assembly import build_model, build_trainer, configuration, load_data
 from ur4rec_recbole.runs.final import final_table, recboles_result, table
 from ur4rec_recbole.runs.folder import RunFolder, require_free
+from ur4rec_recbole.runs.live import announce
 from ur4rec_recbole.runs.result import RunResult
 
 
@@ -94,7 +95,7 @@ def _configuration(
         require_writable("checkpoint_dir", config["checkpoint_dir"])
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)
-    getLogger().info(config)
+    getLogger().debug(config)  # run.json has it
     return config
 
 
@@ -127,7 +128,9 @@ def _train(
 ) -> RunResult:
     """Train, evaluate with the best weights, and keep both."""
     config, logger = trainer.config, getLogger()
-    logger.info(trainer.model)
+    logger.debug(trainer.model)
+    if folder:
+        announce(trainer, folder, parts[0])
     one_target = one_target_a_user(config)
     valid = parts[1] if one_target else None
     for protocol, names in protocols.left_out(config).items() if one_target else ():
@@ -137,8 +140,10 @@ def _train(
         keeping.ending(trainer, folder),
         keeping.keeping(trainer, folder, resumed, data[0], valid) as callback,
     ):
-        shown = config["show_progress"]
-        best, _ = trainer.fit(data[0], data[1], show_progress=shown, callback_fn=callback)
+        best, _ = trainer.fit(
+            data[0], data[1], verbose=logger.isEnabledFor(DEBUG),  # `keeping` logs the epochs
+            show_progress=keeping.wants_recboles_bars(config), callback_fn=callback,
+        )  # fmt: skip
         keeping.use_best_weights(trainer, data[1])
         entries |= {"best_valid_score": best, "model_file": trainer.saved_model_file}
         if folder:
