@@ -178,7 +178,7 @@ def test_the_cause_of_slowness_is_told_apart(
 def test_a_stage_below_its_milestone_is_found(walks: Any) -> None:
     stages = [{"name": "pretrain_sasrec", "epochs": 2}]
     own = {"toy": {"pretrain_sasrec": 1.0}}
-    trainer = train(walks(stages=stages, milestones=own))
+    trainer = train(walks(stages=stages, milestones=own, learning_rate=1e-12))
     assert "its milestone is 1.00" in evidence(trainer, "below_milestone")
     trainer = train(walks(stages=stages, milestones={"other": {"pretrain_sasrec": 1.0}}))
     assert "below_milestone" not in names(trainer)

@@ -66,8 +66,10 @@ def test_ones_own_data_need_no_configuration_file(
 ) -> None:
     write_atomic_files(tmp_path, HISTORIES)
     words = [f"--{key}={value}" for key, value in SMALL.items()]
-    assert cli.main(["doctor", "--dataset", "toy", "--data-path", str(tmp_path), *words]) == 1
-    assert f"12 users, {len(ITEMS)} items" in capsys.readouterr().out
+    code = cli.main(["doctor", "--dataset", "toy", "--data-path", str(tmp_path), *words])
+    told = capsys.readouterr()
+    assert code == 1, told.err
+    assert f"12 users, {len(ITEMS)} items" in told.out
 
 
 def test_tables_with_mixed_up_ids_are_a_warning(

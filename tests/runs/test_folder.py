@@ -103,12 +103,12 @@ def test_a_half_line_is_dropped(run: RunFolder) -> None:
 
 
 def test_a_resumed_run_forgets_what_it_makes_again(run: RunFolder) -> None:
-    for epoch in range(3):
+    for epoch in range(1, 4):
         run.add_epoch({"epoch": epoch})
         run.add_finding({"name": "x", "epoch": epoch})
     run.rewind(1, run.findings()[:1])
-    assert run.epochs() == [{"epoch": 0}]
-    assert [row["epoch"] for row in run.findings()] == [0]
+    assert run.epochs() == [{"epoch": 1}]
+    assert [row["epoch"] for row in run.findings()] == [1]
 
 
 def test_metrics_and_ranks_come_back(run: RunFolder) -> None:

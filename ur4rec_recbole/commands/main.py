@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Refuse words that make no command."""
         raise InputError(
-            "Command line", "must be one that --help tells of", message, f"See {self.prog} --help."
+            "Command line", "must be as --help shows", message, f"See {self.prog} --help."
         )
 
 
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if options.command is None:
             if others:
-                parser.error(f"no command, but {' '.join(others)}")
+                parser.error(f"no command, only {' '.join(others)}")
             parser.print_help()
             return 2
         with settings_from():

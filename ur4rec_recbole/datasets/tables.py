@@ -18,6 +18,7 @@ import pandas as pd
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import atomic_write
+from ur4rec_recbole.data.columns import read_numbers
 from ur4rec_recbole.datasets.table_columns import (
     find_column,
     names_of,
@@ -91,7 +92,7 @@ class ShopData:
     interactions
         Columns user_id, item_id, timestamp (float64 seconds) and, where there is one, rating.
     items
-        Columns item_id and whichever of title, categories (parted by spaces) and image there is.
+        Columns item_id and whichever of title, categories (separated by spaces) and image there is.
     texts
         By item id.
     notes
@@ -179,7 +180,7 @@ def _interactions(
         found["timestamp"] = pd.Series(seconds, frame.index)
         notes.append(f"times: read as {form}")
     if chosen["rating"] is not None:
-        ratings = _ratings(frame[chosen["rating"]])
+        ratings = read_numbers(frame[chosen["rating"]].map(words_of), "interactions")
         if columns.rating is not None or ratings.notna().all():
             found["rating"] = ratings
         else:
@@ -191,18 +192,6 @@ def _interactions(
             notes.append(f"{int(missing.sum())} rows without {name}: left out")
             rows = rows[~missing]
     return rows
-
-
-def _ratings(column: pd.Series) -> pd.Series:
-    numbers = pd.to_numeric(column.where(column.map(words_of) != ""), errors="coerce")
-    wrong = column[~np.isfinite(numbers.astype(float)) & (column.map(words_of) != "")]
-    if len(wrong):
-        raise InputError(
-            f"interactions: {column.name}", "must hold numbers",
-            f"{len(wrong)} others, such as {str(wrong.iloc[0])[:40]!r}",
-            "Correct them, or name another column by --rating.",
-        )  # fmt: skip
-    return numbers.astype(np.float64)
 
 
 def _without_repeats(rows: pd.DataFrame, rules: Rules, notes: list[str]) -> pd.DataFrame:

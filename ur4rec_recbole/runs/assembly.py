@@ -39,8 +39,8 @@ def configuration(
         raise
     except (ValueError, TypeError, LookupError, RuntimeError, AssertionError) as error:
         raise InputError(
-            "Configuration", "must be one that RecBole takes", f"{type(error).__name__}: {error}",
-            "Correct the key that this names.",
+            "Configuration", "must be accepted by RecBole", f"{type(error).__name__}: {error}",
+            "Correct the key that it names.",
         ) from error  # fmt: skip
 
 

@@ -197,7 +197,7 @@ def config_warnings(config: Any, model: Any, train: Any, valid: Any) -> list[str
     if config["train_batch_size"] > LARGE_BATCH * len(train._dataset):
         found.append(
             f"{config['train_batch_size']} windows a step of {len(train._dataset)}: an epoch has "
-            "too few steps to learn; lower train_batch_size"
+            "too few steps to learn from; lower train_batch_size"
         )
     for key in ("learning_rate", "retriever_learning_rate"):
         if config[key] > HIGH_RATE:

@@ -43,8 +43,8 @@ def only_writer(folder: RunFolder | None) -> AbstractContextManager[None]:
     if folder is None:
         return nullcontext()
     refusal = InputError(
-        f"Run folder {folder.path}", "must be one process's", "one that another writes to",
-        "Wait until that ends.",
+        f"Run folder {folder.path}", "must belong to one process",
+        "one that another process writes to", "Wait until that ends.",
     )  # fmt: skip
     try:
         return exclusive_lock(folder.path / ".lock", refusal)

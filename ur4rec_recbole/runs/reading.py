@@ -100,7 +100,7 @@ def _rows(path: Path) -> list[dict[Any, Any]]:
     try:
         return list(csv.DictReader(io.StringIO("".join(_whole_lines(path))), strict=True))
     except csv.Error as error:
-        raise InputError(str(path), "must be a table of commas", error, REMEDY) from error
+        raise InputError(str(path), "must hold comma-separated values", error, REMEDY) from error
 
 
 def _counts_from_zero(rows: list[dict[Any, Any]]) -> bool:
