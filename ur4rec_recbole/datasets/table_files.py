@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.errors import InputError, needs
 
 DELIMITERS = (",", "\t", ";", "|")
 SAMPLE = 200_000  # bytes that the encoding is guessed from
@@ -138,13 +138,8 @@ def _json_lines(content: bytes) -> ReadTable:
 
 
 def _parquet(content: bytes) -> ReadTable:
-    try:
+    with needs("pyarrow", "to read Parquet", "tables"):
         import pyarrow.parquet
-    except ImportError as error:
-        raise InputError(
-            "pyarrow", "must be installed to read Parquet", error,
-            "Run `pip install ur4rec_recbole[tables]`.",
-        ) from error  # fmt: skip
     table = pyarrow.parquet.read_table(io.BytesIO(content))
     return ReadTable(table.to_pandas(integer_object_nulls=True), "Parquet")
 

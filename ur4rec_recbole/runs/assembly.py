@@ -15,7 +15,7 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
 
-from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.errors import InputError, first_line
 from ur4rec_recbole.core.memory import keep_freed_memory
 from ur4rec_recbole.data import presplit
 from ur4rec_recbole.data.dataset import UR4RecDataset, sort_exactly
@@ -39,7 +39,7 @@ def configuration(
         raise
     except (ValueError, TypeError, LookupError, RuntimeError, AssertionError) as error:
         raise InputError(
-            "Configuration", "must be accepted by RecBole", f"{type(error).__name__}: {error}",
+            "Configuration", "must be accepted by RecBole", first_line(error),
             "Correct the key that it names.",
         ) from error  # fmt: skip
 
