@@ -173,6 +173,16 @@ def test_runs_are_compared_in_settings_and_results(
     assert cli.main(["compare", str(runs[0].path)]) == 2
 
 
+def test_what_another_model_lacks_differs_only_if_it_was_set(toy: Any, tmp_path: Path) -> None:
+    config, folders = toy().config, []
+    for name in ("a", "b"):
+        folders.append(RunFolder.create(tmp_path / name, config))
+    own = folders[0].about["config"]
+    own["left_alone"] = {"value": 1, "origin": "default"}
+    own["chosen"] = {"value": 1, "origin": "command line"}
+    assert compare.differences(folders) == {"chosen": ["1", "-"]}
+
+
 def test_texts_of_a_comparison_are_no_markup(
     toy: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -185,4 +195,4 @@ def test_texts_of_a_comparison_are_no_markup(
     assert cli.main(["compare", *names]) == 0
     shown = capsys.readouterr().out
     assert "[red]a[/red]" in shown and "[b]" in shown
-    assert "run 1" in shown.replace("\n", "") and "two" in shown
+    assert "run 1" in shown and "two" in shown

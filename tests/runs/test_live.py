@@ -2,6 +2,7 @@
 
 import io
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from tests.conftest import make_table, sequences
 from ur4rec_recbole.monitoring.observers import ToScalars
-from ur4rec_recbole.runs.live import LINES, Bar, EpochLog, duration
+from ur4rec_recbole.runs.live import LINES, Bar, EpochLog, announce, duration
 from ur4rec_recbole.training.watched import _NoScalars
 
 ROW = {"stage_epoch": 1, "seconds": 2.0, "seconds_per_step": 0.5, "loss": 3.25, "hit@10": 0.125}
@@ -65,6 +66,24 @@ def test_a_run_without_hr_at_10_is_shown_by_its_own_metric(
             log.epoch_ends(row | {"stage_epoch": epoch, "valid_score": score})
     assert "AveragePopularity@5 9.0000 best 8.0000" in caplog.messages[1]
     assert "HR@10" not in caplog.text
+
+
+def test_the_start_says_what_is_trained_and_that_a_key_has_no_effect(
+    toy: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    both = [{"name": "pretrain_sasrec", "epochs": 2}, {"name": "end_to_end", "epochs": 3}]
+    folder = SimpleNamespace(path="runs/a")
+    for stages, unused in ((both, True), ([both[0], "end_to_end"], False)):
+        made = toy(stages=stages, epochs=7)
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            announce(made.new_trainer(), folder, made.train)
+        assert "UR4Rec on toy: 10 users, 20 items; " in caplog.text
+        assert (
+            f"epochs, at most: pretrain_sasrec 2, end_to_end {3 if unused else 7};" in caplog.text
+        )
+        assert "run folder: runs/a" in caplog.text
+        assert ("epochs: 7 has no effect" in caplog.text) == unused
 
 
 def test_times_are_said_in_their_own_unit() -> None:

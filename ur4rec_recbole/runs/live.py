@@ -38,7 +38,18 @@ def announce(trainer: Any, folder: RunFolder, train: Any) -> None:
     )
     stages = ", ".join(f"{name} {epochs}" for name, epochs in limits(trainer) if epochs)
     logger.info(f"epochs, at most: {stages}; the first one tells how long they take")
+    if _sets_epochs_in_vain(config):
+        logger.warning(
+            f"epochs: {config['epochs']} has no effect: each stage has epochs of its own"
+        )
     logger.info(f"run folder: {folder.path} (configuration: run.json, curves: epochs.csv)")
+
+
+def _sets_epochs_in_vain(config: Any) -> bool:
+    """Tell whether `epochs` was set by hand where a preset's stages all have their own."""
+    given = {**config.variable_config_dict, **config.cmd_config_dict}
+    stages = config["stages"] or [None]
+    return "epochs" in given and all(isinstance(s, dict) and "epochs" in s for s in stages)
 
 
 def limits(trainer: Any) -> list[tuple[str, int]]:
