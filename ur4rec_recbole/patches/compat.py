@@ -25,9 +25,8 @@ FutureWarning
     RecBole calls what torch and pandas will remove some day. Its users can do nothing about it, and
     every run showed it; warnings from elsewhere stay.
 
-numpy, pandas and setuptools are held back by the package's requirements instead: RecBole imports
-ray 2.6.3, which needs numpy < 2 and pkg_resources (#2215), and pandas 3 turns its chained fillna
-into a silent no-op.
+pandas is held back by the package's requirements instead: version 3 turns RecBole's chained fillna into
+a silent no-op.
 """
 
 import functools
