@@ -25,8 +25,8 @@ FutureWarning
     RecBole calls what torch and pandas will remove some day. Its users can do nothing about it, and
     every run showed it; warnings from elsewhere stay.
 
-pandas is held back by the package's requirements instead: version 3 turns RecBole's chained fillna into
-a silent no-op.
+pandas is held back by the package's requirements instead: version 3 turns RecBole's chained fillna
+into a silent no-op.
 """
 
 import functools
