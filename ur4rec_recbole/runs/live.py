@@ -21,6 +21,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from ur4rec_recbole.monitoring.observers import Observer
 from ur4rec_recbole.runs.folder import RunFolder
 from ur4rec_recbole.training import resume_recbole
+from ur4rec_recbole.training.ensemble import UR4RecEnsembleTrainer
 
 LINES = 25  # that a run's epochs take in the log, about; epochs.csv has every epoch
 REDRAW = 4  # a second
@@ -57,6 +58,8 @@ def limits(trainer: Any) -> list[tuple[str, int]]:
     stages = getattr(trainer, "stages", None)
     if stages is not None:
         return [(stage.name, stage.epochs) for stage in stages]
+    if isinstance(trainer, UR4RecEnsembleTrainer):  # its weights are chosen at once
+        return [("training", 1)]
     pretrains = resume_recbole.pretrains(trainer)
     return [("training", trainer.pretrain_epochs if pretrains else trainer.epochs)]
 
