@@ -127,7 +127,7 @@ bench-epoch: setup ## an epoch of UR4Rec's encoder against RecBole's SASRec
 	$(BIN)/python -m ur4rec_recbole.experiments.epoch_speed
 
 ablation: setup ## what each component brings; hours
-	$(BIN)/ur4rec ablation properties/ablation.yaml --out docs/ablation.md
+	$(BIN)/ur4rec ablation properties/ablation.yaml --markdown docs/ablation.md
 
 cold-start: setup ## items that never occur in training, scored by content
 	$(BIN)/ur4rec cold-start

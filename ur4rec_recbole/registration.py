@@ -17,6 +17,7 @@ import recbole.model
 import recbole.trainer
 from recbole.config import Config
 from recbole.trainer import TraditionalTrainer
+from recbole.utils import ModelType
 
 from ur4rec_recbole.core import config
 from ur4rec_recbole.core.errors import InputError, nearest
@@ -128,6 +129,7 @@ def _with_defaults(load: Any) -> Any:
 
     def load_with_ur4rec(self: Config, model: str, model_class: type, dataset: str) -> None:
         load(self, model, model_class, dataset)
+        _complete_columns(self, model_class)
         if model not in CLASSES:
             return
         given = {**self.file_config_dict, **self.variable_config_dict}
@@ -142,6 +144,15 @@ def _with_defaults(load: Any) -> Any:
 
     load_with_ur4rec.with_ur4rec = True  # type: ignore[attr-defined]
     return load_with_ur4rec
+
+
+def _complete_columns(given: Config, model_class: Any) -> None:
+    """Load the time, too, for a sequential model whose `load_col` is left at RecBole's default."""
+    own, chosen = given.internal_config_dict, given.external_config_dict
+    left = "load_col" not in chosen and own.get("load_col") == {"inter": ["user_id", "item_id"]}
+    if left and model_class.type == ModelType.SEQUENTIAL and not chosen.get("benchmark_filename"):
+        fields = ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")
+        own["load_col"] = {"inter": [chosen.get(key, own[key]) for key in fields]}
 
 
 def _complete_split(given: Config) -> None:

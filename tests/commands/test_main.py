@@ -1,5 +1,7 @@
 """The `ur4rec` command: help without heavy imports, bad input as a message."""
 
+import argparse
+import importlib
 import sys
 import types
 from typing import Any
@@ -82,6 +84,36 @@ def test_a_word_that_sets_nothing_is_refused(
     sys.modules["ur4rec_recbole.commands.stub"].TAKES_SETTINGS = True
     assert cli.main(["stub", "--good=1", word]) == 2
     assert "--key=value" in capsys.readouterr().err
+
+
+def test_a_key_may_be_written_with_dashes(stub: list[Any]) -> None:
+    module = sys.modules["ur4rec_recbole.commands.stub"]
+    module.TAKES_SETTINGS = True
+    module.run = lambda options: stub.append(options.settings)
+    assert cli.main(["stub", "--train-batch-size=64", "--a_b=c-d=e"]) == 0
+    assert stub == [["--train_batch_size=64", "--a_b=c-d=e"]]
+
+
+@pytest.mark.parametrize(
+    ("command", "spellings"),
+    [
+        ("train", [("--config-files", "--config_files"), ("--data-path", "--data_path")]),
+        ("doctor", [("--config-files", "--config_files"), ("--data-path", "--data_path")]),
+        ("inspect", [("--config-files", "--config_files", "--config"),
+                     ("--data-path", "--data_path")]),
+        ("cold-start", [("--config-files", "--config_files")]),
+        ("ablation", [("--output", "--folder"), ("--markdown", "--out")]),
+        ("recommend", [("--output", "--out")]),
+    ],
+)  # fmt: skip
+def test_an_option_has_one_spelling_everywhere_and_older_ones_still_work(
+    command: str, spellings: list[tuple[str, ...]]
+) -> None:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    name = command.replace("-", "_")
+    importlib.import_module(f"ur4rec_recbole.commands.{name}").add_arguments(parser)
+    for group in spellings:
+        assert len({parser._option_string_actions[word] for word in group}) == 1
 
 
 def test_help_imports_no_sub_command(stub: list[Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,7 +62,7 @@ def loaded(folder: Path, model: str = "UR4Rec", **settings: Any) -> tuple[Any, .
         ({"val_interval": {"stars": "[1,2]"}}, "stars"),
         ({"topk": [5, 31], "valid_metric": "NDCG@5"}, "'topk' must not exceed .* 30"),
         ({"encoding": "ascii-8"}, "'encoding'"),
-        ({"field_separator": ","}, "parted by ','"),
+        ({"field_separator": ","}, "separated by ','"),
     ],
 )
 def test_a_configuration_that_does_not_fit_the_files_is_refused(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.conftest import make_table, sequences, write_atomic_files
 from ur4rec_recbole.commands.main import main
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.inspection import measures
@@ -110,6 +111,19 @@ def test_the_html_option_writes_the_page(tmp_path):
     page = tmp_path / "page.html"
     inspected(SHIPPED / "item_text.npz", tmp_path, "--items", "1", "--html", str(page))
     assert "Toy Story (1995) [1]" in page.read_text()
+
+
+def test_a_table_of_ones_own_data_needs_no_configuration_file(tmp_path):
+    write_atomic_files(tmp_path, sequences([9] * 12, n_items=30), name="shop")
+    file = tmp_path / "shop" / "shop.inter"
+    file.write_text(file.read_text().replace("item_id:token", "product:token"))
+    make_table("item_text", [f"i{n}" for n in range(1, 31)]).save(tmp_path / "t.npz")
+    words = [str(tmp_path / "t.npz"), "--dataset", "shop", "--data-path", str(tmp_path)]
+    assert main(["inspect", *words]) == 2  # there is no item_id
+    numbers = tmp_path / "n.json"
+    words += ["--ITEM_ID_FIELD=product", "--json", str(numbers)]
+    assert main(["inspect", *words]) in (0, 1)
+    assert json.loads(numbers.read_text())["coverage_ids"] == 1.0
 
 
 def test_an_unknown_item_is_refused(capsys):

@@ -14,6 +14,9 @@ from ur4rec_recbole.runs import quick_start
 from ur4rec_recbole.runs.folder import RunFolder
 
 HISTORIES = sequences([14] * 12, n_items=400)
+STAGES = [
+    {"name": "pretrain_sasrec", "epochs": 2}, "pretrain_retriever", "joint_finetune", "end_to_end"
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +37,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[RunFolder]:
             "item_text_table": str(folder / "text.npz"),
             "n_layers": layers,
             "milestones": {"toy": {"pretrain_sasrec": 1.0}},
+            "stages": STAGES,
             "run_folder": str(folder / name),
             "checkpoint_dir": str(folder / "saved"),
         }
@@ -47,9 +51,10 @@ def test_a_run_folder_holds_the_run(runs: list[RunFolder]) -> None:
     assert found.about["status"] == "done"
     assert len(found.about["data_fingerprint"]) == 64
     rows = found.epochs()
-    assert [row["stage_epoch"] for row in rows] == [1] * 4
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
+    assert [row["stage_epoch"] for row in rows] == [1, 2, 1, 1, 1]
     assert {"seconds", "loss", "sequence", "hit@10", "peak_memory"} <= set(rows[0])
-    assert {"retrieval", "fused", "load_balance"} <= set(rows[2])
+    assert {"retrieval", "fused", "load_balance"} <= set(rows[3])
     ranks, metrics = found.ranks(), found.read("metrics.json")
     assert len(ranks["test/users"]) == len(ranks["test/uniform_99"]) == len(HISTORIES)
     hit = float((ranks["test/full"] <= 10).mean())
@@ -81,7 +86,7 @@ def test_the_page_is_whole_and_loads_nothing(
 def test_a_run_that_has_only_begun_has_a_page(toy: Any, tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", toy().config)
     assert "running" in run_page.page(folder)
-    folder.add_epoch({"epoch": 0, "stage": "a<b", "stage_epoch": 1, "seconds": 1.0, "loss": 2.0})
+    folder.add_epoch({"epoch": 1, "stage": "a<b", "stage_epoch": 1, "seconds": 1.0, "loss": 2.0})
     text = run_page.page(folder)
     assert "a&lt;b" in text and "a<b" not in text
     assert "<h2>HR@10" not in text  # nothing to draw
@@ -91,7 +96,7 @@ def test_values_and_names_are_shown_as_they_are(toy: Any, tmp_path: Path) -> Non
     huge = "<script>x</script>" + "y" * 5000
     folder = RunFolder.create(tmp_path / "run", toy().config)
     folder.about["config"]["gpu_id"]["value"] = huge
-    row = {"epoch": 0, "stage": "$a_b$ c$", "stage_epoch": 1, "seconds": 1.0, r"$\alpha$": 2.0}
+    row = {"epoch": 1, "stage": "$a_b$ c$", "stage_epoch": 1, "seconds": 1.0, r"$\alpha$": 2.0}
     folder.add_epoch(row)
     folder.add_finding({"name": "<i>", "epoch": 0, "stage": "{{ 7 * 7 }}"})
     text = run_page.page(folder)
@@ -105,12 +110,12 @@ def test_values_and_names_are_shown_as_they_are(toy: Any, tmp_path: Path) -> Non
 
 def test_epochs_are_whole_numbers_on_their_axis(toy: Any, tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", toy().config)
-    for epoch in range(3):
-        row = {"epoch": epoch, "stage": "s", "stage_epoch": epoch + 1, "seconds": 1, "loss": 2.0}
+    for epoch in range(1, 4):
+        row = {"epoch": epoch, "stage": "s", "stage_epoch": epoch, "seconds": 1, "loss": 2.0}
         folder.add_epoch(row)
     [(_, drawn)] = run_plots.losses(folder.epochs())
     axis = drawn[drawn.index("matplotlib.axis_1") : drawn.index("matplotlib.axis_2")]
-    assert re.findall(r"<text[^>]*>([^<]*)</text>", axis)[:-1] == ["0", "1", "2"]
+    assert re.findall(r"<text[^>]*>([^<]*)</text>", axis)[:-1] == ["1", "2", "3"]
 
 
 def test_a_run_of_recboles_own_model_has_a_page(tmp_path: Path) -> None:
@@ -123,7 +128,7 @@ def test_a_run_of_recboles_own_model_has_a_page(tmp_path: Path) -> None:
     quick_start.run("SASRec", "toy", config_dict=settings)
     folder = RunFolder.open(tmp_path / "run")
     assert folder.about["status"] == "done"
-    assert [row["epoch"] for row in folder.epochs()] == [0, 1]
+    assert [row["epoch"] for row in folder.epochs()] == [1, 2]
     text = run_page.page(folder)
     assert "SASRec on toy" in text
     assert "uniform_99" in text
@@ -168,6 +173,16 @@ def test_runs_are_compared_in_settings_and_results(
     assert cli.main(["compare", str(runs[0].path)]) == 2
 
 
+def test_what_another_model_lacks_differs_only_if_it_was_set(toy: Any, tmp_path: Path) -> None:
+    config, folders = toy().config, []
+    for name in ("a", "b"):
+        folders.append(RunFolder.create(tmp_path / name, config))
+    own = folders[0].about["config"]
+    own["left_alone"] = {"value": 1, "origin": "default"}
+    own["chosen"] = {"value": 1, "origin": "command line"}
+    assert compare.differences(folders) == {"chosen": ["1", "-"]}
+
+
 def test_texts_of_a_comparison_are_no_markup(
     toy: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -180,4 +195,4 @@ def test_texts_of_a_comparison_are_no_markup(
     assert cli.main(["compare", *names]) == 0
     shown = capsys.readouterr().out
     assert "[red]a[/red]" in shown and "[b]" in shown
-    assert "run 1" in shown.replace("\n", "") and "two" in shown
+    assert "run 1" in shown and "two" in shown

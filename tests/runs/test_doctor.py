@@ -55,9 +55,21 @@ def test_a_sound_set_up_has_no_warning(
     assert cli.main(["doctor", "--config_files", file]) == 0
     out = capsys.readouterr().out
     assert f"12 users, {len(ITEMS)} items, 132 training targets in 36 windows" in out
+    assert "repeats: 0.0% of the validation targets" in out
     assert "modality text: width 8, 100.0% of items" in out
     assert "stage end_to_end: 3 steps of " in out
     assert "No warning." in out
+
+
+def test_ones_own_data_need_no_configuration_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_atomic_files(tmp_path, HISTORIES)
+    words = [f"--{key}={value}" for key, value in SMALL.items()]
+    code = cli.main(["doctor", "--dataset", "toy", "--data-path", str(tmp_path), *words])
+    told = capsys.readouterr()
+    assert code == 1, told.err
+    assert f"12 users, {len(ITEMS)} items" in told.out
 
 
 def test_tables_with_mixed_up_ids_are_a_warning(

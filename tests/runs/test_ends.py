@@ -139,7 +139,7 @@ def test_a_second_process_is_refused_before_it_trains(monkeypatch: pytest.Monkey
     )
     with (
         exclusive_lock("run/.lock"),
-        pytest.raises(InputError, match="that another writes to"),
+        pytest.raises(InputError, match="that another process writes to"),
     ):
         run(resume="run")
 

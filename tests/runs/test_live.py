@@ -1,114 +1,140 @@
-"""LiveView and scalars: the same events on a terminal, in plain lines and in RecBole's writers."""
+"""Log lines, bar and scalars: the same events in the log, on a terminal, in RecBole's writers."""
 
 import io
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from tests.conftest import make_table, sequences
-from ur4rec_recbole.monitoring.findings import Finding
 from ur4rec_recbole.monitoring.observers import ToScalars
-from ur4rec_recbole.runs.live import LiveView
+from ur4rec_recbole.runs.live import LINES, Bar, EpochLog, announce, duration
+from ur4rec_recbole.training.watched import _NoScalars
 
 ROW = {"stage_epoch": 1, "seconds": 2.0, "seconds_per_step": 0.5, "loss": 3.25, "hit@10": 0.125}
 END = {"stage": "pretrain_sasrec", "seconds": 2.0, "best_epoch": 1}
 
 
-@pytest.fixture(autouse=True)
-def _silent_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logging.getLogger(), "level", logging.ERROR)
-    logging.getLogger().manager._clear_cache()
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
-def play(view: LiveView) -> None:
-    """Tell a view of two steps, an epoch, a finding and a stage's end."""
-    view.stage_begins("pretrain_sasrec", 3, 2, 0)
-    view.step(lambda: {"sequence": 3.5}, 0.5)
-    view.read = 0.0  # losses are read a few times a second
-    view.step(lambda: {"sequence": 3.0}, 0.5)
-    if view.progress:
-        view.progress.refresh()  # it redraws a few times a second
-    view.epoch_ends(dict(ROW))
-    view.found(Finding("overfitting", "1 [a]", "Cause.", "Advice."))
-    view.stage_ends(END)
-    view.close()
+def lines_of(log: EpochLog, caplog: pytest.LogCaptureFixture, epochs: int, done: int = 0) -> Any:
+    """Return what a log says of a stage's epochs."""
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        log.stage_begins("a", epochs, 2, done)
+        for epoch in range(done + 1, epochs + 1):
+            log.epoch_ends(ROW | {"stage_epoch": epoch})
+    return caplog.messages
 
 
-def test_without_a_terminal_every_epoch_is_a_plain_line() -> None:
-    stream = io.StringIO()
-    play(LiveView(stream))
-    assert stream.getvalue().splitlines() == [
-        "pretrain_sasrec epoch 1/3  loss 3.2500  0.500 s/it  at most 4 s left  "
-        "HR@10 0.1250 best 0.1250",
-        "! overfitting: 1 [a]. Cause. Advice.",
-        "pretrain_sasrec done: 2 s, best epoch 1, HR@10 0.1250 best 0.1250",
-    ]
+def test_an_epoch_is_a_line_with_the_time_left_for_all_stages(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 30.0, 60.0, 90.0])
+    monkeypatch.setattr("ur4rec_recbole.runs.live.time.perf_counter", lambda: next(clock))
+    lines = lines_of(EpochLog([("a", 3), ("b", 7)]), caplog, 3)
+    assert lines[0] == (
+        "a epoch 1/3  loss 3.2500  HR@10 0.1250 best 0.1250  30.0 s, at most 4 min left"
+    )
+    assert lines[2].endswith("at most 4 min left")  # seven epochs of the next stage
 
 
-def test_a_finding_that_the_log_has_is_not_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logging.getLogger(), "level", logging.INFO)
-    logging.getLogger().manager._clear_cache()
-    stream = io.StringIO()
-    play(LiveView(stream))
-    assert "!" not in stream.getvalue()
+def test_many_epochs_take_few_lines_the_first_of_a_stage_among_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = EpochLog([("a", 100), ("b", 200)])
+    lines = lines_of(log, caplog, 100)
+    assert [line.split("/")[0] for line in lines[:3]] == ["a epoch 1", "a epoch 12", "a epoch 24"]
+    lines += lines_of(log, caplog, 200, done=99)
+    assert "epoch 100/200" in caplog.messages[0]
+    assert len(lines) <= LINES + 2
 
 
-def test_a_run_without_hr_at_10_is_shown_by_its_own_metric() -> None:
-    stream = io.StringIO()
-    view = LiveView(stream, metric="AveragePopularity@5", bigger=False)
-    view.stage_begins("end_to_end", 2, 2, 0)
-    for epoch, score in ((1, 8.0), (2, 9.0)):
-        row = {key: value for key, value in ROW.items() if key != "hit@10"}
-        view.epoch_ends(row | {"stage_epoch": epoch, "valid_score": score})
-    assert "AveragePopularity@5 9.0000 best 8.0000" in stream.getvalue()
-    assert "HR@10" not in stream.getvalue()
+def test_a_run_without_hr_at_10_is_shown_by_its_own_metric(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = EpochLog([("a", 2)], metric="AveragePopularity@5", bigger=False)
+    with caplog.at_level(logging.INFO):
+        log.stage_begins("a", 2, 2, 0)
+        for epoch, score in ((1, 8.0), (2, 9.0)):
+            row = {key: value for key, value in ROW.items() if key != "hit@10"}
+            log.epoch_ends(row | {"stage_epoch": epoch, "valid_score": score})
+    assert "AveragePopularity@5 9.0000 best 8.0000" in caplog.messages[1]
+    assert "HR@10" not in caplog.text
+
+
+def test_the_start_says_what_is_trained_and_that_a_key_has_no_effect(
+    toy: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    both = [{"name": "pretrain_sasrec", "epochs": 2}, {"name": "end_to_end", "epochs": 3}]
+    folder = SimpleNamespace(path="runs/a")
+    for stages, unused in ((both, True), ([both[0], "end_to_end"], False)):
+        made = toy(stages=stages, epochs=7)
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            announce(made.new_trainer(), folder, made.train)
+        assert "UR4Rec on toy: 10 users, 20 items; " in caplog.text
+        assert (
+            f"epochs, at most: pretrain_sasrec 2, end_to_end {3 if unused else 7};" in caplog.text
+        )
+        assert "run folder: runs/a" in caplog.text
+        assert ("epochs: 7 has no effect" in caplog.text) == unused
+
+
+def test_times_are_said_in_their_own_unit() -> None:
+    assert [duration(each) for each in (5, 90, 150, 7200)] == ["5 s", "90 s", "2 min", "2.0 h"]
+
+
+def play(bar: Bar, done: int = 0) -> None:
+    """Tell a bar of two steps and an epoch."""
+    bar.console.width = 200
+    bar.stage_begins("pretrain_sasrec", 3, 2, done)
+    bar.step(lambda: {"sequence": 3.5}, 0.5)
+    bar.read = 0.0  # losses are read a few times a second
+    bar.step(lambda: {"sequence": 3.0}, 0.5)
+    assert bar.progress
+    bar.progress.refresh()  # it redraws a few times a second
+    bar.epoch_ends(ROW | {"stage_epoch": done + 1})
 
 
 def test_the_log_writes_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    screen, log = Terminal(), Terminal()
-    monkeypatch.setattr("sys.stdout", screen)
-    monkeypatch.setattr("sys.stderr", log)
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
     handler = logging.StreamHandler()
     monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
-    view = LiveView(screen, terminal=True)
-    view.stage_begins("pretrain_sasrec", 3, 2, 0)
+    bar = Bar(screen)
+    bar.stage_begins("pretrain_sasrec", 3, 2, 0)
+    assert handler.stream is not screen
     logging.getLogger().error("a line")
-    view.close()
-    logging.getLogger().error("a later line")
+    bar.close()
+    assert handler.stream is screen
     assert "a line" in screen.getvalue()
-    assert log.getvalue() == "a later line\n"
 
 
-def test_on_a_terminal_a_bar_shows_step_losses_and_speed() -> None:
-    stream = io.StringIO()
-    view = LiveView(stream, terminal=True)
-    view.console.width = 200
-    play(view)
+def test_a_bar_shows_step_losses_and_speed_and_leaves_nothing_behind() -> None:
+    stream = Terminal()
+    bar = Bar(stream)
+    play(bar)
     text = stream.getvalue()
-    assert "\x1b[" in text
-    assert "! overfitting" in text
-    assert "epoch 1/3" in text
-    assert "step 2/6" in text
+    assert "epoch 1/3" in text and "step 2/6" in text
     assert "sequence 3.000  0.500 s/it" in text
+    bar.stage_ends(END)
+    bar.close()
+    assert "\x1b[2K" in stream.getvalue().rpartition("score")[2]  # the line is erased
 
 
 def test_the_bar_of_a_resumed_stage_goes_on_where_it_was() -> None:
-    stream = io.StringIO()
-    view = LiveView(stream, terminal=True)
-    view.console.width = 200
-    view.stage_begins("pretrain_sasrec", 3, 2, 1)
-    view.step(lambda: {"sequence": 3.5}, 0.5)
-    assert view.progress
-    view.progress.refresh()
-    view.close()
+    stream = Terminal()
+    bar = Bar(stream)
+    play(bar, done=1)
+    bar.close()
     assert "epoch 2/3" in stream.getvalue()
-    assert "step 3/6" in stream.getvalue()
+    assert "step 4/6" in stream.getvalue()
 
 
 class Writer:
@@ -141,7 +167,7 @@ def written(toy: Any) -> tuple[Writer, Any]:
     items = sorted({item for history in histories.values() for item in history})
     made = toy(histories, {"item_text_table": make_table("item_text", items)})
     trainer, writer = made.new_trainer(), Writer()
-    trainer.tensorboard = trainer.wandblogger = writer
+    trainer.tensorboard, trainer.wandblogger = _NoScalars(writer), writer
     trainer.monitor.observers[:] = [ToScalars(writer, writer)]
     trainer.fit(made.loaders[0], made.loaders[1], verbose=False, saved=False)
     return writer, trainer
@@ -156,3 +182,4 @@ def test_loss_parts_metrics_and_routes_reach_tensorboard_and_wandb(
         assert name in writer.scalars, name
         assert any(name in each for each in writer.logged), name
     assert {"routes/modal", "routes/text"} <= writer.histograms
+    assert not {"Loss/Train0", "Vaild_score"} & set(writer.scalars)  # they jump between stages

@@ -83,9 +83,33 @@ def test_the_command_trains_ur4rec_on_ml100k_and_prints_all_protocols(tmp_path: 
     assert not (tmp_path / "saved").exists()
 
 
+def test_a_log_is_short_and_says_what_begins_how_long_it_takes_and_what_comes_next(
+    tmp_path: Path,
+) -> None:
+    small = [f"--{key}={value}" for key, value in SMALL.items() if key not in ("epochs", "state")]
+    words = [*toy_files(tmp_path)[:2], *small, "--epochs=3", "--run_folder=run"]
+    output = command("--model=UR4Rec", *words,
+                     "--load_col={'inter':['user_id','item_id','timestamp']}")  # fmt: skip
+    assert len(output.splitlines()) < 60
+    assert "Warning" not in output and "ModuleList" not in output and "topk" not in output
+    lines = [line.partition("INFO")[2].strip() for line in output.splitlines()]
+    assert any(line.startswith("UR4Rec on toy: 40 users, ") for line in lines[:6])
+    epochs = [line for line in lines if "  loss " in line]
+    assert [line.split("/")[0].split()[-1] for line in epochs] == ["1", "2", "3"] * 4
+    assert all(" left" in line for line in epochs)
+    losses = [float(line.partition("loss ")[2].split()[0]) for line in epochs]
+    assert losses == pytest.approx(
+        [row["loss"] for row in RunFolder.open("run").epochs()], abs=1e-4
+    )
+    assert output.endswith("checkpoint: run/model.pth\nnext: ur4rec report run\n")
+    assert RunFolder.open("run").about["config"]["topk"]["value"] == [5, 10]
+
+
 def test_the_command_trains_another_model_of_recbole(tmp_path: Path) -> None:
     output = command("--model=SASRec", *toy_files(tmp_path), "--train_neg_sample_args=None",
                      "--load_col={'inter':['user_id','item_id','timestamp']}")  # fmt: skip
+    assert len(output.splitlines()) < 40
+    assert "training epoch 2/2  loss " in output and "Warning" not in output
     assert set(table_rows(output)) == {
         (part, name) for part in ("valid", "test") for name in protocols.PROTOCOLS
     }

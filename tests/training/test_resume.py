@@ -241,7 +241,7 @@ def test_a_run_that_still_runs_is_not_resumed(
     before = {file.name: file.read_bytes() for file in folder.path.iterdir()}
     with (
         exclusive_lock(folder.path / ".lock"),
-        pytest.raises(InputError, match="that another writes to"),
+        pytest.raises(InputError, match="that another process writes to"),
     ):
         quick_start.run(resume=values["run_folder"])
     assert {file.name: file.read_bytes() for file in folder.path.iterdir()} == before

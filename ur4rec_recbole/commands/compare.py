@@ -1,4 +1,4 @@
-"""`ur4rec compare RUN RUN ...`: runs side by side: their settings and their results.
+"""`ur4rec compare RUN RUN ...`: runs side by side: their results, and the settings that differ.
 
 ur4rec compare runs/a runs/b
 ur4rec compare --all runs/a runs/b      with the metrics of subsets and lists
@@ -23,17 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print both tables."""
     if len(options.runs) < 2:
-        raise InputError("RUN", "must be given at least twice", options.runs, "Name another run.")
+        raise InputError("RUN", "must name two runs or more", options.runs, "Add another run.")
     runs = [RunFolder.open(path) for path in options.runs]
     console = Console(highlight=False)
     names, lines = short_names(runs)
     for line in lines:
         console.print(Text(line))
+    found = results(runs, options.all)
+    console.print(table("Results, and the change from the first run", names, found))
     differing = differences(runs)
     if differing:
-        console.print(table("What differs in what was run", names, differing))
+        console.print(table("What differs between the runs", names, differing))
     else:
-        console.print("Nothing differs in what was run.")
-    found = results(runs, options.all)
-    console.print(table("What came out, and the change from the first run", names, found))
+        console.print("Nothing differs between the runs.")
     return 0

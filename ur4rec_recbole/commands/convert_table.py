@@ -17,7 +17,7 @@ ROLES = {
     "rating": "interactions: how much they liked it",
     "items-item": "items: their id, where it has another name",
     "title": "items: title",
-    "categories": "items: categories, parted by | ; > or commas",
+    "categories": "items: categories, separated by | ; > or commas",
     "image": "items: name of an image file",
 }
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--items", help="the same of items")
     for role, meaning in ROLES.items():
         parser.add_argument(f"--{role}", metavar="COLUMN", help=f"{meaning} [guessed]")
-    parser.add_argument("--text", metavar="COLUMNS", help="items: texts, parted by commas")
+    parser.add_argument("--text", metavar="COLUMNS", help="items: texts, separated by commas")
     parser.add_argument("--time-format", help="of times, as strptime takes it: %%d/%%m/%%Y")
     parser.add_argument("--file-order", action="store_true", help="rows are in order of time")
     parser.add_argument(

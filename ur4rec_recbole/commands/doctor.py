@@ -1,12 +1,13 @@
 """`ur4rec doctor`: what a training would do, before it is started.
 
-ur4rec doctor --config-files properties/small.yaml
+ur4rec doctor --preset small
+ur4rec doctor --dataset shop --data-path data --train_batch_size=64
 """
 
 import argparse
 from typing import Any
 
-from ur4rec_recbole.commands.options import add_config_options, chosen_files
+from ur4rec_recbole.commands.options import add_config_options, chosen_files, chosen_settings
 from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.monitoring.table_checks import check_tables
@@ -52,5 +53,5 @@ def _configuration(options: argparse.Namespace) -> Any:
     settings = {"state": "ERROR", "show_progress": False}
     if options.model not in (None, "UR4Rec"):
         raise InputError("--model", "must be UR4Rec", options.model, "Name that one.")
-    with settings_from(options.settings):
+    with settings_from(chosen_settings(options)):
         return configuration("UR4Rec", options.dataset, chosen_files(options), settings)

@@ -1,6 +1,7 @@
 """`ur4rec inspect TABLE`: whether a feature table is complete, has the right ids, and is useful.
 
 ur4rec inspect dataset/ml-100k/item_text.npz --dataset ml-100k --items 1 50 --html page.html
+ur4rec inspect shop.npz --dataset shop --data-path data --ITEM_ID_FIELD=product
 """
 
 import argparse
@@ -17,6 +18,8 @@ from ur4rec_recbole.inspection.checks import Subject, inspect, load_any, shown_r
 from ur4rec_recbole.inspection.verdict import report
 from ur4rec_recbole.reports.neighbour_page import neighbour_page
 
+TAKES_SETTINGS = True
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
@@ -32,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", help="write a page with nearest neighbours")
     parser.add_argument("--images", help="folder of ITEM_ID.jpg for the page's thumbnails")
     parser.add_argument("--json", help="write all numbers to this file")
+    parser.epilog = "Any --key=value is a configuration key."
 
 
 def run(options: argparse.Namespace) -> int:

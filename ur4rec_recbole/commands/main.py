@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Refuse words that make no command."""
         raise InputError(
-            "Command line", "must be one that --help tells of", message, f"See {self.prog} --help."
+            "Command line", "must be as --help shows", message, f"See {self.prog} --help."
         )
 
 
@@ -81,7 +81,7 @@ def _called(words: Sequence[str], chosen: str | None) -> int:
         return 0
     if options.command is None:
         if others:
-            parser.error(f"no command, but {' '.join(others)}")
+            parser.error(f"no command, only {' '.join(others)}")
         parser.print_help()
         return 2
     with settings_from():
@@ -117,7 +117,7 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
     module = _module(options.command)
     if getattr(module, "TAKES_SETTINGS", False):
         check_words(others)
-        options.settings = others
+        options.settings = [_as_key(word) for word in others]
     elif others:
         raise InputError(
             f"Command line: {others[0]}", "must be an option of this command", "an unknown word",
@@ -125,6 +125,12 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
         )  # fmt: skip
     with termination_raises():  # now that all is imported: ray puts a handler of its own in place
         return int(module.run(options) or 0)
+
+
+def _as_key(word: str) -> str:
+    """Return --key=value with the key as RecBole writes it: --train-batch-size=64 will do."""
+    key, equals, value = word.removeprefix("--").partition("=")
+    return f"--{key.replace('-', '_')}{equals}{value}"
 
 
 def _module(command: str) -> Any:

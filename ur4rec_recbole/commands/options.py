@@ -1,9 +1,11 @@
 """Options that several sub-commands share."""
 
 import argparse
+import json
 import tempfile
 from pathlib import Path
 
+from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.core.errors import InputError, nearest
 from ur4rec_recbole.core.yaml_files import find_file
 from ur4rec_recbole.data.dataset import UR4RecDataset
@@ -11,6 +13,8 @@ from ur4rec_recbole.data.items import Item, load_dataset, read_items
 
 # Endings of the files that `ur4rec extract` writes beside a table.
 BESIDE = (MASKED, ENCODER, ANSWERS) = ("masked.json", "encoder.npz", "answers.sqlite")
+# Each option's name, and the name of the key that it sets, which is taken as well.
+CONFIG_FILES, DATA_PATH = ("--config-files", "--config_files"), ("--data-path", "--data_path")
 
 
 def add_dataset_options(parser: argparse.ArgumentParser, required: bool = True) -> None:
@@ -20,10 +24,10 @@ def add_dataset_options(parser: argparse.ArgumentParser, required: bool = True) 
         "--dataset", "-d", required=required, metavar="NAME", help="name, such as ml-100k"
     )
     group.add_argument(
-        "--data-path", metavar="FOLDER", help="where the data set's folder lies; default: dataset/"
+        *DATA_PATH, metavar="FOLDER", help="where the data set's folder lies; default: dataset/"
     )
     group.add_argument(
-        "--config-files", "--config", nargs="+", default=[], metavar="YAML",
+        *CONFIG_FILES, "--config", nargs="+", default=[], metavar="YAML",
         help="configuration files: columns, filters and the split decide what is covered",
     )  # fmt: skip
     for role in ("title", "year", "genres"):
@@ -37,9 +41,10 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Add model, data set, preset and configuration files."""
     parser.add_argument("--model", "-m", help="model name, such as UR4Rec or SASRec")
     parser.add_argument("--dataset", "-d", help="data set name, such as ml-100k")
+    parser.add_argument(*DATA_PATH, metavar="FOLDER", help="where its folder lies [dataset/]")
     parser.add_argument("--preset", help="a shipped configuration, such as small or balanced")
     parser.add_argument(
-        "--config-files", "--config_files", nargs="+", default=[], metavar="YAML",
+        *CONFIG_FILES, nargs="+", default=[], metavar="YAML",
         help="configuration files; later ones override earlier ones",
     )  # fmt: skip
 
@@ -56,6 +61,12 @@ def chosen_files(options: argparse.Namespace) -> list[str]:
             nearest(options.preset, presets) or "Name one of these.",
         )  # fmt: skip
     return [str(presets[options.preset]), *files]
+
+
+def chosen_settings(options: argparse.Namespace) -> list[str]:
+    """Return the --key=value words, those that have an option of their own among them."""
+    path = options.data_path
+    return [*options.settings, *([f"--data_path={json.dumps(path)}"] if path else [])]
 
 
 def _presets() -> dict[str, Path]:
@@ -93,7 +104,8 @@ def add_encoder_options(parser: argparse.ArgumentParser, default: str, kinds: st
 def chosen_dataset(options: argparse.Namespace) -> UR4RecDataset:
     """Load the data set that the options name."""
     overrides = {"data_path": options.data_path} if options.data_path else {}
-    return load_dataset(options.dataset, options.config_files, overrides)
+    with settings_from(getattr(options, "settings", ())):
+        return load_dataset(options.dataset, options.config_files, overrides)
 
 
 def chosen_items(options: argparse.Namespace, dataset: UR4RecDataset) -> dict[str, Item]:

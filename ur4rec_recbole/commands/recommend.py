@@ -1,8 +1,8 @@
 """`ur4rec recommend`: for one history on the screen, or for many users into a file.
 
 ur4rec recommend runs/shop --history P001,P042
-ur4rec recommend runs/shop --users users.txt --out recommendations.csv
-ur4rec recommend runs/shop --interactions today.csv --out recommendations.parquet
+ur4rec recommend runs/shop --users users.txt --output recommendations.csv
+ur4rec recommend runs/shop --interactions today.csv --output recommendations.parquet
 """
 
 import argparse
@@ -21,7 +21,7 @@ from ur4rec_recbole.serving.recommender import Recommender
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("model", help="a run's folder, or one that `ur4rec export` wrote")
-    parser.add_argument("--history", help="item ids, oldest first, parted by commas")
+    parser.add_argument("--history", help="item ids, oldest first, separated by commas")
     parser.add_argument("--users", help="a file of user ids, one a line")
     parser.add_argument("--interactions", help="what has happened since: CSV, JSONL, Parquet")
     for role in ("user", "item", "time"):
@@ -29,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--k", type=int, default=10, help="items a history [10]")
     parser.add_argument("--now", help="time of the request: seconds or an ISO date [the clock]")
     parser.add_argument("--repeat", action="store_true", help="recommend known items, too")
-    parser.add_argument("--out", help="file for many users: .csv, .tsv, .jsonl or .parquet")
+    parser.add_argument(
+        "--output", "--out", dest="out", metavar="FILE",
+        help="for many users: .csv, .tsv, .jsonl or .parquet",
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ ur4rec train --resume runs/UR4Rec-ml-100k-...      goes on with a run that was i
 
 import argparse
 
-from ur4rec_recbole.commands.options import add_config_options, chosen_files
+from ur4rec_recbole.commands.options import add_config_options, chosen_files, chosen_settings
 from ur4rec_recbole.core.command_line import check_words
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.runs import on_all
@@ -43,14 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train, or go on."""
-    files = chosen_files(options)
+    files, settings = chosen_files(options), chosen_settings(options)
     together = [f"--{key}={value}" for key in TOGETHER for value in getattr(options, key) or ()]
     check_words(together)
-    options.settings = [*options.settings, *together]
+    settings += together
     if options.init_from:
-        options.settings = [*options.settings, f"--init_from={options.init_from}"]
+        settings.append(f"--init_from={options.init_from}")
     if options.resume:
-        more = [*options.settings, *files, *filter(None, (options.model, options.dataset))]
+        more = [*settings, *files, *filter(None, (options.model, options.dataset))]
         if more:
             raise InputError(
                 "--resume", "must stand alone, since the run keeps its configuration", more,
@@ -58,8 +58,8 @@ def run(options: argparse.Namespace) -> int:
             )  # fmt: skip
     wanted = (options.model, options.dataset, files)
     if options.on == "all" and not options.resume:
-        on_all.check(*wanted, options.settings)
-    found = train(*wanted, resume=options.resume, arguments=options.settings)
+        on_all.check(*wanted, settings)
+    found = train(*wanted, resume=options.resume, arguments=settings)
     if options.on == "all" and found.folder:
         on_all.train_on_all(found.folder)
     return 0

@@ -197,8 +197,8 @@ def check_metrics(values: Mapping[str, Any]) -> None:
     kinds = {metric_types[name.lower()] for name in names}
     if len(kinds) > 1:
         raise InputError(
-            "Configuration key 'metrics'", "must be all of rankings or all of values", names,
-            "Remove those of one kind.",
+            "Configuration key 'metrics'", "must all measure rankings, or all predicted values",
+            names, "Remove those of one kind.",
         )  # fmt: skip
     if not topk or not all(type(k) is int and k > 0 for k in topk):
         _refuse("topk", "must list whole numbers above 0", topk, "[5, 10]")

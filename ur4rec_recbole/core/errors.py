@@ -1,7 +1,8 @@
 """The one error type that users see for bad input: what, rule, received, remedy."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
@@ -39,3 +40,30 @@ def nearest(name: object, known: Iterable[str]) -> str:
     names = {each.lower(): each for each in sorted(known)}
     near = difflib.get_close_matches(str(name).lower(), names, n=1)
     return f"Did you mean {names[near[0]]!r}?" if near else ""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the kind of another library's error and the first line of its message."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
+
+
+@contextmanager
+def needs(library: str, purpose: str, extra: str) -> Iterator[None]:
+    """Import inside this: where an optional library is missing, say how it is installed.
+
+    Parameters
+    ----------
+    library
+        Its name.
+    purpose
+        What it is for: "for text encoders".
+    extra
+        The extra of this package that requires it.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise InputError(
+            library, f"must be installed {purpose}", error,
+            f"Run `pip install ur4rec_recbole[{extra}]`.",
+        ) from error  # fmt: skip

@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 import psutil
 
-from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.errors import InputError, first_line
 
 
 def read_arrays(
@@ -51,7 +51,7 @@ def read_arrays(
     except Exception as error:  # a damaged file makes zipfile, zlib and numpy raise nearly anything
         raise InputError(
             name, f"must be an .npz of {', '.join(needed)} without pickled objects",
-            f"{type(error).__name__}: {error}"[:300], "Make it again with `ur4rec extract`.",
+            first_line(error), "Make it again with `ur4rec extract`.",
         ) from error  # fmt: skip
 
 

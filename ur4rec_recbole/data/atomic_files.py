@@ -110,7 +110,7 @@ def _columns(
             place, found = (blank, 0) if blank else (number, len(cells))
             raise InputError(
                 f"{path.name}, line {place}", f"must have {width} cells, as the first line has",
-                f"{found}", f"Correct the line; cells are parted by {separator!r}.",
+                f"{found}", f"Correct the line; cells are separated by {separator!r}.",
             )  # fmt: skip
         if "\0" in line or len(line) > LONGEST_LINE:
             rule = "must have no NUL characters and fewer than a million others"
@@ -161,7 +161,7 @@ def _undecodable(path: Path, encoding: str) -> str:
 def _refuse_separator(path: Path, line: str, separator: str) -> NoReturn:
     other = next((each for each in ",;\t| " if each != separator and each in line), None)
     raise InputError(
-        f"{path.name}, line 1", f"must name columns with their types, parted by {separator!r}",
+        f"{path.name}, line 1", f"must name columns with their types, separated by {separator!r}",
         repr(line[:80]),
         f"{EXAMPLE}, with {separator!r} between them"
         + (f"; or set field_separator: {other!r}." if other and ":" in line else "."),

@@ -39,7 +39,7 @@ def check_columns(dataset: Dataset, file: str, suffix: str, header: Mapping[str,
         if column not in header:
             raise InputError(
                 f"Configuration key {key!r}", f"must name a column of {file}, {list(header)}",
-                repr(column), nearest(column, header) or "Name the one that it is.",
+                repr(column), nearest(column, header) or "Set it to the column that holds it.",
             )  # fmt: skip
     listed = _listed(config, "load_col", suffix)
     for column in listed or ():
@@ -74,7 +74,7 @@ def set_types(
             dataset.field2type[column] = FeatureType.FLOAT  # though the file may call it a token
             dataset.field2bucketnum[column] = 2  # RecBole's start for a float column
         elif kind == "float":
-            frame[column] = _numbers(cells, file)
+            frame[column] = read_numbers(cells, file)
         elif kind == "token":
             frame[column] = _tokens(cells, file, column in (dataset.uid_field, dataset.iid_field))
         elif kind == "token_seq":
@@ -111,15 +111,16 @@ def _example(suffix: str, needed: Mapping[str, str]) -> str:
     return f"Write for example load_col: {{{suffix}: [{names}]}}."
 
 
-def _numbers(cells: pd.Series, file: str) -> pd.Series:
-    """Read finite numbers; an empty cell, or a word for that, is missing."""
+def read_numbers(cells: pd.Series, file: str) -> pd.Series:
+    """Read texts as finite numbers; an empty one, or a word for that, is missing (NaN)."""
     numbers = pd.Series(exact_numbers(cells), cells.index)
     odd = np.flatnonzero(~np.isfinite(numbers))
     wrong = odd[~cells.iloc[odd].str.lower().isin(MISSING).to_numpy()]
     if len(wrong):
         raise InputError(
             f"{file}: {cells.name}, {lines_of(wrong)}", "must hold finite numbers",
-            f"{cells.iloc[wrong[0]][:40]!r}", "Correct it, or leave the cell empty.",
+            f"{cells.iloc[wrong[0]][:40]!r}",
+            "Correct it, leave the cell empty, or leave the column out.",
         )  # fmt: skip
     return numbers
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.errors import InputError, first_line
 from ur4rec_recbole.core.files import atomic_write
 from ur4rec_recbole.data.archives import read_arrays
 
@@ -98,7 +98,7 @@ class FeatureTable:
         except (ValueError, TypeError, RecursionError) as error:
             raise InputError(
                 name, "must have texts as tokens and JSON as provenance",
-                f"{type(error).__name__}: {error}", "Make it again with `ur4rec extract`.",
+                first_line(error), "Make it again with `ur4rec extract`.",
             ) from error  # fmt: skip
         return cls(tokens, arrays["vectors"], provenance, arrays.get("lengths"), name)
 

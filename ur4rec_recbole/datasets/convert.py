@@ -47,7 +47,7 @@ class Converted(NamedTuple):
     interactions
         Columns user_id, item_id, rating, timestamp (seconds).
     items
-        Columns item_id, title, year, genres (parted by spaces).
+        Columns item_id, title, year, genres (separated by spaces).
     texts
         By item id.
     """

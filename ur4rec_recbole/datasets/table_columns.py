@@ -200,7 +200,7 @@ def _refuse(cells: pd.Series, wrong: np.ndarray, table: str, rule: str = "a time
 
 
 def names_of(value: Any) -> list[str]:
-    """Return the names in a cell of categories: a list, or a text parted by | ; > or commas."""
+    """Return the names in a cell of categories: a list, or a text separated by | ; > or commas."""
     if isinstance(value, list | tuple | np.ndarray):
         return [each for part in value for each in names_of(part)]
     parts: Sequence[str] = re.split(r"[|;>,]", words_of(value))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.errors import InputError, needs
 from ur4rec_recbole.core.files import parse_json
 
 DELIMITERS = (",", "\t", ";", "|")
@@ -161,13 +161,8 @@ def _json_lines(content: bytes) -> ReadTable:
 
 
 def _parquet(content: bytes) -> ReadTable:
-    try:
+    with needs("pyarrow", "to read Parquet", "tables"):
         import pyarrow.parquet
-    except ImportError as error:
-        raise InputError(
-            "pyarrow", "must be installed to read Parquet", error,
-            "Run `pip install ur4rec_recbole[tables]`.",
-        ) from error  # fmt: skip
     table = pyarrow.parquet.read_table(io.BytesIO(content))
     # A column that pandas has written as its index is a column here.
     return ReadTable(table.to_pandas(integer_object_nulls=True, ignore_metadata=True), "Parquet")

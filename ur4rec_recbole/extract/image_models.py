@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.errors import InputError, first_line, needs
 from ur4rec_recbole.extract.devices import torch_device
 from ur4rec_recbole.extract.fingerprints import weights_hash
 
@@ -88,13 +88,8 @@ def image_model(name: str, pretrained: str | None = None, device: str = "auto") 
             "--encoder", "must be open_clip:MODEL/TAG, open_clip:MODEL or timm:NAME", name,
             f"Write for instance {DEFAULT_IMAGE_ENCODER}.",
         )  # fmt: skip
-    try:
+    with needs(library, "for this encoder", "extract"):
         return loaders[library](rest, pretrained, device)
-    except ImportError as error:
-        raise InputError(
-            library, "must be installed for this encoder", error,
-            "Run `pip install ur4rec_recbole[extract]`.",
-        ) from error  # fmt: skip
 
 
 def open_clip_model(spec: str, pretrained: str | None, device: str) -> ImageModel:
@@ -113,7 +108,7 @@ def open_clip_model(spec: str, pretrained: str | None, device: str) -> ImageMode
     except Exception as error:  # the hub clients raise many kinds
         raise InputError(
             f"encoder open_clip:{spec}", "must load with its weights from its hub or folder",
-            f"{type(error).__name__}: {_first_line(error)}",
+            first_line(error),
             "Check the network and the folder, or give the weights with --pretrained FILE.",
         ) from error  # fmt: skip
     if pretrained:
@@ -146,7 +141,7 @@ def timm_model(name: str, pretrained: str | None, device: str) -> ImageModel:
     except Exception as error:  # the hub clients raise many kinds
         raise InputError(
             f"encoder timm:{name}", "must load from its hub",
-            f"{type(error).__name__}: {_first_line(error)}",
+            first_line(error),
             "Give the weights with --pretrained FILE.",
         ) from error  # fmt: skip
     if pretrained:
@@ -227,17 +222,13 @@ def _state(file: str) -> dict[str, Any]:
         raise InputError(
             f"weights {path.name!r}",
             "must be .safetensors, or a .pt state dict that loads with weights_only",
-            f"{type(error).__name__}: {_first_line(error)}",
+            first_line(error),
             "Save the state dict with safetensors.torch.save_file.",
         ) from error
     for wrapper in ("state_dict", "model"):  # training checkpoints hold more than the weights
         if isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     return {key.removeprefix("module."): value for key, value in state.items()}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0][:300]
 
 
 def _below(key: str, parts: tuple[str, ...]) -> bool:

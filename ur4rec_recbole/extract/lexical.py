@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.errors import InputError, first_line, needs
 from ur4rec_recbole.core.files import atomic_write
 from ur4rec_recbole.data.archives import read_all
 
@@ -135,19 +135,14 @@ def restore(encoder: Any, path: str | os.PathLike[str]) -> None:
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(
             f"encoder file {Path(path).name!r}", "must be what `ur4rec extract` wrote",
-            f"{type(error).__name__}: {error}", "Make the table again.",
+            first_line(error), "Make the table again.",
         ) from error  # fmt: skip
 
 
 def _vectorizer(terms: Sequence[str] = (), idf: np.ndarray | None = None, least: int = 1) -> Any:
     """Return scikit-learn's vectorizer, new or with what was learned."""
-    try:
+    with needs("scikit-learn", "for the encoder tfidf", "extract"):
         from sklearn.feature_extraction.text import TfidfVectorizer
-    except ImportError as error:
-        raise InputError(
-            "scikit-learn", "must be installed for the encoder tfidf", error,
-            "Run `pip install ur4rec_recbole[extract]`.",
-        ) from error  # fmt: skip
     vectorizer = TfidfVectorizer(
         preprocessor=_clean, token_pattern=WORD, ngram_range=(1, 2), sublinear_tf=True,
         min_df=least, max_features=MOST_TERMS, vocabulary=list(terms) or None,

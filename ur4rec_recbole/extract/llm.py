@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.errors import InputError, needs
 from ur4rec_recbole.extract.answers import Answer, AnswerCache, answer_key
 from ur4rec_recbole.extract.characters import whole_characters
 from ur4rec_recbole.extract.prompts import Prompt
@@ -198,13 +198,8 @@ class LlmWriter:
 
 
 def _client(settings: LlmSettings) -> Any:
-    try:
+    with needs("openai", "for the language-model writer", "llm"):
         import openai
-    except ImportError as error:
-        raise InputError(
-            "openai", "must be installed for the language-model writer", error,
-            "Run `pip install ur4rec_recbole[llm]`.",
-        ) from error  # fmt: skip
     return openai.AsyncOpenAI(
         base_url=settings.base_url,
         api_key=settings.api_key,

@@ -21,7 +21,7 @@ from ur4rec_recbole.monitoring.epoch_rules import RULES, StageHistory
 from ur4rec_recbole.monitoring.findings import Finding, NotFinite
 from ur4rec_recbole.monitoring.observers import Observer
 from ur4rec_recbole.monitoring.slow_steps import SlowSteps
-from ur4rec_recbole.monitoring.stage_rules import milestone_finding, stage_findings
+from ur4rec_recbole.monitoring.stage_rules import SETTLED, milestone_finding, stage_findings
 from ur4rec_recbole.monitoring.table_checks import low_result
 
 
@@ -156,7 +156,7 @@ class Monitor:
         """Record the result of a stage and compare it with its milestone."""
         milestones = (self.config["milestones"] or {}).get(self.config["dataset"], {})
         milestone = milestones.get(self.seen.name)
-        if milestone is not None and sampled_hit10 is not None:
+        if milestone is not None and sampled_hit10 is not None and self._is_settled():
             finding = milestone_finding(self.seen.name, sampled_hit10, milestone)
             if finding:
                 self.add(finding)
@@ -164,11 +164,17 @@ class Monitor:
             "stage_ends", {**summary, "sampled_hit10": sampled_hit10, "milestone": milestone}
         )
 
+    def _is_settled(self) -> bool:
+        """Tell whether the stage has trained for long enough that its result means something."""
+        return len(self.seen.rows) >= SETTLED
+
     def training_ends(
         self, sampled_hit10: float | None, train: UR4RecDataset, valid: UR4RecDataset | None
     ) -> None:
-        """Check the result as a whole."""
+        """Check the result as a whole; after a single epoch by the user's own measure alone."""
         if sampled_hit10 is None or valid is None:
+            return
+        if self.config["lowest_hit"] is None and not self._is_settled():
             return
         left_out: dict[str, str] = {}
         with probe.optional("check of the item tables", left_out):

@@ -80,7 +80,7 @@ class SlowSteps:
         return Finding(
             "slow_steps",
             f"a step took {took:.2f} s, {took / median:.0f} times the median of {median:.3f} s; "
-            f"{self.lost:.1f} s of this epoch are lost so; {seen}",
+            f"slow steps have cost {self.lost:.1f} s of this epoch; {seen}",
             cause,
             advice,
         )

@@ -9,7 +9,7 @@ UNHEARD = 0.02  # mean router weight
 UNMOVED = 0.01  # mean |log rank ratio| when a modality's table is shuffled
 DEAD = 0.1  # share of a sub-expert, as part of its fair share 1/E
 DOMINATING = 0.95  # share of one sub-expert
-SETTLED = 2  # epochs: after a single one routes say little
+SETTLED = 2  # epochs: after a single one routes and results say little
 
 
 def stage_findings(measured: dict[str, Any], trains: tuple[str, ...], epochs: int) -> list[Finding]:

@@ -21,9 +21,11 @@ SINE
 ensure_dir
     Looks for a folder and makes it later, and so fails where another process made it meanwhile, as
     runs of a benchmark do that start together.
+FutureWarning
+    RecBole calls what torch and pandas will remove some day. Its users can do nothing about it, and
+    every run showed it; warnings from elsewhere stay.
 
-numpy, pandas and setuptools are held back by the package's requirements instead: RecBole imports
-ray 2.6.3, which needs numpy < 2 and pkg_resources (#2215), and pandas 3 turns its chained fillna
+pandas is held back by the package's requirements instead: version 3 turns RecBole's chained fillna
 into a silent no-op.
 """
 
@@ -32,6 +34,7 @@ import importlib
 import inspect
 import os
 import secrets
+import warnings
 from typing import Any
 
 import torch
@@ -48,6 +51,7 @@ def apply() -> None:
     _collect_other_than_tensors()
     _count_popularity()
     _make_folders_beside_others()
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
 
 
 def _leave_anomaly_detection_alone() -> None:

@@ -130,9 +130,10 @@ def _colours(found: Benchmark) -> dict[str, tuple[float, ...]]:
 
 
 def _logarithmic(axes: Axes) -> None:
-    """Make the x axis logarithmic, with plain numbers."""
+    """Make the x axis logarithmic, with plain numbers as dense as they can be read."""
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if high > 1e3 * low else (1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
 

@@ -223,7 +223,7 @@ def _conditions(found: Benchmark) -> Table:
     for key in keys:
         values = list(dict.fromkeys(_plain(each.get(key)) for each in about))
         rows.append([key, " | ".join(values)])
-    note = "Of all runs. Several values, parted by |, mean that not all runs were made alike."
+    note = "Of all runs. Several values, separated by |, mean that not all runs were made alike."
     return Table("Conditions", note, ["what", "value"], rows)
 
 

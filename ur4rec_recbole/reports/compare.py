@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -11,19 +12,28 @@ from ur4rec_recbole.runs.folder import RunFolder
 
 # The place where a run is kept is not one of its settings.
 PLACES = frozenset({"run_folder", "checkpoint_dir"})
-LONGEST = 20  # letters of a name above a column
+UNSET = ("default", "recbole")  # origins of what nobody has set
+WIDTH = 45  # letters that the columns of all runs have, in a terminal of 80
 ABOUT = ("status", "commit", "data_fingerprint")
+HASHES = ("commit", "data_fingerprint")
+SHORT = 10  # letters of a hash that are shown
 
 
 def differences(runs: Sequence[RunFolder]) -> dict[str, list[str]]:
-    """Return by key the values of all runs, where they differ."""
+    """Return by key the values of all runs, where they differ.
+
+    A key that one of them does not have, such as another model's, differs only if it was set.
+    """
     found = {}
     for key in ABOUT:
-        found[key] = [str(each.about.get(key)) for each in runs]
+        values = [str(each.about.get(key)) for each in runs]
+        found[key] = [value[:SHORT] if key in HASHES else value for value in values]
     for key in sorted({key for each in runs for key in each.about["versions"]}):
         found[f"version of {key}"] = [str(each.about["versions"].get(key)) for each in runs]
     for key in sorted({key for each in runs for key in each.about["config"]} - PLACES):
-        found[key] = [_value(each.about["config"].get(key)) for each in runs]
+        entries = [each.about["config"].get(key) for each in runs]
+        if all(entries) or any(each and each["origin"] not in UNSET for each in entries):
+            found[key] = [_value(each) for each in entries]
     return {key: values for key, values in found.items() if len(set(values)) > 1}
 
 
@@ -85,7 +95,7 @@ def _value(entry: Mapping[str, Any] | None) -> str:
 def short_names(runs: Sequence[RunFolder]) -> tuple[list[str], list[str]]:
     """Return a short column name for each run, and lines that explain the short names."""
     names = [each.path.resolve().name for each in runs]
-    if len(set(names)) == len(names) and all(len(name) <= LONGEST for name in names):
+    if len(set(names)) == len(names) and max(map(len, names)) * len(names) <= WIDTH:
         return names, []
     numbers = [f"run {n}" for n in range(1, len(runs) + 1)]
     return numbers, [f"{n}: {run.path}" for n, run in zip(numbers, runs, strict=True)]
@@ -93,9 +103,13 @@ def short_names(runs: Sequence[RunFolder]) -> tuple[list[str], list[str]]:
 
 def table(title: str, names: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
     """Lay rows out for the terminal, one column a name; texts are shown, never interpreted."""
-    table = Table(title=Text(printable(title)), title_justify="left")
-    for head in ("", *names):
-        table.add_column(Text(printable(head)), overflow="fold")
+    table = Table(
+        title=Text(printable(title)), title_justify="left",
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
+    )  # fmt: skip
+    table.add_column("", no_wrap=True)
+    for name in names:
+        table.add_column(Text(printable(name)), overflow="fold")
     for key, cells in rows.items():
         table.add_row(Text(printable(key)), *(Text(printable(cell)) for cell in cells))
     return table

@@ -69,10 +69,11 @@ def best_of(
 
 
 def shown(value: Any) -> str:
-    """Return a cell's text: four digits of a fraction, a dash for nothing."""
+    """Return a cell's text: four digits of a fraction, a dash for nothing, ± never at an end."""
     if value is None:
         return "-"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    text = f"{value:.4f}" if isinstance(value, float) else str(value)
+    return text.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
 
 
 _TEMPLATES.filters["shown"] = shown

@@ -85,7 +85,7 @@ def hit_rate(rows: Rows, stages: Rows) -> str:
         return ""
     figure, axes = _axes("HR@10" if key == "hit@10" else "validation score")
     _series(axes, rows, key, "all items")
-    first = 0
+    first = 1
     for stage in stages:
         last = first + max(stage["epochs"] - 1, 0)
         if stage.get("sampled_hit10") is not None:

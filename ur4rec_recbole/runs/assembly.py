@@ -16,7 +16,7 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
 
 from ur4rec_recbole.core.collective import is_first, rank
-from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.errors import InputError, first_line
 from ur4rec_recbole.core.memory import keep_freed_memory
 from ur4rec_recbole.data import presplit
 from ur4rec_recbole.data.dataset import UR4RecDataset, sort_exactly
@@ -41,8 +41,8 @@ def configuration(
         raise
     except (ValueError, TypeError, LookupError, RuntimeError, AssertionError) as error:
         raise InputError(
-            "Configuration", "must be one that RecBole takes", f"{type(error).__name__}: {error}",
-            "Correct the key that this names.",
+            "Configuration", "must be accepted by RecBole", first_line(error),
+            "Correct the key that it names.",
         ) from error  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def load_data(config: Config) -> tuple[Any, Any, Any]:
         data = sort_exactly(create_dataset(config))
         data.config = config  # a data set from a cache has that of the run which made it
         data.fingerprint = data_fingerprint(data)
-        getLogger().info(data)
+        getLogger().debug(data)
         loaders = data_preparation(config, data)
     for loader in loaders:
         loader._dataset.config = config

@@ -63,7 +63,7 @@ def usable(config: Any) -> Iterator[None]:
         elif _read(file) != record:
             if config[cache.path]:
                 _refuse(cache, file, record)
-            getLogger().info(f"{file} was made from other files or settings: it is made anew")
+            getLogger().info(f"{file} was made from other files or settings and is made again")
             config[cache.path] = _nowhere(config)
             made.append((file, record))
     try:

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ur4rec_recbole.core.memory import peak_memory
 from ur4rec_recbole.data.dataset import SECONDS
 from ur4rec_recbole.data.times import are_positions
-from ur4rec_recbole.evaluation.subsets import COLD
+from ur4rec_recbole.evaluation.subsets import COLD, repeated
 from ur4rec_recbole.model.stages import read_stages
 from ur4rec_recbole.monitoring.data_rules import data_findings
 from ur4rec_recbole.training import resume
@@ -59,7 +59,9 @@ def describe(model: Any, data: Sequence[Any]) -> list[str]:
     train, valid, test = (each._dataset for each in data)
     lines = [
         f"data: {train.user_num - 1} users, {train.item_num - 1} items, {targets(train)} training "
-        f"targets in {len(train)} windows, {len(valid)} validation and {len(test)} test rows"
+        f"targets in {len(train)} windows, {len(valid)} validation and {len(test)} test rows",
+        f"repeats: {repeated(valid).mean():.1%} of the validation targets are items that their "
+        "users had before",
     ]
     for name in model.features.item_modalities:
         share = float(model.features.present(name)[1:].float().mean())
@@ -195,7 +197,7 @@ def config_warnings(config: Any, model: Any, train: Any, valid: Any) -> list[str
     if config["train_batch_size"] > LARGE_BATCH * len(train._dataset):
         found.append(
             f"{config['train_batch_size']} windows a step of {len(train._dataset)}: an epoch has "
-            "too few steps to learn; lower train_batch_size"
+            "too few steps to learn from; lower train_batch_size"
         )
     for key in ("learning_rate", "retriever_learning_rate"):
         if config[key] > HIGH_RATE:

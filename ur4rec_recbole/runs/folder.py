@@ -144,8 +144,8 @@ class RunFolder:
         self._write_findings([*self.findings(), finding])
 
     def rewind(self, epoch: int, findings: Sequence[Any] = ()) -> None:
-        """Drop epochs from `epoch` on and all but these findings: a resumed run remakes them."""
-        self._write_epochs([row for row in self.epochs() if row["epoch"] < epoch])
+        """Drop epochs after `epoch` and all but these findings: a resumed run remakes them."""
+        self._write_epochs([row for row in self.epochs() if row["epoch"] <= epoch])
         self._write_findings(findings)
 
     def write_stages(self, stages: Sequence[Mapping[str, Any]]) -> None:

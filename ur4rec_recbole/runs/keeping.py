@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from logging import INFO, getLogger
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from ur4rec_recbole.evaluation.subsets import per_target
 from ur4rec_recbole.model import saved
 from ur4rec_recbole.monitoring.data_rules import data_findings
 from ur4rec_recbole.runs.folder import RunFolder
-from ur4rec_recbole.runs.live import LiveView
+from ur4rec_recbole.runs.live import Bar, EpochLog, limits
 from ur4rec_recbole.runs.resuming import can_resume
 from ur4rec_recbole.runs.to_folder import ToRunFolder
 from ur4rec_recbole.training import resume, resume_recbole
@@ -41,8 +41,8 @@ def only_writer(folder: RunFolder | None) -> AbstractContextManager[None]:
     if folder is None:
         return nullcontext()
     refusal = InputError(
-        f"Run folder {folder.path}", "must be one process's", "one that another writes to",
-        "Wait until that ends.",
+        f"Run folder {folder.path}", "must belong to one process",
+        "one that another process writes to", "Wait until that ends.",
     )  # fmt: skip
     try:
         return exclusive_lock(folder.path / ".lock", refusal)
@@ -128,7 +128,7 @@ def keeping(
         stages, epoch = trainer.keep(folder.path, resumed)
         findings = trainer.monitor.findings
         trainer.monitor.observers.insert(0, ToRunFolder(folder, stages, epoch, findings))
-        trainer.monitor.observers.append(_live_view(trainer.config))
+        trainer.monitor.observers += _shown(trainer, stages)
         began -= folder.elapsed()
         yield None
     else:
@@ -137,9 +137,6 @@ def keeping(
         if resumed:
             folder.rewind(resume_recbole.restore(trainer, train_data, folder.path))
             began -= folder.elapsed()
-        if not getLogger().isEnabledFor(INFO):  # or nothing would say that it trains
-            config = trainer.config
-            print(f"training {config['model']} on {config['dataset']}, kept in {folder.path}")
         for finding in data_findings(trainer.config, valid) if valid else ():
             getLogger().warning(f"finding {finding}")
             folder.add_finding(finding)
@@ -151,12 +148,22 @@ def keeping(
     folder.write_json("metrics.json", {**(folder.read("metrics.json") or {}), **usage})
 
 
-def _live_view(config: Any) -> LiveView:
-    """Return a view without a bar where RecBole's own bars have the terminal."""
-    terminal = False if config["show_progress"] else None
-    return LiveView(
-        sys.stdout, terminal, config["valid_metric"], bool(config["valid_metric_bigger"])
-    )
+def _shown(trainer: Any, ended: int = 0) -> list[Any]:
+    """Return what shows a training of whose stages so many have ended: the log, and a bar.
+
+    There is no bar where the log goes elsewhere than to a terminal, or RecBole's own bars have it.
+    """
+    config = trainer.config
+    metric, bigger = config["valid_metric"], bool(config["valid_metric_bigger"])
+    shown: list[Any] = [EpochLog(limits(trainer)[ended:], metric, bigger)]
+    if sys.stderr.isatty() and not wants_recboles_bars(config):
+        shown.append(Bar(sys.stderr, metric, bigger))
+    return shown
+
+
+def wants_recboles_bars(config: Any) -> bool:
+    """Tell whether RecBole's bars, of which every epoch leaves two behind, were asked for."""
+    return bool(config["show_progress"]) and "show_progress" in config.external_config_dict
 
 
 def use_best_weights(trainer: Any, valid_data: Any) -> None:
@@ -215,13 +222,17 @@ def _epoch_writer(
     """
     last, elapsed = time.perf_counter(), folder.elapsed()
     resumable = resume_recbole.can_resume(trainer)
+    [log] = _shown(trainer)[:1]
+    log.stage_begins(*limits(trainer)[0], len(train_data), trainer.start_epoch)
 
     def write(epoch: int, score: float | None) -> None:
         nonlocal last, elapsed
         seconds = time.perf_counter() - last
         elapsed += seconds
-        row = {"epoch": epoch, "stage": "training", "stage_epoch": epoch + 1, "seconds": seconds}
-        row |= {"loss": trainer.train_loss_dict.get(epoch), "peak_memory": peak_memory()}
+        count, loss = epoch + 1, trainer.train_loss_dict.get(epoch)  # RecBole's, a sum over steps
+        row = {"epoch": count, "stage": "training", "stage_epoch": count, "seconds": seconds}
+        row["loss"] = None if loss is None else loss / max(len(train_data), 1)
+        row["peak_memory"] = peak_memory()
         row["elapsed"] = elapsed
         if score is not None:
             row["valid_score"] = float(score)
@@ -232,6 +243,7 @@ def _epoch_writer(
                 ranks = protocols.ranks(trainer.model, valid, device, size)["full_masked"]
                 row[MASKED] = float(per_target(ranks, "ndcg@10").mean())
         folder.add_epoch(row)
+        log.epoch_ends(row)
         if resumable:
             resume_recbole.save(trainer, train_data, epoch, folder.path)
         last = time.perf_counter()

@@ -1,7 +1,7 @@
 """The whole run on one screen: configuration -> data -> model -> training -> final table."""
 
 from collections.abc import Mapping, Sequence
-from logging import ERROR, getLogger
+from logging import DEBUG, ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ur4rec_recbole.runs.final import final_table, recboles_result, table
 from ur4rec_recbole.runs.folder import RunFolder, require_free
 from ur4rec_recbole.runs.group import asked_for, other_words, settings_of_torchrun
 from ur4rec_recbole.runs.launching import train_together
+from ur4rec_recbole.runs.live import announce
 from ur4rec_recbole.runs.result import RunResult
 
 
@@ -120,7 +121,7 @@ def _begin_log(config: Config) -> None:
         getLogger().setLevel(ERROR)
         return
     init_logger(config)
-    getLogger().info(config)
+    getLogger().debug(config)  # run.json has it
 
 
 def _chosen_place(config: Config) -> str | None:
@@ -150,7 +151,9 @@ def _train(
 ) -> RunResult:
     """Train, evaluate with the best weights, and keep both."""
     config, logger = trainer.config, getLogger()
-    logger.info(trainer.model)
+    logger.debug(trainer.model)
+    if folder:
+        announce(trainer, folder, parts[0])
     one_target = one_target_a_user(config)
     valid = parts[1] if one_target else None
     for protocol, names in protocols.left_out(config).items() if one_target else ():
@@ -160,8 +163,10 @@ def _train(
         keeping.ending(trainer, folder),
         keeping.keeping(trainer, folder, resumed, data[0], valid) as callback,
     ):
-        shown = config["show_progress"]
-        best, _ = trainer.fit(data[0], data[1], show_progress=shown, callback_fn=callback)
+        best, _ = trainer.fit(
+            data[0], data[1], verbose=logger.isEnabledFor(DEBUG),  # `keeping` logs the epochs
+            show_progress=keeping.wants_recboles_bars(config), callback_fn=callback,
+        )  # fmt: skip
         keeping.use_best_weights(trainer, data[1])
         entries |= {"best_valid_score": best, "model_file": trainer.saved_model_file}
         if folder:

@@ -70,7 +70,10 @@ def read_json(folder: Path, name: str) -> Any:
         raise InputError(str(path), "must be JSON", error, REMEDY) from error
     if name == "stages.json" and isinstance(value, list):
         value = [_renamed(each) for each in value]
-    return check(value, SHAPES.get(name, ANYTHING), path, REMEDY)
+    value = check(value, SHAPES.get(name, ANYTHING), path, REMEDY)
+    if name == "routing.json" and _counts_from_zero(_rows(folder / "epochs.csv")):
+        value["epochs"] = [row | {"epoch": row["epoch"] + 1} for row in value["epochs"]]
+    return value
 
 
 def _renamed(stage: Any) -> Any:
@@ -81,13 +84,27 @@ def _renamed(stage: Any) -> Any:
 
 
 def read_epochs(folder: Path) -> list[dict[str, Any]]:
-    """Read epochs.csv: numbers as numbers, empty cells left out, a half last line dropped."""
+    """Read epochs.csv: numbers as numbers, empty cells left out, a half last line dropped.
+
+    Epochs count from 1; those of older versions, which counted from 0, are raised by 1.
+    """
     path = folder / "epochs.csv"
+    rows = _rows(path)
+    found = [_epoch(row, path) for row in rows]
+    if _counts_from_zero(rows):
+        found = [row | {"epoch": row["epoch"] + 1} for row in found]
+    return found
+
+
+def _rows(path: Path) -> list[dict[Any, Any]]:
     try:
-        rows = list(csv.DictReader(io.StringIO("".join(_whole_lines(path))), strict=True))
+        return list(csv.DictReader(io.StringIO("".join(_whole_lines(path))), strict=True))
     except csv.Error as error:
-        raise InputError(str(path), "must be a table of commas", error, REMEDY) from error
-    return [_epoch(row, path) for row in rows]
+        raise InputError(str(path), "must hold comma-separated values", error, REMEDY) from error
+
+
+def _counts_from_zero(rows: list[dict[Any, Any]]) -> bool:
+    return bool(rows) and rows[0].get("epoch") == "0"
 
 
 def _epoch(row: dict[Any, Any], path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ class ToRunFolder(Observer):
     folder
         The run's.
     stages, epoch, findings
-        Of a resumed run: the number of ended stages, the next epoch, and the earlier findings;
+        Of a resumed run: the number of ended stages and of epochs, and the earlier findings;
         everything else in the folder is made again.
     """
 
@@ -29,10 +29,10 @@ class ToRunFolder(Observer):
         findings: Sequence[Finding] = (),
     ) -> None:
         self.folder = folder
+        self.routing = folder.read("routing.json") or {"epochs": [], "groups": {}}
         folder.rewind(epoch, findings)
         self.stages: list[dict[str, Any]] = (folder.read("stages.json") or [])[:stages]
-        self.routing = folder.read("routing.json") or {"epochs": [], "groups": {}}
-        kept = [row for row in self.routing["epochs"] if row["epoch"] < epoch]
+        kept = [row for row in self.routing["epochs"] if row["epoch"] <= epoch]
         self.routing["epochs"] = kept
         self._began = time.perf_counter() - folder.elapsed()
 

@@ -24,6 +24,11 @@ from ur4rec_recbole.training import resume, schedule
 from ur4rec_recbole.training.averaging import WeightAverage
 from ur4rec_recbole.training.watched import WatchedTrainer
 
+NO_FOLDER = (
+    "RecBole's entry points keep a checkpoint and no run folder: `ur4rec train` and "
+    "ur4rec_recbole.run(...) keep one, with curves, findings and what a killed run goes on from"
+)
+
 
 class StageResult(NamedTuple):
     """The result of a stage.
@@ -104,6 +109,8 @@ class UR4RecTrainer(WatchedTrainer):
     ) -> tuple[float, dict[str, float] | None]:
         """Run all stages. Arguments and return value are those of RecBole's `Trainer.fit`."""
         self.train_data, self.valid_data = train_data, valid_data
+        if verbose and self.folder is None:
+            self.logger.info(NO_FOLDER)
         self.eval_collector.data_collect(
             train_data
         )  # RecBole's own call comes after this validation

@@ -31,6 +31,20 @@ class _Reworded(logging.LoggerAdapter):
         return (self.reword(msg) if isinstance(msg, str) else msg), kwargs
 
 
+class _NoScalars:
+    """RecBole's TensorBoard writer without the curves that jump where a stage begins.
+
+    RecBole writes the sum of an epoch's losses and the validation score, whose meaning changes with
+    the stage; `ToScalars` writes both, and more, with a curve per stage.
+    """
+
+    def __init__(self, writer: Any) -> None:
+        self.add_hparams = writer.add_hparams
+
+    def add_scalar(self, *_: Any) -> None:
+        """Write nothing."""
+
+
 class WatchedTrainer(ParallelTrainer):
     """Reports every step and epoch to a monitor, with the names of the model's losses.
 
@@ -49,6 +63,7 @@ class WatchedTrainer(ParallelTrainer):
         super().__init__(config, model)
         self.monitor = Monitor(config, model, self.logger)
         self.monitor.observers.append(ToScalars(self.tensorboard, self.wandblogger))
+        self.tensorboard = _NoScalars(self.tensorboard)
         self.logger = _Reworded(self.logger, self._count_from_one)
         self.train_data: Any = None
         self.valid_data: Any = None
@@ -83,7 +98,7 @@ class WatchedTrainer(ParallelTrainer):
         each = dict(zip(self.parts, sums, strict=False)) if isinstance(sums, tuple) else {}
         total = sum(sums) if isinstance(sums, tuple) else sums
         self._row = {
-            "epoch": epoch_idx,
+            "epoch": self._next_epoch,
             "stage": self.monitor.seen.name,
             "stage_epoch": self.model.stage_epoch,
             "seconds": seconds,
@@ -149,8 +164,11 @@ class WatchedTrainer(ParallelTrainer):
     def _generate_train_loss_output(
         self, epoch_idx: int, s_time: float, e_time: float, losses: Any
     ) -> str:
-        """Name the loss terms in RecBole's line of the epoch."""
-        line = super()._generate_train_loss_output(epoch_idx, s_time, e_time, losses)
+        """Name the loss terms in RecBole's line of the epoch, and give their means over steps."""
+        steps = max(len(self.train_data), 1)
+        several = isinstance(losses, tuple)
+        means = tuple(each / steps for each in losses) if several else losses / steps
+        line = super()._generate_train_loss_output(epoch_idx, s_time, e_time, means)
         for index, name in enumerate(self.parts):
             line = line.replace(f"train_loss{index + 1}", name)
         return line
