@@ -6,6 +6,7 @@ without replacement from the rest, in proportion to the weights.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -95,7 +96,7 @@ def uniform(seed: Sequence[int], users: np.ndarray, numbers: np.ndarray) -> np.n
 
     Source: Steele et al. 2014, Fast splittable pseudorandom number generators (SplitMix64).
     """
-    key = np.zeros(len(users), dtype=np.uint64)
+    key: Any = np.zeros(len(users), dtype=np.uint64)
     for part in (*(np.uint64(each) for each in seed), users.astype(np.uint64)):
         key = _mixed(key + part + GOLDEN)
     state = key[:, None] + (numbers.astype(np.uint64) + np.uint64(1)) * GOLDEN

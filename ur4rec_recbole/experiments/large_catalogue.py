@@ -55,7 +55,7 @@ def steps(trainer: Any, data: Any) -> tuple[float, float]:
     for batch in itertools.islice(data, STEPS):
         began = time.perf_counter()
         trainer.optimizer.zero_grad()
-        losses = trainer.model.calculate_loss(batch)
+        losses: Any = trainer.model.calculate_loss(batch)
         (sum(losses) if isinstance(losses, tuple) else losses).backward()
         trainer.optimizer.step()
         taken.append(time.perf_counter() - began)

@@ -46,11 +46,12 @@ class ExternalTrainer(Trainer):
                 "adapter", "must be a Python file", repr(self.config["adapter"]), "Check the path."
             )
         python = python_with(self.config["adapter_requirements"])
-        parts = UR4RecDataset(self.config).build()
+        train, valid, test = UR4RecDataset(self.config).build()
         best = -np.inf
         with tempfile.TemporaryDirectory(prefix="ur4rec-") as place:
             folder = Path(place)
-            export(folder / "split.npz", *parts, table_path(self.config, "item_text_table"))
+            table = table_path(self.config, "item_text_table")
+            export(folder / "split.npz", train, valid, test, table)
             options = self.config["adapter_options"] | {"seed": self.config["seed"]}
             (folder / "options.json").write_text(json.dumps(options))
             for epoch, row in enumerate(_epochs([str(python), str(adapter)], folder)):
@@ -58,7 +59,7 @@ class ExternalTrainer(Trainer):
                 getLogger().info(f"{adapter.name}: {row}")
                 if callback_fn:
                     callback_fn(epoch, row[QUALITY])
-            for name, part in zip(("valid", "test"), parts[1:], strict=True):
+            for name, part in (("valid", valid), ("test", test)):
                 scores = np.load(folder / f"{name}.npy", allow_pickle=False)
                 ends = part.inter_feat[HISTORY_END].numpy()
                 _check_scores(scores, (len(ends), part.item_num), adapter)

@@ -57,6 +57,7 @@ class WatchedTrainer(ParallelTrainer):
     """
 
     cur_step: int
+    tensorboard: Any
     logger: Any
 
     def __init__(self, config: Any, model: Any) -> None:
