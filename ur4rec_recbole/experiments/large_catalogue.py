@@ -55,8 +55,9 @@ def steps(trainer: Any, data: Any) -> tuple[float, float]:
     for batch in itertools.islice(data, STEPS):
         began = time.perf_counter()
         trainer.optimizer.zero_grad()
-        losses: Any = trainer.model.calculate_loss(batch)
-        (sum(losses) if isinstance(losses, tuple) else losses).backward()
+        losses = trainer.model.calculate_loss(batch)
+        loss: Any = sum(losses) if isinstance(losses, tuple) else losses
+        loss.backward()
         trainer.optimizer.step()
         taken.append(time.perf_counter() - began)
         whole = getattr(data._dataset, "predicts_all_positions", False)
