@@ -86,7 +86,7 @@ def stage_cost(trainer: Any, index: int, data: Sequence[Any]) -> StageCost:
     model = trainer.model.train()
     counter = FlopCounterMode(display=False)
     with counter:  # counted apart from the timing, which it would slow
-        _step(trainer, next(iter(train)))
+        take_step(trainer, next(iter(train)))
     typical = statistics.median(_step_seconds(trainer, train)[WARM_UP:])
     validation = _validation_seconds(model, data[1], trainer.device)
     flops = float(counter.get_total_flops()) * len(train)
@@ -98,7 +98,7 @@ def _step_seconds(trainer: Any, train: Any) -> list[float]:
     spent: list[float] = []
     began = time.perf_counter()
     for batch in chain.from_iterable(repeat(train)):
-        _step(trainer, batch)
+        take_step(trainer, batch)
         now = time.perf_counter()
         spent.append(now - began)
         began = now
@@ -108,7 +108,8 @@ def _step_seconds(trainer: Any, train: Any) -> list[float]:
     return spent
 
 
-def _step(trainer: Any, batch: Any) -> None:
+def take_step(trainer: Any, batch: Any) -> None:
+    """Take one training step on a batch."""
     trainer.optimizer.zero_grad()
     batch = batch.to(trainer.device)
     with torch.autocast(trainer.device.type, enabled=trainer.enable_amp):
