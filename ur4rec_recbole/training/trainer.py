@@ -136,6 +136,7 @@ class UR4RecTrainer(WatchedTrainer):
         reached = self.results[-1].sampled_hit10 if self.results else None
         valid = valid_data._dataset if valid_data else None
         self.monitor.training_ends(reached, train_data._dataset, valid)
+        collective.agreed(None)  # the first process has written what others may read
         if not valid_data:
             return -1, None
         return self._handed_on, self.best_valid_result
