@@ -262,9 +262,9 @@ class UR4RecTrainer(WatchedTrainer):
     def _epoch_ends(self) -> None:
         """Report the epoch, and keep what a killed run needs to go on from here."""
         super()._epoch_ends()
-        streams = collective.gathered(resume.random_state(self.train_data))
+        _, *others = collective.gathered(resume.random_state(self.train_data))
         if self.folder:
-            resume.save(self, self.folder, streams)
+            resume.save(self, self.folder, others)
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> Any:
         """Validate, and keep a copy of the weights where they are the stage's best."""
