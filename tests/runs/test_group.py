@@ -9,7 +9,7 @@ from tests.conftest import SMALL, sequences, write_atomic_files
 from ur4rec_recbole import InputError, run
 from ur4rec_recbole.commands.main import main
 from ur4rec_recbole.runs import group, quick_start
-from ur4rec_recbole.runs.group import Group, other_words, settings_of_torchrun
+from ur4rec_recbole.runs.group import Group, other_words, settings_of_place
 
 SETTINGS: dict[str, Any] = SMALL | {
     "data_path": ".",
@@ -99,15 +99,22 @@ def test_what_starts_a_group_is_not_passed_on() -> None:
 
 
 def test_a_process_of_torchrun_finds_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert settings_of_torchrun() == {}
+    assert settings_of_place() == {}
     environment = {
         "TORCHELASTIC_RUN_ID": "none", "LOCAL_RANK": "1", "RANK": "3", "LOCAL_WORLD_SIZE": "2",
         "WORLD_SIZE": "4", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500",
     }  # fmt: skip
     for key, value in environment.items():
         monkeypatch.setenv(key, value)
-    assert settings_of_torchrun() == {
+    assert settings_of_place() == {
         "nproc": 2, "world_size": 4, "ip": "10.0.0.1", "port": 29500, "offset": 2, "local_rank": 1,
     }  # fmt: skip
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert settings_of_torchrun() == {}
+    assert settings_of_place() == {}
+
+
+def test_a_process_that_was_started_finds_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group, "_place", {})
+    asked = Group(2, 4, "10.0.0.1", 5000, 2)
+    group.take_place(asked, 1)
+    assert settings_of_place() == {**asked._asdict(), "local_rank": 1}

@@ -22,6 +22,7 @@ from ur4rec_recbole.training.ensemble import UR4RecEnsembleTrainer
 # They learn otherwise than by steps along a gradient, or write in every process.
 ALONE = (TraditionalTrainer, DecisionTreeTrainer, PretrainTrainer, UR4RecEnsembleTrainer)
 RECBOLES_PORT = 5678
+_place: dict[str, Any] = {}
 
 
 class Group(NamedTuple):
@@ -50,8 +51,17 @@ class Group(NamedTuple):
         return {**self._asdict(), "local_rank": local_rank}
 
 
-def settings_of_torchrun() -> dict[str, Any]:
-    """Return what RecBole's Config is told in a process that torchrun has started, else nothing."""
+def take_place(group: Group, local_rank: int) -> None:
+    """Make this process one of a group, for the one run that it is there for."""
+    _place.update(group.settings(local_rank))
+
+
+def settings_of_place() -> dict[str, Any]:
+    """Return what RecBole's Config of this process is told of its group; nothing without one."""
+    return _place or _settings_of_torchrun()
+
+
+def _settings_of_torchrun() -> dict[str, Any]:
     if not distributed.is_torchelastic_launched() or distributed.is_initialized():
         return {}
     found = {key: int(os.environ[key]) for key in ("LOCAL_WORLD_SIZE", "WORLD_SIZE", "RANK")}

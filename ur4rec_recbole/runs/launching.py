@@ -19,10 +19,10 @@ from ur4rec_recbole.core.collective import leave
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.processes import Terminated, exit_with_parent, termination_raises
 from ur4rec_recbole.registration import register
-from ur4rec_recbole.runs.group import Group
+from ur4rec_recbole.runs.group import Group, take_place
 
 POLL = 0.2  # seconds
-GRACE = 2.0  # for the first process to end by a signal that the terminal has sent to all
+GRACE = 1.0  # for the first process to hear of a signal that the terminal has sent to all
 MARKING = 60.0  # seconds that the first process may take to end in order
 
 
@@ -34,7 +34,7 @@ def train_together(run: Any, group: Group, call: Mapping[str, Any]) -> Any:
     Parameters
     ----------
     run
-        A function of a module, which takes `config_dict`, and returns a `RunResult`.
+        A function of a module that returns a `RunResult`.
     group
         Which processes.
     call
@@ -50,11 +50,12 @@ def train_together(run: Any, group: Group, call: Mapping[str, Any]) -> Any:
         while not context.join(POLL) and not _ended_early(outcome):
             _listen(told, outcome)
     except KeyboardInterrupt as error:
-        _end_in_order(context, error)
+        _end_in_order(context, told, error)
         _listen(told, outcome)
         outcome = [each for each in outcome if isinstance(each, KeyboardInterrupt)] or [error]
     except (multiprocessing.ProcessRaisedException, multiprocessing.ProcessExitedException):
-        _listen(told, outcome)
+        _listen(told, outcome)  # `join` has ended the first one by SIGTERM, which says nothing
+        outcome = [each for each in outcome if not isinstance(each, Terminated)]
         if not _ended_early(outcome):
             raise
     finally:
@@ -76,13 +77,13 @@ def _listen(told: Any, outcome: list[Any]) -> None:
     outcome.sort(key=lambda each: not isinstance(each, BaseException))
 
 
-def _end_in_order(context: Any, error: KeyboardInterrupt) -> None:
+def _end_in_order(context: Any, told: Any, error: KeyboardInterrupt) -> None:
     """Let the first process mark its run, if the terminal's Ctrl-C has not reached it."""
     first = context.processes[0]
     wait([first.sentinel], GRACE)
-    if first.is_alive():
+    if first.is_alive() and told.empty():
         os.kill(first.pid, signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
-        wait([first.sentinel], MARKING)
+    wait([first.sentinel], MARKING)
 
 
 def _kill(context: Any) -> None:
@@ -103,13 +104,13 @@ def _work(
         exit_with_parent(parent.join)
     torch.set_num_threads(threads)
     register()
-    settings = {**(call.pop("config_dict", None) or {}), **group.settings(local_rank)}
+    take_place(group, local_rank)
     try:
         if local_rank:
-            run(**call, config_dict=settings)
+            run(**call)
             return
         with termination_raises():
-            result = run(**call, config_dict=settings)
+            result = run(**call)
         told.put(replace(result, model=None))
     except (InputError, KeyboardInterrupt) as error:
         told.put(error)

@@ -21,7 +21,7 @@ from ur4rec_recbole.runs import keeping, members, resuming
 from ur4rec_recbole.runs.assembly import build_model, build_trainer, configuration, load_data
 from ur4rec_recbole.runs.final import final_table, recboles_result, table
 from ur4rec_recbole.runs.folder import RunFolder, require_free
-from ur4rec_recbole.runs.group import asked_for, other_words, settings_of_torchrun
+from ur4rec_recbole.runs.group import asked_for, other_words, settings_of_place
 from ur4rec_recbole.runs.launching import train_together
 from ur4rec_recbole.runs.live import announce
 from ur4rec_recbole.runs.result import RunResult
@@ -69,7 +69,7 @@ def run(
         model, dataset = old.about["model"], old.about["dataset"]
         config_dict = saved.without_pickles(model, old.settings(), config_dict)
     with settings_from(arguments):
-        settings = {**(config_dict or {}), **settings_of_torchrun()}
+        settings = {**(config_dict or {}), **settings_of_place()}
         config = _configuration(model, dataset, files, settings, old)
     group = asked_for(config)
     if group:

@@ -8,6 +8,7 @@ they validate is gathered row by row.
 Base of WatchedTrainer. RecBole's own models train and validate as RecBole has it.
 """
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -53,7 +54,8 @@ class ParallelTrainer(Trainer):
         """
         if not self.together:
             return
-        self.distributed_model = None  # the hooks of the last one go first
+        self.distributed_model = None
+        gc.collect()  # the last one's hooks are gone before the next one's come
         card = [self.device] if self.device.type == "cuda" else None
         self.distributed_model = DistributedDataParallel(
             _Losses(self.model), device_ids=card, find_unused_parameters=True,

@@ -38,15 +38,15 @@ SHAPE = {
     "results": [Values(ANYTHING)],
     "findings": [Values(ANYTHING)],
     "monitor": {"rows": [Values(ANYTHING)], "first_losses": [NUMBER], "reported": [[str]]},
-    "streams": Maybe([Values(ANYTHING)]),
+    "others": Maybe([Values(ANYTHING)]),
 }
 REMEDY = "Start the run again in a new folder."
 
 
-def save(trainer: Any, folder: str | os.PathLike[str], streams: Sequence[Any]) -> None:
+def save(trainer: Any, folder: str | os.PathLike[str], others: Sequence[Any] = ()) -> None:
     """Write the trainer's state into a run folder.
 
-    `streams` are the states of random streams of all processes that train together.
+    `others` are the states of the random streams of the processes that train with this one.
     """
     more = {
         "stage_index": trainer.model.stage_index,
@@ -55,7 +55,7 @@ def save(trainer: Any, folder: str | os.PathLike[str], streams: Sequence[Any]) -
         "monitor": _plain(trainer.monitor.state()),
         "findings": [asdict(finding) for finding in trainer.monitor.findings],
         "average": trainer._average.state() if trainer._average else None,
-        "streams": list(streams),
+        "others": list(others),
     }
     write(trainer, trainer.train_data, COUNTERS, more, folder)
 
@@ -141,7 +141,7 @@ def random_state(train_data: Any) -> dict[str, Any]:
 
 def own_random_state(state: Mapping[str, Any]) -> Any:
     """Return what this process goes on with, of as many as the run had."""
-    streams = state.get("streams") or [state["random"]]  # older runs have but one
+    streams = [state["random"], *(state.get("others") or ())]  # an older run was alone
     if len(streams) != collective.count():
         raise InputError(
             "nproc", "must stay as it was when the run began", collective.count(),

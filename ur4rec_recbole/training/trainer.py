@@ -144,6 +144,7 @@ class UR4RecTrainer(WatchedTrainer):
         reached = self.results[-1].sampled_hit10 if self.results else None
         valid = valid_data._dataset if valid_data else None
         self.monitor.training_ends(reached, train_data._dataset, valid)
+        collective.agreed(None)  # the first process has written what others may read
         if not valid_data:
             return -1, None
         return self._handed_on, self.best_valid_result
@@ -277,9 +278,9 @@ class UR4RecTrainer(WatchedTrainer):
     def _epoch_ends(self) -> None:
         """Report the epoch, and keep what a killed run needs to go on from here."""
         super()._epoch_ends()
-        streams = collective.gathered(resume.random_state(self.train_data))
+        _, *others = collective.gathered(resume.random_state(self.train_data))
         if self.folder:
-            resume.save(self, self.folder, streams)
+            resume.save(self, self.folder, others)
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> Any:
         """Validate, and keep a copy of the weights where they are the stage's best."""
