@@ -25,6 +25,7 @@ from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.core.memory import peak_memory
 from ur4rec_recbole.core.yaml_files import find_file
 from ur4rec_recbole.datasets.synthetic import NAME, Size, location
+from ur4rec_recbole.evaluation.ranking import items_kept
 from ur4rec_recbole.runs.assembly import build_trainer, load_data
 
 # More items than the name says: some are drawn by no user, and left out.
@@ -73,10 +74,11 @@ def evaluation(trainer: Any, data: Any) -> tuple[float, int]:
     """
     trainer.model.eval()
     taken = []
-    for batch, *_ in itertools.islice(data, 3):
-        began = time.perf_counter()
-        trainer.model.full_sort_predict(batch).view(len(batch), -1).topk(20)
-        taken.append(time.perf_counter() - began)
+    with items_kept(trainer.model):
+        for batch, *_ in itertools.islice(data, 3):
+            began = time.perf_counter()
+            trainer.model.full_sort_predict(batch).view(len(batch), -1).topk(20)
+            taken.append(time.perf_counter() - began)
     return statistics.median(taken), len(batch)
 
 
