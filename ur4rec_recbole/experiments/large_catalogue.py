@@ -41,7 +41,8 @@ STEPS = 30
 LOGITS_HELD = 4  # [P, N] tensors of a plain softmax and its gradient
 MOST_MEMORY = 16e9  # bytes; SASRec is left out where it needs more
 COMMON = {"load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]},
-          "train_neg_sample_args": None, "state": "ERROR", "MAX_ITEM_LIST_LENGTH": 50, "eval_batch_size": 256}  # fmt: skip
+          "train_neg_sample_args": None, "state": "ERROR", "MAX_ITEM_LIST_LENGTH": 50,
+          "eval_batch_size": 256}  # fmt: skip
 OURS = {"retrieval_loss": "sampled_softmax",
         "num_negatives": 300, "train_batch_size": POSITIONS // 50, "user_profile_table": None,
         "shuffle_gap": None, "time_intervals": False}  # fmt: skip
