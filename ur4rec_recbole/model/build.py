@@ -12,7 +12,7 @@ from ur4rec_recbole.data.dataset import training_interactions
 from ur4rec_recbole.model.attention import BlockConfig
 from ur4rec_recbole.model.encoder import SequenceEncoder
 from ur4rec_recbole.model.experts import ExpertConfig, HierarchicalMoE, NoExperts, RouterConfig
-from ur4rec_recbole.model.fusion import GatedFusion, WeightedFusion
+from ur4rec_recbole.model.fusion import Fusion, GatedFusion, WeightedFusion
 from ur4rec_recbole.model.items import ItemEmbedding, ItemTower
 from ur4rec_recbole.model.neighbours import ContentNeighbours
 
@@ -90,7 +90,7 @@ def items(config: Any, widths: dict[str, int]) -> ItemTower:
     )
 
 
-def fusion(config: Any) -> nn.Module:
+def fusion(config: Any) -> Fusion:
     """Build the fusion of the two scores."""
     weights = tuple(config["fusion_weights"])
     sound = len(weights) == 2 and all(is_finite(each) and each >= 0 for each in weights)
