@@ -4,7 +4,7 @@ from typing import Any
 
 from recbole.data.interaction import Interaction
 from recbole.sampler import RepeatableSampler
-from torch import Tensor, nn
+from torch import Tensor
 
 from ur4rec_recbole.core.config import is_finite
 from ur4rec_recbole.core.errors import InputError
