@@ -123,7 +123,7 @@ def test_a_matrix_that_no_machine_holds_is_refused(
 ) -> None:
     monkeypatch.setattr(item_to_item, "LARGEST", 5)
     with pytest.raises(InputError, match=f"{kind} holds matrices of N x N.*at most 5 items"):
-        toy(model=kind, **SETTINGS)
+        toy(model=kind).model.eval()
 
 
 def test_users_are_counted_in_blocks(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -313,6 +313,24 @@ def test_bfloat16_predictions_are_scored_in_full_and_stay_close(full_toy: Any, k
     assert min(distinct) == rough.shape[1] - 1  # no ties by rounding
 
 
+@pytest.mark.parametrize("kind", SCORES)
+@torch.no_grad()
+def test_items_are_computed_once_while_they_are_kept(full_toy: Any, kind: str) -> None:
+    made = full_toy()
+    model, calls = predict_by(made.model, kind), []
+    model.item_embedding.register_forward_hook(lambda *_: calls.append("table"))
+    model.items.register_forward_hook(lambda *_: calls.append("items"))
+    rows = made.rows()
+    expected = model.full_sort_predict(rows)
+    calls.clear()
+    with model.items_kept():
+        for _ in range(2):
+            assert torch.equal(model.full_sort_predict(rows), expected)
+    assert calls == (["table"] if kind == "sequence" else ["table", "items"])
+    model.item_embedding.id.weight.mul_(2)
+    assert not torch.equal(model.full_sort_predict(rows), expected)
+
+
 def test_bfloat16_runs_with_top_k(full_toy: Any) -> None:
     made = full_toy(router_top_k=2, router_noise=0.1).model.train()
     with torch.autocast("cpu", torch.bfloat16):

@@ -7,6 +7,7 @@ reads it line by line says which line is wrong, and how.
 import codecs
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,8 +63,8 @@ def read(
     )
 
 
-def _texts(column: "pyarrow.ChunkedArray") -> np.ndarray:  # type: ignore[name-defined]  # noqa: F821
-    """Return a dictionary's texts [R]; equal ones are one object."""
+def _texts(column: Any) -> np.ndarray:
+    """Return the texts [R] of a column of Arrow's; equal ones are one object."""
     whole = column.unify_dictionaries().combine_chunks()
     distinct = np.array([*whole.dictionary.to_pylist(), None], dtype=object)[:-1]
     return distinct[whole.indices.to_numpy()]

@@ -67,7 +67,8 @@ def _draw_block(
         if not len(open_):
             break
         points = uniform(seed, users[open_], np.arange(number * width, (number + 1) * width))
-        items = np.searchsorted(reached, points * reached[-1], side="right")
+        points = np.minimum(points * reached[-1], np.nextafter(reached[-1], 0))  # is rounded up
+        items = np.searchsorted(reached, points, side="right")
         keys = users[open_, None] * len(reached) + items
         place = np.minimum(np.searchsorted(seen, keys), len(seen) - 1)
         items[seen[place] == keys] = 0

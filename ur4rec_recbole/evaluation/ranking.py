@@ -13,6 +13,7 @@ excludes.
 """
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,8 +77,7 @@ def rank_targets(
     model.eval()
     drawn = candidates_of(part, seed)
     found: dict[str, list[Ranked]] = {name: [] for name in ("full", "full_masked", *drawn)}
-    for rows, interaction in batches(part, batch_size):
-        scores = score_all(model, interaction.to(device))
+    for rows, interaction, scores in scored(model, part, batch_size, device):
         targets = interaction[part.iid_field].to(scores.device)
         history = _history(part, interaction)
         among = {name: torch.from_numpy(items[rows]) for name, items in drawn.items()}
@@ -159,6 +159,20 @@ def _score_row(model: Any, row: Interaction) -> Tensor:
         pairs.update(Interaction({model.ITEM_ID: items}))
         scores.append(model.predict(pairs).view(-1))
     return torch.cat(scores)
+
+
+def items_kept(model: Any) -> AbstractContextManager[None]:
+    """Let a model that can keep its items' vectors from batch to batch, while its weights stay."""
+    return getattr(model, "items_kept", nullcontext)()
+
+
+def scored(
+    model: Any, part: UR4RecDataset, size: int, device: Any
+) -> Iterator[tuple[np.ndarray, Interaction, Tensor]]:
+    """Yield `batches` with the scores [B, N] of all their rows, which may be written to."""
+    with items_kept(model):
+        for rows, interaction in batches(part, size):
+            yield rows, interaction, score_all(model, interaction.to(device))
 
 
 def batches(part: UR4RecDataset, size: int) -> Iterator[tuple[np.ndarray, Interaction]]:

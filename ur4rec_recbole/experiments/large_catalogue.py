@@ -25,6 +25,7 @@ from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.core.memory import peak_memory
 from ur4rec_recbole.core.yaml_files import find_file
 from ur4rec_recbole.datasets.synthetic import NAME, Size, location
+from ur4rec_recbole.evaluation.ranking import items_kept
 from ur4rec_recbole.runs.assembly import build_trainer, load_data
 
 # More items than the name says: some are drawn by no user, and left out.
@@ -40,8 +41,9 @@ STEPS = 30
 LOGITS_HELD = 4  # [P, N] tensors of a plain softmax and its gradient
 MOST_MEMORY = 16e9  # bytes; SASRec is left out where it needs more
 COMMON = {"load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]},
-          "train_neg_sample_args": None, "state": "ERROR", "MAX_ITEM_LIST_LENGTH": 50}  # fmt: skip
-OURS = {"sequence_loss": "sampled_softmax", "retrieval_loss": "sampled_softmax",
+          "train_neg_sample_args": None, "state": "ERROR", "MAX_ITEM_LIST_LENGTH": 50,
+          "eval_batch_size": 256}  # fmt: skip
+OURS = {"retrieval_loss": "sampled_softmax",
         "num_negatives": 300, "train_batch_size": POSITIONS // 50, "user_profile_table": None,
         "shuffle_gap": None, "time_intervals": False}  # fmt: skip
 THEIRS = {"n_layers": 2, "n_heads": 2, "hidden_size": 64, "inner_size": 256, "loss_type": "CE",
@@ -52,14 +54,15 @@ def steps(trainer: Any, data: Any) -> tuple[float, float]:
     """Return the median seconds of a step, and the mean number of positions."""
     trainer.model.train()
     taken, positions = [], []
+    began = time.perf_counter()
     for batch in itertools.islice(data, STEPS):
-        began = time.perf_counter()
         trainer.optimizer.zero_grad()
         losses = trainer.model.calculate_loss(batch)
         loss: Any = sum(losses) if isinstance(losses, tuple) else losses
         loss.backward()
         trainer.optimizer.step()
-        taken.append(time.perf_counter() - began)
+        taken.append(time.perf_counter() - began)  # making the batch included
+        began = time.perf_counter()
         whole = getattr(data._dataset, "predicts_all_positions", False)
         positions.append(int(batch["item_length"].sum()) if whole else len(batch))
     return statistics.median(taken), statistics.mean(positions)
@@ -73,19 +76,21 @@ def evaluation(trainer: Any, data: Any) -> tuple[float, int]:
     """
     trainer.model.eval()
     taken = []
-    for batch, *_ in itertools.islice(data, 3):
-        began = time.perf_counter()
-        trainer.model.full_sort_predict(batch).view(len(batch), -1).topk(20)
-        taken.append(time.perf_counter() - began)
+    with items_kept(trainer.model):
+        for batch, *_ in itertools.islice(data, 3):
+            began = time.perf_counter()
+            trainer.model.full_sort_predict(batch).view(len(batch), -1).topk(20)
+            taken.append(time.perf_counter() - began)
     return statistics.median(taken), len(batch)
 
 
-def measure(size: str, model: str, folder: Path) -> None:
-    """Print the lines of one size and model."""
+def measure(size: str, model: str, loss: str, folder: Path) -> None:
+    """Print the lines of one size and model, `loss` being that of our sequence score."""
     torch.set_num_threads(1)
     where = location(folder / size, SIZES[size])["data_path"]
     settings = {**COMMON, "data_path": where, **(OURS if model == "UR4Rec" else THEIRS)}
     if model == "UR4Rec":
+        settings["sequence_loss"] = loss
         settings["item_text_table"] = f"{where}/{NAME}/item_text.npz"
     files = [str(find_file("properties/small.yaml"))] if model == "UR4Rec" else None
     with settings_from():
@@ -117,6 +122,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["10k", "100k", "1m"])
     parser.add_argument("--models", nargs="+", default=["UR4Rec", "SASRec"])
+    parser.add_argument("--loss", default="sampled_softmax", help="of UR4Rec's sequence score")
     parser.add_argument("--folder", type=Path, default=Path("dataset/large"))
     parser.add_argument("--here", action="store_true", help="in this process, not one each")
     options = parser.parse_args()
@@ -125,9 +131,10 @@ def main() -> int:
         if model == "SASRec" and logits > MOST_MEMORY:
             print(f"{size}: SASRec is left out: its softmax holds {logits / 1e9:.0f} GB")
         elif options.here:
-            measure(size, model, options.folder)
+            measure(size, model, options.loss, options.folder)
         else:
-            words = ["--sizes", size, "--models", model, "--folder", str(options.folder), "--here"]
+            words = ["--sizes", size, "--models", model, "--folder", str(options.folder)]
+            words += ["--loss", options.loss, "--here"]
             subprocess.run([sys.executable, "-m", MODULE, *words], check=True)
     return 0
 

@@ -5,7 +5,8 @@ cos(r, z_i) / temperature -> Fusion -> scores [P, N] -> the losses of the runnin
 """
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -69,6 +70,7 @@ class UR4Rec(SequentialRecommender):
     warm: Tensor
     popularity: Tensor
     share: Tensor | None = None
+    _kept: dict[str, Tensor] | None = None  # vectors of all items, while `items_kept` is open
 
     def __init__(self, config: Any, dataset: UR4RecDataset) -> None:
         super().__init__(config, dataset)
@@ -225,9 +227,12 @@ class UR4Rec(SequentialRecommender):
         if {"sequence", "fused"} & set(kinds):
             made["sequence"] = DotScores(h, table, place)
         if r is not None:
-            vectors = self.items(table, self.features, items)
+            vectors = self._once(
+                "items",
+                lambda: functional.normalize(self.items(table, self.features, items), dim=-1),
+            )
             query = functional.normalize(r, dim=-1) / self.config["retrieval_temperature"]
-            made["retrieval"] = DotScores(query, functional.normalize(vectors, dim=-1), place)
+            made["retrieval"] = DotScores(query, vectors, place)
             if "fused" in kinds:
                 known = self.known_to_encoder()
                 known[0] = True  # padding is left out of the fusion in any case
@@ -293,9 +298,28 @@ class UR4Rec(SequentialRecommender):
     def _score_begun(self, interaction: Interaction) -> Tensor:
         """Score all items for rows that have a history."""
         kind = SCORES[int(self.score)]
-        table = self.item_embedding(self.features)
+        table = self._once("table", lambda: self.item_embedding(self.features))
         h, r, _ = self.final_states(self._trimmed(interaction), table, kind != "sequence")
         return self.scores(h, r, table, [kind])[kind]
+
+    @contextmanager
+    def items_kept(self) -> Iterator[None]:
+        """Compute the vectors of the items once while open: for predictions alone.
+
+        Neither weights nor feature tables may change meanwhile.
+        """
+        self._kept = {}
+        try:
+            yield
+        finally:
+            self._kept = None
+
+    def _once(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        if self._kept is None:
+            return compute()
+        if name not in self._kept:
+            self._kept[name] = compute()
+        return self._kept[name]
 
     def final_states(
         self, interaction: Interaction, table: Tensor, retrieves: bool = True

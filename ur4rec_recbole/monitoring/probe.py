@@ -67,9 +67,9 @@ def full_ranks(model: Any, part: Any, config: Any) -> np.ndarray:
     """Return the rank of each row's target among all items, [R]."""
     model.eval()
     placed = []
-    for _, interaction in ranking.batches(part, config["eval_batch_size"]):
-        scores = ranking.score_all(model, interaction.to(config["device"])).cpu()
-        placed.append(ranking.rank(scores, interaction[part.iid_field]))
+    size = config["eval_batch_size"]
+    for _, interaction, scores in ranking.scored(model, part, size, config["device"]):
+        placed.append(ranking.rank(scores.cpu(), interaction[part.iid_field]))
     return np.concatenate(placed)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ur4rec_recbole.core.collective import all_rows
 from ur4rec_recbole.core.memory import peak_memory
+from ur4rec_recbole.evaluation.ranking import items_kept
 from ur4rec_recbole.monitoring import probe
 from ur4rec_recbole.monitoring.monitor import Monitor
 from ur4rec_recbole.monitoring.observers import ToScalars
@@ -146,7 +147,7 @@ class WatchedTrainer(ParallelTrainer):
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> Any:
         """Validate, keeping the metrics and the routes of the rows."""
         began = time.perf_counter()
-        with probe.RouteRecorder(self.model) as recorder:
+        with probe.RouteRecorder(self.model) as recorder, items_kept(self.model):
             score, result = super()._valid_epoch(valid_data, show_progress)
         self._weights = all_rows(recorder.weights())
         self._row |= {"valid_score": score, **result}
