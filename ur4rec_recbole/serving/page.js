@@ -90,7 +90,7 @@ async function why(item, node) {
   if (shown) return shown.remove();
   const told = await ask("explain", { items: history.map((each) => each.item), item: item.item });
   const titles = new Map(history.map((each) => [each.item, each.title || each.item]));
-  const list = (pairs) => pairs.map(([name, value]) => `${name} ${value.toFixed(2)}`).join(", ");
+  const list = (pairs) => pairs.map(([name, value]) => `${value.toFixed(2)} ${name}`).join("\n");
   const lines = {
     Scores: list(Object.entries(told.parts)),
     Modalities: list(Object.entries(told.routes)),
