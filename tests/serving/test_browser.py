@@ -61,13 +61,14 @@ def browser(tmp_path: Path) -> Iterator[Any]:
 
 
 def all_of(browser: Any, selector: str, count: int) -> list[Any]:
-    """Wait until the page has so many elements."""
+    """Wait until all answers are there, and return so many elements."""
     for _ in range(200):
-        found = browser.find_elements("css selector", selector)
-        if len(found) == count:
+        if browser.find_element("tag name", "body").get_attribute("aria-busy") == "false":
+            found = browser.find_elements("css selector", selector)
+            assert len(found) == count, selector
             return list(found)
         time.sleep(0.05)
-    raise AssertionError(f"{len(found)} of {selector}, not {count}")
+    raise AssertionError(f"no answer for {selector}")
 
 
 def build_a_history(browser: Any, address: str) -> None:

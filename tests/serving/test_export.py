@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conftest import make_table
 from tests.serving.test_recommender import TIMED, WAYS, recommender
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.serving import search_index
 from ur4rec_recbole.serving.export import export
 from ur4rec_recbole.serving.histories import as_batch
 from ur4rec_recbole.serving.recommender import Recommender
-
-NO_PROFILES = {"user_profile_table": None}
 
 
 @pytest.mark.parametrize("settings", WAYS)
@@ -66,15 +65,14 @@ def test_an_approximate_index_says_how_much_it_finds(full_toy: Any, tmp_path: Pa
     assert found.tolist() == (np.argsort(-scores, axis=1)[:, :3] + 1).tolist()
 
 
-@pytest.mark.parametrize("settings", [{}, TIMED, WAYS[2], {"router_top_k": 2} | NO_PROFILES])
+@pytest.mark.parametrize("settings", [{}, TIMED, WAYS[2], {"router_top_k": 2}])
 def test_onnxruntime_gives_the_models_top_ten(full_toy: Any, tmp_path: Path, settings: Any) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     made = recommender(full_toy(**settings))
     manifest = export(made, "onnx", tmp_path / "onnx")
     assert "top 10 of PyTorch in 1000 of 1000 histories" in manifest["checked"]
-    profiles = settings.get("user_profile_table", "read") is not None
-    assert profiles == (manifest["kept"] < 1) == ("profiles" in manifest["exact"])
+    assert manifest["kept"] < 1 and "profiles are not read" in manifest["exact"]
     session = onnxruntime.InferenceSession(str(tmp_path / "onnx" / "model.onnx"))
     tokens = json.loads((tmp_path / "onnx" / "items.json").read_text())
     assert manifest["window"] == 5
@@ -88,6 +86,15 @@ def test_onnxruntime_gives_the_models_top_ten(full_toy: Any, tmp_path: Path, set
     found = [tokens[row] for row in np.argsort(-scores[1:])[:10] + 1]
     expected = made.recommend(["i3", "i8"], times=[5, 8], now=10, repeat=True)
     assert found == expected.items
+
+
+def test_all_is_kept_without_profiles(toy: Any, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    text = make_table("item_text", [f"i{n}" for n in range(1, 16)], 6, 1)
+    made = recommender(toy(tables={"item_text_table": text}))
+    manifest = export(made, "onnx", tmp_path / "onnx")
+    assert manifest["kept"] == 1 and "profiles" not in manifest["exact"]
 
 
 def test_safetensors_is_a_folder_to_serve(full_toy: Any, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Under load the service loses no request, neither when it takes a new model nor when it ends."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from ur4rec_recbole.serving import load  # noqa: E402
 
 @pytest.mark.slow
 def test_no_request_is_lost(full_toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.setattr(load, "RATE", 25)
     monkeypatch.setattr(load, "SECONDS", 4)
     found = load.measure(recommender(full_toy()), [["i1", "i2"], ["i3"]])

@@ -3,6 +3,7 @@
 
 const history = [];
 let pictures = false; // whether the service has images
+let waiting = 0; // answers that are under way
 const element = (id) => document.getElementById(id);
 
 async function request(path, body) {
@@ -31,27 +32,35 @@ function entry(item, label, action) {
   const button = made("button", label);
   button.addEventListener("click", () => guarded(() => action(node)));
   node.append(name, button);
-  if (pictures) guarded(() => addPicture(node, item));
+  if (pictures) {
+    const frame = made("div", "", "picture"); // stays empty where an item has none
+    node.prepend(frame);
+    guarded(() => addPicture(frame, item));
+  }
   return node;
 }
 
-async function addPicture(node, item) {
+async function addPicture(frame, item) {
   const response = await request("image?item=" + encodeURIComponent(item.item));
   if (!response.ok) return; // this item has none
   const image = document.createElement("img");
   image.alt = "";
   image.src = URL.createObjectURL(await response.blob());
   image.addEventListener("load", () => URL.revokeObjectURL(image.src));
-  node.prepend(image);
+  frame.append(image);
 }
 
 async function guarded(action) {
+  waiting += 1;
+  document.body.ariaBusy = "true";
   try {
     element("problem").textContent = "";
     await action();
   } catch (error) {
     element("problem").textContent = error.message;
   }
+  waiting -= 1;
+  if (!waiting) document.body.ariaBusy = "false";
 }
 
 async function search() {
@@ -81,7 +90,7 @@ async function why(item, node) {
   if (shown) return shown.remove();
   const told = await ask("explain", { items: history.map((each) => each.item), item: item.item });
   const titles = new Map(history.map((each) => [each.item, each.title || each.item]));
-  const list = (pairs) => pairs.map(([name, value]) => `${name} ${value.toFixed(2)}`).join(", ");
+  const list = (pairs) => pairs.map(([name, value]) => `${value.toFixed(2)} ${name}`).join("\n");
   const lines = {
     Scores: list(Object.entries(told.parts)),
     Modalities: list(Object.entries(told.routes)),
