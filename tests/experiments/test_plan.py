@@ -1,6 +1,7 @@
 """Plans: seeds, precedence of settings, selection, and what is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +244,21 @@ def test_a_search_reaches_the_options_of_an_adapter(tmp_path: Path) -> None:
     found = tuning._with(settings, "adapter_options.lr", 2.0)
     assert found == {"adapter_options": {"lr": 2.0, "loss": "BCE"}}
     assert settings["adapter_options"]["lr"] == 1.0
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_entries_and_searches_of_every_plan_are_valid_configurations(
+    name: str, tmp_path: Path
+) -> None:
+    path = REPOSITORY / "properties" / f"benchmark{name}.yaml"
+    found = read_plan(path, seeds=1, data_path=None if "ml-100k" in path.read_text() else tmp_path)
+    (tmp_path / found.dataset).mkdir()
+    (tmp_path / found.dataset / f"{found.dataset}.inter").touch()
+    untuned = [each for each in found.entries if "_tuned" not in str(each.config_files)]
+    check_configurations(replace(found, entries=tuple(untuned)))
+    for tune in found.tune:
+        tried = [dict(tune["settings"])]
+        for step in tune["search"]:
+            [(setting, values)] = step.items()
+            tried += [tuning._with(tried[0], setting, value) for value in values]
+        check_configurations(tuning._as_plan(found, tune, tried))

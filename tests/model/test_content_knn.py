@@ -13,7 +13,7 @@ from ur4rec_recbole.model.content_knn import ContentKNN
 
 # Two directions; i4 is a copy of i1 and i5 one of i2.
 VECTORS = {"i1": [1, 0], "i2": [0, 2], "i3": [1, 1], "i4": [3, 0], "i5": [0, 1]}
-HISTORIES = {f"u{n}": ["i1", "i2", "i3", "i4", "i5", "i6"][: n + 3] for n in range(3)}
+HISTORIES = {f"u{n}": ["i1", "i2", "i3", "i4", "i5", "i6"][: n + 4] for n in range(3)}
 
 
 def table() -> FeatureTable:
