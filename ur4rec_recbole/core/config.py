@@ -225,7 +225,7 @@ def check_split(how: Any) -> None:
     [(kind, value)] = split.items()
     if kind == "LS" and value not in ("valid_and_test", "valid_only", "test_only"):
         _refuse_split("must have LS: valid_and_test, valid_only or test_only", how)
-    shares = value if isinstance(value, list | tuple) else [None]
+    shares: Any = value if isinstance(value, list | tuple) else [None]
     sound = all(is_finite(each) and each >= 0 for each in shares)
     if kind != "LS" and (len(shares) != 3 or not sound or not sum(shares)):
         _refuse_split(f"must have {kind}: [train, valid, test], three shares", how)
