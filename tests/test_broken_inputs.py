@@ -556,7 +556,7 @@ FOLDERS = {
         json.dumps(INDEX | {"entries": {"a": 1}}), json.dumps(INDEX | {"baseline": []}),
     ],
     "jobs/run.failed.json": ["{", "[]", "{}"],
-    "run/metrics.json": ["{", "[]", '{"test": 1}'],
+    "run/metrics.json": ["{", "[]", '{"test": 1}', '{"wall_seconds": "long"}'],
 }  # fmt: skip
 DAMAGED = [("report .", file, text) for file, texts in FOLDERS.items() for text in texts]
 DAMAGED += [("publish . out", file, "{") for file in ("benchmark.json", "run/metrics.json")]

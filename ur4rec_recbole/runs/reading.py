@@ -34,6 +34,7 @@ SHAPES: dict[str, Any] = {
         "valid": Maybe(Values(Values(NUMBER))),
         "test": Maybe(Values(Values(NUMBER))),
         "seconds": Maybe(NUMBER),
+        "wall_seconds": Maybe(NUMBER),
         "peak_memory": Maybe(NUMBER),
     },
     "stages.json": [
@@ -70,7 +71,10 @@ def read_json(folder: Path, name: str) -> Any:
         raise InputError(str(path), "must be JSON", error, REMEDY) from error
     if name == "stages.json" and isinstance(value, list):
         value = [_renamed(each) for each in value]
-    return check(value, SHAPES.get(name, ANYTHING), path, REMEDY)
+    check(value, SHAPES.get(name, ANYTHING), path, REMEDY)
+    if name == "metrics.json":  # null is as good as nothing
+        value = {key: each for key, each in value.items() if each is not None}
+    return value
 
 
 def _renamed(stage: Any) -> Any:
