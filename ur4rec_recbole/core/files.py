@@ -47,8 +47,10 @@ def atomic_write(path: str | os.PathLike[str], make_folder: bool = True) -> Iter
             os.fsync(file.fileno())
             os.chmod(name, 0o666 & ~_umask())
             os.replace(name, target)  # while its lock is held
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(target)  # a full disk does not say of what
         raise
 
 
