@@ -327,6 +327,8 @@ SETTINGS = [
     ("rm_dup_inter: middle", "'rm_dup_inter'"),
     ("filter_inter_by_user_or_item: maybe", "'filter_inter_by_user_or_item'"),
     ("eval_args: {mode: uni0}", "eval_args"),
+    ("eval_args: {mode: labeled}", "labeled"),
+    ("{model: SASRec, train_neg_sample_args: ~, eval_args: {mode: labeled}}", "labeled"),
     ("evaluated_parts: [train]", "evaluated_parts"),
     ("evaluated_parts: []", "evaluated_parts"),
     ("load_col: {inter: [user_id, item_id]}", "timestamp"),
@@ -556,7 +558,7 @@ FOLDERS = {
         json.dumps(INDEX | {"entries": {"a": 1}}), json.dumps(INDEX | {"baseline": []}),
     ],
     "jobs/run.failed.json": ["{", "[]", "{}"],
-    "run/metrics.json": ["{", "[]", '{"test": 1}'],
+    "run/metrics.json": ["{", "[]", '{"test": 1}', '{"wall_seconds": "long"}'],
 }  # fmt: skip
 DAMAGED = [("report .", file, text) for file, texts in FOLDERS.items() for text in texts]
 DAMAGED += [("publish . out", file, "{") for file in ("benchmark.json", "run/metrics.json")]

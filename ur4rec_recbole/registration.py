@@ -71,6 +71,7 @@ def check_keys(found: Config) -> None:
         known |= set(re.findall(r"config\[[\"'](\w+)[\"']\]", source))
         config.check_metrics(found)
         config.check_split(found["eval_args"])
+        config.check_modes(found)
         config.check_contents(found)
     config.check_known(found.external_config_dict, known, found["model"])
 
@@ -140,6 +141,7 @@ def _with_defaults(load: Any) -> Any:
         config.check_values(values, model)
         config.check_metrics(values)
         config.check_split(values["eval_args"])
+        config.check_modes(values)
         self.parameters["UR4Rec"] = list(config.schema(model))
 
     load_with_ur4rec.with_ur4rec = True  # type: ignore[attr-defined]

@@ -23,6 +23,7 @@ def read(*cells: str, kind: str = "token") -> list[float]:
         ("1704456001", NOON + 1),  # float32 would make it the same
         ("1.704456e9", NOON),
         ("1704456000.25", NOON + 0.25),
+        ("900719925.9453125", 900719925.9453125),  # to the last bit
         ("1704456000123", NOON + 0.123),
         ("1704456000123456", NOON + 0.123456),
         ("1704456000000000000", NOON),

@@ -5,10 +5,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 import yaml
 
 from tests.conftest import SMALL, make_table
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.atomic_files import read_cells
 from ur4rec_recbole.experiments import cold_start
 
 FRAME = pd.DataFrame(
@@ -23,6 +26,25 @@ def test_a_split_takes_whole_items_out() -> None:
     assert not set(found.cold["item_id"]) & set(found.warm["item_id"])
     assert len(found.cold) + len(found.warm) == len(FRAME)
     assert set(cold_start.split(FRAME, 0.2, seed=2).cold["item_id"]) != set(found.cold["item_id"])
+
+
+def test_ids_are_written_as_they_are(tmp_path: Path) -> None:
+    frame = FRAME.replace({"u1": '"quoted', "i3": "NA", "i4": 'a""b'})
+    found = cold_start.split(frame, 0.2, seed=1)
+    cold_start.write_data(found, tmp_path, "toy")
+    read = read_cells(tmp_path / "toy" / "toy.inter")
+    assert read.user_id.tolist() == found.warm.user_id.tolist()
+    assert read.item_id.tolist() == found.warm.item_id.tolist()
+    items = read_cells(tmp_path / "toy" / "toy.item").item_id
+    assert sorted(items) == sorted(frame.item_id.unique())
+
+
+def test_a_share_that_leaves_nothing_to_predict_is_refused_before_training() -> None:
+    first = FRAME[FRAME.timestamp == 0]
+    rest = FRAME[FRAME.timestamp > 0]
+    cold_start._require_targets(cold_start.Split(first, rest), 0.5)
+    with pytest.raises(InputError, match="--share 0.5"):
+        cold_start._require_targets(cold_start.Split(rest, first), 0.5)
 
 
 class Ids:

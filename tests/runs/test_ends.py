@@ -115,6 +115,18 @@ def test_a_read_only_place_is_a_message() -> None:
         run("UR4Rec", "toy", config_dict=SETTINGS | {"run_folder": "closed/run"})
 
 
+def test_a_run_that_cannot_even_begin_leaves_no_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    assert main(words()) == 2
+    assert "run/run.json" in capsys.readouterr().err
+    assert not Path("run").exists()
+
+
 def test_a_place_that_becomes_read_only_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     add, calls = RunFolder.add_epoch, 0
 

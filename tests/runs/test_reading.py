@@ -120,3 +120,23 @@ def test_what_would_steer_a_terminal_is_shown_instead(
     assert main(["compare", str(run.path), str(other.path)]) == 0
     out = capsys.readouterr().out
     assert "\x1b" not in out and "\\x1b]0;" in out and "[red]" in out
+
+
+def test_null_is_as_good_as_nothing(run: RunFolder) -> None:
+    (run.path / "metrics.json").write_text('{"test": null, "seconds": null}')
+    assert run.read("metrics.json") == {}
+    assert main(["report", str(run.path)]) == 0
+    assert main(["compare", str(run.path), str(run.path)]) == 0
+
+
+def test_routers_that_differ_from_epoch_to_epoch_are_drawn(run: RunFolder) -> None:
+    epochs = [
+        {"epoch": 1, "modal": {"text": 1.0}, "sub": {"text": [1.0]}},
+        {"epoch": 2, "modal": {"image": 1.0}, "sub": {"text": [0.5, 0.5]}},
+    ]
+    groups = {
+        "$a": {"rows": 1, "modal": {"text": 1.0}, "sub": {"text": [1.0]}},
+        "b": {"rows": 2, "modal": {"image": 1.0}, "sub": {"text": [0.5, 0.5]}},
+    }
+    run.write_routing({"epochs": epochs, "groups": groups})
+    assert main(["report", str(run.path)]) == 0

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from recbole.evaluator import metric_types
 from recbole.evaluator.register import metric_information
-from recbole.utils import argument_list
+from recbole.utils import EvaluatorType, argument_list
 
 from ur4rec_recbole.core.errors import InputError, nearest
 from ur4rec_recbole.core.yaml_files import parse
@@ -242,6 +242,20 @@ def check_split(how: Any) -> None:
     for mode in modes.values() if isinstance(modes, Mapping) else [modes]:
         if not isinstance(mode, str) or not re.fullmatch("full|labeled|(uni|pop)[1-9][0-9]*", mode):
             _refuse_split("must have the mode full, labeled, uniN or popN", how)
+
+
+def check_modes(values: Mapping[str, Any]) -> None:
+    """Raise `InputError` for labelled rows with metrics of rankings, which need candidates.
+
+    To be called after `check_metrics` and `check_split`.
+    """
+    metrics, modes = values["metrics"], values["eval_args"].get("mode", "full")
+    first = metrics if isinstance(metrics, str) else metrics[0]
+    given = modes.values() if isinstance(modes, Mapping) else [modes]
+    if "labeled" in given and metric_types[first.lower()] == EvaluatorType.RANKING:
+        _refuse_split(
+            "must not have the mode labeled with metrics of rankings", values["eval_args"]
+        )
 
 
 def _refuse_split(rule: str, received: Any) -> NoReturn:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import psutil
 from filelock import FileLock, Timeout
 
-from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.errors import InputError, printable
 
 # Errors of a place that is full, read-only or gone bad, or has no such name.
 UNUSABLE = (
@@ -47,8 +47,10 @@ def atomic_write(path: str | os.PathLike[str], make_folder: bool = True) -> Iter
             os.fsync(file.fileno())
             os.chmod(name, 0o666 & ~_umask())
             os.replace(name, target)  # while its lock is held
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(target)  # a full disk does not say of what
         raise
 
 
@@ -154,7 +156,7 @@ def require_writable(key: str, folder: str | os.PathLike[str], size: int = 0) ->
             file.write(b"0")
     except (OSError, ValueError) as error:  # ValueError: a NUL character
         raise InputError(
-            f"{key} {str(path)!r}"[:300], "must be a folder that can be written to", error,
+            printable(f"{key} {path}")[:300], "must be a folder that can be written to", error,
             "Name another folder or make room.",
         ) from error  # fmt: skip
     free = psutil.disk_usage(str(path)).free

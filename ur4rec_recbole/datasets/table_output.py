@@ -27,9 +27,9 @@ def write_data_set(
         As in `ShopData`.
     """
     name = folder.name
-    _write_atomic(interactions, folder / f"{name}.inter")
+    write_columns(interactions, folder / f"{name}.inter")
     if len(items):
-        _write_atomic(items, folder / f"{name}.item")
+        write_columns(items, folder / f"{name}.item")
     else:  # one of before is of other interactions
         (folder / f"{name}.item").unlink(missing_ok=True)
     for suffix, text in (
@@ -40,8 +40,11 @@ def write_data_set(
             file.write(text.encode())
 
 
-def _write_atomic(frame: pd.DataFrame, path: Path) -> None:
-    """Write cells as they are; columns are strings or float64, which `repr` writes exactly."""
+def write_columns(frame: pd.DataFrame, path: Path) -> None:
+    """Write an atomic file, its cells as they are, unquoted.
+
+    Columns are those of `TYPES`: texts, or float64, which `repr` writes exactly.
+    """
     header = "\t".join(f"{name}:{TYPES[name]}" for name in frame.columns)
     cells = [frame[name].map(_number if TYPES[name] == "float" else str) for name in frame.columns]
     with atomic_write(path) as file:

@@ -20,8 +20,10 @@ from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.data.interaction import Interaction
 
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import SECONDS, sort_exactly
 from ur4rec_recbole.data.modalities import ITEM_TABLES, MORE_TABLES, item_tables
+from ur4rec_recbole.datasets.table_output import write_columns
 from ur4rec_recbole.evaluation import ranking
 from ur4rec_recbole.model.objective import item_counts
 from ur4rec_recbole.runs.assembly import build_trainer, load_data
@@ -31,7 +33,12 @@ SETTINGS = {
     "encoder_content": True,
     "user_profile_table": None,  # its snapshots would name the items taken out
     "state": "ERROR",
+    # They have been applied, and users who lose items must stay.
+    "user_inter_num_interval": None,
+    "item_inter_num_interval": None,
+    "val_interval": None,
 }
+FIELDS = {"USER_ID_FIELD": "user_id", "ITEM_ID_FIELD": "item_id", "TIME_FIELD": "timestamp"}
 TOP = 10
 FIRST_SEED = 2020
 # Of the data set that is written: RecBole reads ml-100k from its own package, not from data_path.
@@ -72,15 +79,21 @@ def split(interactions: pd.DataFrame, share: float, seed: int) -> Split:
     return Split(interactions[~cold], interactions[cold])
 
 
+def _require_targets(found: Split, share: float) -> None:
+    """Raise `InputError` where nobody had an item that was taken out after one that was not."""
+    first = found.cold["user_id"].map(found.warm.groupby("user_id")["timestamp"].min())
+    if not (found.cold["timestamp"] > first).any():
+        raise InputError(
+            f"--share {share}", "must take items out that somebody had after others",
+            f"{len(found.cold)} interactions, none of them after another", "Raise or lower it.",
+        )  # fmt: skip
+
+
 def write_data(found: Split, folder: Path, name: str) -> None:
     """Write the warm interactions, and all items, as RecBole's atomic files."""
-    target = folder / name
-    target.mkdir(parents=True)
-    types = {"user_id": "token", "item_id": "token", "timestamp": "float"}
-    warm = found.warm[list(types)].rename(columns={key: f"{key}:{t}" for key, t in types.items()})
-    warm.to_csv(target / f"{name}.inter", sep="\t", index=False)
+    write_columns(found.warm[list(FIELDS.values())], folder / name / f"{name}.inter")
     items = pd.concat([found.warm["item_id"], found.cold["item_id"]]).drop_duplicates()
-    items.rename("item_id:token").to_csv(target / f"{name}.item", sep="\t", index=False)
+    write_columns(items.to_frame(), folder / name / f"{name}.item")
 
 
 def batch(config: Any, train: Any, found: Split) -> tuple[Interaction, torch.Tensor]:
@@ -153,12 +166,17 @@ def run_seed(files: Sequence[str], share: float, seed: int, dataset: str) -> Out
     whole = Config("UR4Rec", dataset, list(files), {"state": "ERROR"})
     frame = create_dataset(whole)
     rows = sort_exactly(frame).inter_feat
-    tokens = {key: frame.id2token(key, rows[key].to_numpy()) for key in ("user_id", "item_id")}
-    found = split(pd.DataFrame(tokens | {"timestamp": rows["timestamp"].to_numpy()}), share, seed)
+    columns = {
+        "user_id": frame.id2token(frame.uid_field, rows[frame.uid_field].to_numpy()),
+        "item_id": frame.id2token(frame.iid_field, rows[frame.iid_field].to_numpy()),
+        "timestamp": rows[frame.time_field].to_numpy(),
+    }
+    found = split(pd.DataFrame(columns), share, seed)
+    _require_targets(found, share)
     with tempfile.TemporaryDirectory() as folder:
         write_data(found, Path(folder), NAME)
-        columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}
-        settings = SETTINGS | {"data_path": folder, "load_col": columns, "seed": seed}
+        listed = {"inter": list(FIELDS.values()), "item": ["item_id"]}
+        settings = SETTINGS | FIELDS | {"data_path": folder, "load_col": listed, "seed": seed}
         tables = {name: str(file.path) for name, file in item_tables(whole).items()}
         settings |= {key: tables.pop(name, None) for name, key in ITEM_TABLES.items()}
         settings[MORE_TABLES] = tables or None

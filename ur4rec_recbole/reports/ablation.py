@@ -10,11 +10,13 @@ from typing import Any
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import read_json
+from ur4rec_recbole.core.shapes import NUMBER, fault
 from ur4rec_recbole.experiments.plan import WITH_IMAGES
 from ur4rec_recbole.reports.benchmark_results import Benchmark, read
 from ur4rec_recbole.reports.benchmark_tables import TESTED, seed_by_seed, validation
 from ur4rec_recbole.reports.pages import Table
 
+RESULT = {"variant": str, "seed": int, "valid": dict.fromkeys(TESTED, NUMBER)}
 HOW = """Leave-one-out in time, ranked among all items that the user has not had; mean ± standard
 deviation over the seeds. No test data is read. Entries that start from one of them take its trained
 first stage, once a seed, so that the last column compares like with like. A stage hands on nothing
@@ -101,13 +103,7 @@ def _by_entry(folder: Path) -> dict[str, list[dict[int, float]]]:
 def _results(folder: Path) -> list[dict[str, Any]]:
     files = sorted(folder.glob("*.json")) if folder.is_dir() else []
     opened = [read_json(file) for file in files]
-    return [
-        each
-        for each in opened
-        if isinstance(each, dict)
-        and {"variant", "seed", "valid"} <= set(each)
-        and set(TESTED) <= set(each["valid"])
-    ]
+    return [each for each in opened if fault(each, RESULT) is None]
 
 
 def _cell(value: object) -> str:

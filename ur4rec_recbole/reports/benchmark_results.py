@@ -200,8 +200,8 @@ def read(folder: Path, baseline: str | None = None) -> Benchmark:
             "Run `ur4rec benchmark` first.",
         )  # fmt: skip
     _check_data(found)
-    order = [entry for entry in (index["entries"] if index else found.runs) if entry in found.runs]
-    found.runs = {entry: found.runs[entry] for entry in order}
+    order = {**(index["entries"] if index else {}), **found.runs}
+    found.runs = {entry: found.runs[entry] for entry in order if entry in found.runs}
     if baseline is not None and baseline not in found.runs:
         raise InputError(
             f"Baseline of {folder}", "must be an entry whose runs have ended", repr(baseline),

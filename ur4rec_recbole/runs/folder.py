@@ -98,7 +98,13 @@ class RunFolder:
             "inputs": dict(inputs or {}),
         }
         run = cls(folder, about)
-        run.write_json("run.json", about)
+        try:
+            run.write_json("run.json", about)
+        except BaseException:  # a full disk, Ctrl-C: nobody's folder again
+            (folder / "run.json").unlink(missing_ok=True)
+            with suppress(OSError):
+                folder.rmdir()
+            raise
         return run
 
     @classmethod

@@ -34,6 +34,7 @@ SHAPES: dict[str, Any] = {
         "valid": Maybe(Values(Values(NUMBER))),
         "test": Maybe(Values(Values(NUMBER))),
         "seconds": Maybe(NUMBER),
+        "wall_seconds": Maybe(NUMBER),
         "peak_memory": Maybe(NUMBER),
     },
     "stages.json": [
@@ -73,6 +74,8 @@ def read_json(folder: Path, name: str) -> Any:
     value = check(value, SHAPES.get(name, ANYTHING), path, REMEDY)
     if name == "routing.json" and _counts_from_zero(_rows(folder / "epochs.csv")):
         value["epochs"] = [row | {"epoch": row["epoch"] + 1} for row in value["epochs"]]
+    if name == "metrics.json":  # null is as good as nothing
+        value = {key: each for key, each in value.items() if each is not None}
     return value
 
 
