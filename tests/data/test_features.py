@@ -148,9 +148,15 @@ def test_missing_provenance_is_refused(table: FeatureTable, key: str) -> None:
         FeatureTable(table.tokens, table.vectors, known)
 
 
-def test_an_unknown_kind_is_refused(table: FeatureTable) -> None:
-    with pytest.raises(InputError, match="item_smell"):
-        FeatureTable(table.tokens, table.vectors, {**table.provenance, "kind": "item_smell"})
+@pytest.mark.parametrize("kind", ["smell", "item_", "item_Smell", "user_smell", "", None, 3])
+def test_an_unknown_kind_is_refused(table: FeatureTable, kind: object) -> None:
+    with pytest.raises(InputError, match="kind item_MODALITY or user_profile"):
+        FeatureTable(table.tokens, table.vectors, {**table.provenance, "kind": kind})
+
+
+def test_a_table_may_be_of_any_modality_of_items(table: FeatureTable) -> None:
+    made = FeatureTable(table.tokens, table.vectors, {**table.provenance, "kind": "item_smell"})
+    assert made.provenance["kind"] == "item_smell"
 
 
 def test_only_profiles_have_lengths_and_all_of_them(table: FeatureTable) -> None:
