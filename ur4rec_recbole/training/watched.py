@@ -57,6 +57,7 @@ class WatchedTrainer(Trainer):
 
     cur_step: int
     logger: Any
+    tensorboard: Any
 
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
