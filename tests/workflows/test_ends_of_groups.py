@@ -99,3 +99,20 @@ def test_torchrun_starts_them_too() -> None:
     assert [row["stage"] for row in RunFolder.open("run").epochs()] == [
         "pretrain_sasrec", "pretrain_retriever", "joint_finetune", "end_to_end"
     ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_recboles_own_launcher_starts_them_too() -> None:
+    program = f"""
+import ur4rec_recbole
+from recbole.quick_start import run
+
+if __name__ == "__main__":
+    settings = {SETTINGS | {"epochs": 1}}
+    print(run("UR4Rec", "toy", config_dict=settings, nproc=2)["test_result"]["hit@10"])
+"""
+    Path("program.py").write_text(program)
+    done = subprocess.run([sys.executable, "program.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert 0 <= float(done.stdout.splitlines()[-1]) <= 1
+    assert len(list(Path("saved").glob("UR4Rec-*.pth"))) == 1
