@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 import torch
 
 from tests.workflows.test_several_processes import SETTINGS, _toy, curve, weights  # noqa: F401
@@ -40,7 +41,7 @@ def wait_for(seen: Callable[[], bool]) -> None:
 
 def test_ctrl_c_ends_both_and_the_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     """Each process draws its own dropout, and goes on with it."""
-    drawing = SETTINGS | {"hidden_dropout_prob": 0.3, "epochs": 40, "stages": ["end_to_end"]}
+    drawing = SETTINGS | {"hidden_dropout_prob": 0.3, "epochs": 25, "stages": ["end_to_end"]}
     run("UR4Rec", "toy", config_dict=drawing | {"run_folder": "whole", "nproc": 2})
     started = start(command("--nproc", "2", **drawing, run_folder="cut"))
     wait_for(Path("cut/resume.pth").exists)
@@ -57,6 +58,7 @@ def test_ctrl_c_ends_both_and_the_run_goes_on_as_if_it_had_not_been(tmp_path: Pa
         assert torch.equal(weights("cut")[name], expected), name
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_other() -> None:
     started = start(command(run_folder="run", epochs=500, nproc=2))
     wait_for(Path("run/resume.pth").exists)
@@ -67,6 +69,7 @@ def test_a_process_that_dies_ends_the_other() -> None:
     assert RunFolder.open("run").about["status"] in ("failed", "interrupted")
 
 
+@pytest.mark.slow
 def test_a_stage_whose_numbers_overflow_ends_in_both() -> None:
     started = start(command(run_folder="run", learning_rate=1e25, nproc=2))
     assert started.wait(90) == 0, Path("err").read_text()[-2000:]
@@ -86,6 +89,7 @@ def test_bad_data_are_one_message() -> None:
     assert "Traceback" not in Path("err").read_text()
 
 
+@pytest.mark.slow
 def test_torchrun_starts_them_too() -> None:
     words = ["--nproc-per-node=2", "--standalone", "-m", "ur4rec_recbole"]
     started = start(words + command(run_folder="run", epochs=1), "torch.distributed.run")
@@ -95,3 +99,20 @@ def test_torchrun_starts_them_too() -> None:
     assert [row["stage"] for row in RunFolder.open("run").epochs()] == [
         "pretrain_sasrec", "pretrain_retriever", "joint_finetune", "end_to_end"
     ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_recboles_own_launcher_starts_them_too() -> None:
+    program = f"""
+import ur4rec_recbole
+from recbole.quick_start import run
+
+if __name__ == "__main__":
+    settings = {SETTINGS | {"epochs": 1}}
+    print(run("UR4Rec", "toy", config_dict=settings, nproc=2)["test_result"]["hit@10"])
+"""
+    Path("program.py").write_text(program)
+    done = subprocess.run([sys.executable, "program.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert 0 <= float(done.stdout.splitlines()[-1]) <= 1
+    assert len(list(Path("saved").glob("UR4Rec-*.pth"))) == 1

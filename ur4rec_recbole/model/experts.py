@@ -182,6 +182,10 @@ class ModalityMoE(nn.Module):
         weights = self.router(h)  # [P, E]
         mixed = torch.zeros_like(h)
         for e, expert in enumerate(self.experts):
+            if not self.router.config.top_k:  # all positions chose it, which is known beforehand
+                part = weights[:, e : e + 1] * expert(h, where, memory, mask)
+                mixed = mixed + part.to(mixed.dtype)
+                continue
             routed = weights[:, e] > 0
             if not routed.any():
                 continue

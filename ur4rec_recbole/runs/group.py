@@ -98,7 +98,11 @@ def asked_for(config: Any) -> Group | None:
             "It counts the processes on all machines; leave it out where there is one.",
         )  # fmt: skip
     _check(config, nproc, world_size)
-    port = values.get("port") or (_free_port() if world_size == nproc else RECBOLES_PORT)
+    port = RECBOLES_PORT
+    if "port" in values:
+        port = _chosen_port(values["port"])
+    elif world_size == nproc:
+        port = _free_port()
     return Group(nproc, world_size, values.get("ip", "localhost"), port, offset)
 
 
@@ -131,6 +135,16 @@ def _check(config: Any, nproc: int, world_size: int) -> None:
 
 def _cores() -> int:
     return max(os.cpu_count() or 1, 2)  # two on one core help nobody, but show whether it works
+
+
+def _chosen_port(port: int | str) -> int:
+    text = str(port)
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**16):
+        raise InputError(
+            "Configuration key 'port'", "must be a number from 1 to 65535", repr(port),
+            "Leave it out on one machine: a free one is taken.",
+        )  # fmt: skip
+    return int(text)
 
 
 def _free_port() -> int:
