@@ -60,7 +60,6 @@ class WatchedTrainer(ParallelTrainer):
     cur_step: int
     tensorboard: Any
     logger: Any
-    tensorboard: Any
 
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
