@@ -45,14 +45,12 @@ def waits(made: Any, stage: str) -> int:
     [
         ("pretrain_sasrec", {}, 15),
         ("pretrain_sasrec", {"n_layers": 2}, 23),
-        ("pretrain_retriever", {}, 65),
-        ("pretrain_retriever", {"router_top_k": 2}, 137),
-        ("end_to_end", {}, 80),
+        ("pretrain_retriever", {}, 53),
+        ("pretrain_retriever", {"router_top_k": 2}, 130),
+        ("end_to_end", {}, 59),
     ],
 )
 def test_a_step_waits_no_more_than_the_page_says(
     full_toy: Any, stage: str, settings: dict[str, Any], most: int
 ) -> None:
-    made = waits(full_toy(**settings), stage)
-    print(stage, settings, made)
-    assert made <= most
+    assert waits(full_toy(**settings), stage) <= most

@@ -278,7 +278,9 @@ class UR4RecTrainer(WatchedTrainer):
     def _epoch_ends(self) -> None:
         """Report the epoch, and keep what a killed run needs to go on from here."""
         super()._epoch_ends()
-        _, *others = collective.gathered(resume.random_state(self.train_data))
+        others: list[Any] = []
+        if self.together:
+            _, *others = collective.gathered(resume.random_state(self.train_data))
         if self.folder:
             resume.save(self, self.folder, others)
 
