@@ -39,7 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Search, print the best trials and write the best; return 1 if a trial failed."""
-    engine = importlib.import_module(f"ur4rec_recbole.experiments.search_{options.engine}")
     if options.trials < 1:
         raise InputError("--trials", "must be at least 1", options.trials, "Raise it.")
     wanted = (options.model, options.dataset, chosen_files(options))
@@ -47,6 +46,7 @@ def run(options: argparse.Namespace) -> int:
     found = search.prepare(
         wanted, settings, options.space, options.engine, options.startup, options.warmup
     )
+    engine = importlib.import_module(f"ur4rec_recbole.experiments.search_{options.engine}")
     folder = options.output or Path(f"runs/tune-{found.model}-{found.dataset}")
     with search.kept(found, folder):
         trials, failed = engine.run(found, folder, options.trials, options.jobs)

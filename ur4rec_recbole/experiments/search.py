@@ -176,7 +176,11 @@ def kept(search: Search, folder: Path) -> Iterator[None]:
             )  # fmt: skip
         write_json(folder / FILE, now)
         (folder / "trials").mkdir(exist_ok=True)
-        yield
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            error.args = ("interrupted; the same command goes on",)
+            raise
 
 
 def read(folder: Path) -> Search:

@@ -19,6 +19,7 @@ from ur4rec_recbole.core.processes import termination_raises
 from ur4rec_recbole.experiments import space
 from ur4rec_recbole.experiments.search import STAGE, Search, Trial, train
 from ur4rec_recbole.runs.folder import RunFolder
+from ur4rec_recbole.runs.keeping import Pruned
 
 TRIALS = "ray.json"  # how many trials the search has
 
@@ -114,11 +115,17 @@ def _work(drawn: dict[str, Any], search: Search, folder: Path, home: Path, threa
     def worthless(step: int, score: float) -> bool:
         nonlocal last
         last = step
-        tune.report({"score": score, "step": step})
+        try:
+            tune.report({"score": score, "step": step})
+        except SystemExit:  # so Ray ends a trial
+            return True
         return False
 
     own = folder / "trials" / tune.get_context().get_trial_id()
-    score = train(search, space.values(search.space(), drawn), own, worthless)
+    try:
+        score = train(search, space.values(search.space(), drawn), own, worthless)
+    except Pruned:
+        raise SystemExit from None
     tune.report({"score": score, "step": last + STAGE, "ended": True})
 
 
