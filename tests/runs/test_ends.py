@@ -18,6 +18,7 @@ from ur4rec_recbole.core.files import exclusive_lock
 from ur4rec_recbole.core.processes import Terminated
 from ur4rec_recbole.monitoring.monitor import Monitor
 from ur4rec_recbole.runs.folder import RunFolder
+from ur4rec_recbole.runs.keeping import Pruned
 
 SETTINGS: dict[str, Any] = SMALL | {
     "data_path": ".",
@@ -219,3 +220,23 @@ def finished() -> Path:
     run("UR4Rec", "toy", config_dict=SETTINGS | {"stages": ["pretrain_sasrec"]})
     RunFolder.open("run").mark("running")
     return Path("run")
+
+
+@pytest.mark.parametrize("model", ["UR4Rec", "GRU4Rec"])
+def test_a_callback_hears_of_epochs_that_are_written_and_may_end_the_run(model: str) -> None:
+    own = {} if model == "UR4Rec" else {"hidden_size": 8, "train_neg_sample_args": None}
+    shared = {key: SETTINGS[key] for key in ("data_path", "load_col", "run_folder")}
+    settings = (SETTINGS if model == "UR4Rec" else shared) | own | {"epochs": 5}
+    told: list[tuple[int, int]] = []
+
+    def judge(epoch: int, score: float) -> None:
+        last = RunFolder.open("run").epochs()[-1]
+        assert last["valid_score"] == pytest.approx(score)
+        told.append((epoch, last["epoch"]))
+        if epoch == 1:
+            raise Pruned("enough")
+
+    with pytest.raises(Pruned, match="enough"):
+        run(model, "toy", None, settings, callback_fn=judge)
+    assert told == [(0, 1), (1, 2)]
+    assert RunFolder.open("run").about["status"] == "pruned"

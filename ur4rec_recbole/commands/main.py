@@ -24,6 +24,7 @@ COMMANDS = {
     "report": "make one page of a run: findings, plots, tables",
     "compare": "put runs side by side: settings and metrics",
     "benchmark": "run many models and seeds, and compare them",
+    "tune": "search settings: Optuna or Ray Tune, bad trials ended early",
     "ablation": "measure what each component of the model contributes",
     "cold-start": "measure recommendations of items without training interactions",
     "recommend": "recommend items to histories, or to users in a batch",

@@ -13,7 +13,6 @@ does not stop the other runs. Runs with other settings stay where they are and a
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import exclusive_lock, read_json, require_writable, write_json
 from ur4rec_recbole.core.shapes import Maybe, check
 from ur4rec_recbole.datasets import synthetic
+from ur4rec_recbole.experiments import apart
 from ur4rec_recbole.experiments.benchmark_job import pretraining
 from ur4rec_recbole.experiments.jobs import INDEX, Entry, Job, data_digest, is_same
 from ur4rec_recbole.experiments.plan import Plan, check_configurations
@@ -48,9 +48,7 @@ def choose(plan: Plan, models: str | None, dataset: str | None) -> Plan:
 
 def execute(plan: Plan, output: Path, at_a_time: int = 1) -> int:
     """Run what is not done yet; return how many runs failed."""
-    cores = os.cpu_count() or 1
-    if not 1 <= at_a_time <= cores:
-        raise InputError("--jobs", f"must be in [1, {cores}]", at_a_time, "Choose fewer.")
+    threads = apart.threads_each(at_a_time)
     check_configurations(plan)
     require_writable("--output", output)
     refusal = InputError(
@@ -64,20 +62,12 @@ def execute(plan: Plan, output: Path, at_a_time: int = 1) -> int:
         print(f"{output}: {len(jobs)} runs, {len(jobs) - len(waiting)} done", flush=True)
         with ThreadPoolExecutor(at_a_time) as pool:
             try:
-                threads = max(1, _usable_cores() // at_a_time)
                 ends = list(pool.map(lambda job: start(job, output, threads), waiting))
             except KeyboardInterrupt:
                 print(f"{output}: interrupted; the same command goes on from here", file=sys.stderr)
                 sys.stderr.flush()
                 os._exit(130)  # the runs' processes end with this one
     return sum(not ended for ended in ends)
-
-
-def _usable_cores() -> int:
-    """Count the cores that this process may use; more threads than these wait for one another."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _with_folders(jobs: Sequence[Job], output: Path) -> list[Job]:
@@ -126,15 +116,8 @@ def start(job: Job, output: Path, threads: int) -> bool:
     if not unfinished(folder):
         shutil.rmtree(folder, ignore_errors=True)
     module = "ur4rec_recbole.experiments.benchmark_job"
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     log = file.with_suffix(".log")
-    with log.open("wb") as stream:
-        # In a session of its own, so that Ctrl-C reaches it through this process alone.
-        code = subprocess.Popen(
-            [sys.executable, "-m", module, str(file), str(folder), str(threads)],
-            stdin=subprocess.PIPE, stdout=stream, stderr=stream, env=environment,
-            start_new_session=True,
-        ).wait()  # fmt: skip
+    code = apart.start(module, [str(file), str(folder), str(threads)], log, threads).wait()
     if code:
         _record_failure(folder, log, code)
     said = f"failed, see {log}" if code > 0 else f"ended by {_signal(code)}; start again to go on"

@@ -51,7 +51,7 @@ def search(
     tried = [best]
     for step in tune["search"]:
         [(setting, values)] = step.items()
-        tried += [_with(best, setting, value) for value in values]
+        tried += [with_setting(best, setting, value) for value in values]
         trials = _as_plan(plan, tune, tried)
         failed = run(trials)
         scores = _scores(trials, folder)
@@ -59,10 +59,10 @@ def search(
     return trials, failed
 
 
-def _with(settings: Mapping[str, Any], setting: str, value: Any) -> dict[str, Any]:
+def with_setting(settings: Mapping[str, Any], setting: str, value: Any) -> dict[str, Any]:
     """Return settings with one changed; `outer.inner` is a key of the mapping `outer`."""
     outer, _, inner = setting.partition(".")
-    return {**settings, outer: {**settings.get(outer, {}), inner: value} if inner else value}
+    return {**settings, outer: {**(settings.get(outer) or {}), inner: value} if inner else value}
 
 
 def choose(tune: Mapping[str, Any], trials: Plan, folder: Path, source: Path) -> str:

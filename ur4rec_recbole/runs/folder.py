@@ -36,7 +36,7 @@ from ur4rec_recbole.core.files import atomic_write, remove_temporary, require_wr
 from ur4rec_recbole.runs import reading
 from ur4rec_recbole.runs.provenance import commit, machine, resolved, versions
 
-STATUSES = ("running", "done", "failed", "interrupted")
+STATUSES = ("running", "done", "failed", "interrupted", "pruned")
 OWN_FILES = (
     r"(?:run|stages|routing|members|metrics|model)\.json|epochs\.csv|findings\.jsonl"
     r"|(?:ranks|tokens)\.npz|model\.safetensors|report\.html|(?:model|resume|\d+-\w+)\.pth"

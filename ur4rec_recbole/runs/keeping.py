@@ -36,6 +36,10 @@ MASKED = "full_masked_ndcg@10"  # column of epochs.csv
 NOT_WRITABLE = (*UNUSABLE, errno.ENOENT)  # of a folder that was removed, too
 
 
+class Pruned(Exception):
+    """Raised by a run's `callback_fn`: the run is not worth finishing, and has not failed."""
+
+
 def only_writer(folder: RunFolder | None) -> AbstractContextManager[None]:
     """Lock a run's folder, if any; `InputError` if another process writes to it."""
     if folder is None:
@@ -63,6 +67,9 @@ def ending(trainer: Any, folder: RunFolder | None) -> Iterator[None]:
         with suppress(OSError):
             folder.mark("interrupted")
         error.args = (_how_to_go_on(folder),)
+        raise
+    except Pruned:
+        folder.mark("pruned")
         raise
     except BaseException as error:
         with suppress(OSError):  # such as the full disk that it failed of

@@ -1,6 +1,6 @@
 """The whole run on one screen: configuration -> data -> model -> training -> final table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from logging import DEBUG, ERROR, getLogger
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ def run(
     config_dict: Mapping[str, Any] | None = None,
     resume: str | None = None,
     arguments: Sequence[str] = (),
+    callback_fn: Callable[[int, float], None] | None = None,
 ) -> RunResult:
     """Train and evaluate UR4Rec, or any model of RecBole, and log the final table.
 
@@ -49,6 +50,11 @@ def run(
         RecBole's sequential models. One that began with a pickle must name it in `config_dict`.
     arguments
         Words of the form --key=value, which override all else. sys.argv is not read.
+    callback_fn
+        Called with the epoch, from 0 over all stages, and its validation score where a validated
+        epoch has ended and is written; as RecBole's `Trainer.fit` calls its own. It ends the run
+        by raising `runs.keeping.Pruned`, which marks the folder as pruned. Of several processes
+        each calls it.
 
     With `nproc` among the settings so many processes train together. They import the program that
     calls this, which must do so below `if __name__ == "__main__":`.
@@ -75,6 +81,7 @@ def run(
     if group:
         call = {"model": model, "dataset": dataset, "config_file_list": files, "resume": resume}
         given = {"config_dict": config_dict, "arguments": other_words(arguments)}
+        given["callback_fn"] = callback_fn
         return train_together(run, group, {**call, **given})
     _begin_log(config)
     data = load_data(config)
@@ -92,7 +99,7 @@ def run(
         trainer = build_trainer(config, data[0], network, agreed(folder and folder.path))
         if old and not folder:
             trainer.go_on_from(old.path)
-        result = _train(trainer, folder, bool(old), data, parts)
+        result = _train(trainer, folder, bool(old), data, parts, callback_fn)
     leave()
     return result
 
@@ -147,7 +154,12 @@ def _new_folder(config: Config, files: Sequence[str], train: Any) -> RunFolder:
 
 
 def _train(
-    trainer: Any, folder: RunFolder | None, resumed: bool, data: Sequence[Any], parts: Sequence[Any]
+    trainer: Any,
+    folder: RunFolder | None,
+    resumed: bool,
+    data: Sequence[Any],
+    parts: Sequence[Any],
+    callback_fn: Callable[[int, float], None] | None,
 ) -> RunResult:
     """Train, evaluate with the best weights, and keep both."""
     config, logger = trainer.config, getLogger()
@@ -161,11 +173,12 @@ def _train(
     entries: dict[str, Any] = {"run_folder": str(folder.path) if folder else None}
     with (
         keeping.ending(trainer, folder),
-        keeping.keeping(trainer, folder, resumed, data[0], valid) as callback,
+        keeping.keeping(trainer, folder, resumed, data[0], valid) as write,
     ):
         best, _ = trainer.fit(
             data[0], data[1], verbose=logger.isEnabledFor(DEBUG),  # `keeping` logs the epochs
-            show_progress=keeping.wants_recboles_bars(config), callback_fn=callback,
+            show_progress=keeping.wants_recboles_bars(config),
+            callback_fn=_in_turn(write, callback_fn),
         )  # fmt: skip
         keeping.use_best_weights(trainer, data[1])
         entries |= {"best_valid_score": best, "model_file": trainer.saved_model_file}
@@ -192,6 +205,16 @@ def _train(
     findings = list(trainer.monitor.findings) if hasattr(trainer, "monitor") else []
     path = Path(folder.path) if folder else None
     return RunResult(trainer.model, metrics, path, findings, entries)
+
+
+def _in_turn(*callbacks: Callable[[int, float], None] | None) -> Callable[[int, float], None]:
+    """Return one callback of all that there are."""
+
+    def call(epoch: int, score: float) -> None:
+        for callback in filter(None, callbacks):
+            callback(epoch, score)
+
+    return call
 
 
 def one_target_a_user(config: Any) -> bool:

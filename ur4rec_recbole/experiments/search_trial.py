@@ -1,0 +1,70 @@
+"""One trial of a study in a process of its own; started by search_optuna.py, not by hand.
+
+python -m ur4rec_recbole.experiments.search_trial FOLDER NUMBER THREADS
+"""
+
+import argparse
+import math
+import os
+import sys
+from pathlib import Path
+
+import torch
+from optuna.trial import TrialState
+
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.processes import exit_with_parent, termination_raises
+from ur4rec_recbole.experiments import search, space
+from ur4rec_recbole.experiments.search_optuna import NAME, open_storage, open_study
+from ur4rec_recbole.runs.keeping import Pruned
+
+
+def run(folder: Path, number: int) -> None:
+    """Run a trial of a folder's study, reporting its epochs, and tell the study how it ended."""
+    about = search.read(folder)
+    storage = open_storage(folder)
+    study = open_study(about, storage)
+    of = storage.get_trial_id_from_study_id_trial_number(
+        storage.get_study_id_from_name(NAME), number
+    )
+
+    def worthless(step: int, score: float) -> bool:
+        storage.set_trial_intermediate_value(of, step, score)
+        return study.pruner.prune(study, storage.get_trial(of))
+
+    values = space.values(about.space(), storage.get_trial(of).params)
+    try:
+        score = search.train(about, values, folder / "trials" / f"{number:04d}", worthless)
+    except Pruned:
+        study.tell(number, state=TrialState.PRUNED)
+        return
+    if not math.isfinite(score):
+        raise InputError(
+            f"Trial {number}", "must validate to a finite score", score, "Narrow the space."
+        )
+    study.tell(number, score)
+
+
+def main() -> int:
+    """Run the trial that the command line names."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    for name, kind in (("folder", Path), ("number", int), ("threads", int)):
+        parser.add_argument(name, type=kind)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    # Standard input closes with the parent. Not sys.stdin: its lock would be held at exit.
+    exit_with_parent(lambda: os.read(0, 1))
+    try:
+        with termination_raises():
+            run(asked.folder, asked.number)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as error:  # Ctrl-C, which the parent passes on
+        print(error, file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
