@@ -74,7 +74,7 @@ class MultiHeadAttention(nn.Module):
         mask
             [B, L, S] bool, True where a position may look; with a memory only.
         bias
-            [B, H, L, L], added to the logits; without a memory only.
+            [B, H, L, S], added to the logits; S is L without a memory.
 
         Returns
         -------
@@ -99,7 +99,8 @@ class MultiHeadAttention(nn.Module):
             return self._attend_with_dropout(query, key, value, mask, bias)
         allowed = None if mask is None else mask.unsqueeze(1)
         if bias is not None:
-            allowed = bias.masked_fill(~_causal(query), -torch.inf).to(query.dtype)
+            looks = _causal(query) if allowed is None else allowed
+            allowed = bias.masked_fill(~looks, -torch.inf).to(query.dtype)
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=allowed, dropout_p=dropout, is_causal=allowed is None
         )
