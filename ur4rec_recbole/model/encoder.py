@@ -98,5 +98,5 @@ def _last_states(block: Any, x: Tensor, where: Tensor, bias: Tensor | None) -> T
     if bias is not None:
         bias = bias.transpose(1, 2)[last].unsqueeze(2)  # [B, H, 1, L]
     memory = block.attention_norm(x) if block.norm_first else x
-    one = where.new_ones(len(where), 1)
+    one = where[:, :1]  # True: a query a sequence; what is made new has a fixed size in ONNX
     return block(x[last[where]], one, unpack(memory, where), where.unsqueeze(1), bias)
