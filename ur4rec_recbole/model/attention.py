@@ -88,7 +88,8 @@ class MultiHeadAttention(nn.Module):
         query = self._split(unpack(self.query(queries), where))
         key, value = self._split(key), self._split(value)
         context = self._attend(query, key, value, mask, bias)  # [B, H, L, D / H]
-        return self.dense(context.transpose(1, 2).flatten(-2)[where])
+        context = context.transpose(1, 2).flatten(-2)  # [B, L, D]
+        return self.dense(context.flatten(0, 1) if _is_full(queries, where) else context[where])
 
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias: Tensor | None
@@ -206,5 +207,12 @@ def _causal(query: Tensor) -> Tensor:
 
 def unpack(packed: Tensor, where: Tensor) -> Tensor:
     """Put the rows [P, D] of the True positions of `where` [B, L] into zeros [B, L, D]."""
+    if _is_full(packed, where):
+        return packed.unflatten(0, where.shape)
     padded = packed.new_zeros(*where.shape, packed.shape[-1])
     return padded.index_put((where,), packed)
+
+
+def _is_full(packed: Tensor, where: Tensor) -> bool:
+    """Tell whether nothing is padded, so that no row is looked up; a trace cannot rely on it."""
+    return not torch.jit.is_tracing() and len(packed) == where.numel()
