@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import subprocess
 import sys
 import types
@@ -35,9 +36,13 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return seen
 
 
-def test_output_that_nobody_reads_any_more_ends_a_command_without_a_word() -> None:
-    command = [sys.executable, "-m", "ur4rec_recbole"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_nobody_reads_any_more_ends_a_command_without_a_word(unbuffered: str) -> None:
+    command = [sys.executable, "-m", "ur4rec_recbole", "--version"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+    ) as running:  # fmt: skip
         assert running.stdout and running.stderr
         running.stdout.close()
         assert running.stderr.read() == b""

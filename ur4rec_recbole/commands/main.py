@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _output_is_closed() -> bool:
     """Tell whether nobody reads the output; if so, send the rest of it nowhere."""
     try:
-        sys.stdout.flush()
+        print(flush=True)  # an unbuffered output has nothing left to flush
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True
