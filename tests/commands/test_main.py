@@ -2,6 +2,8 @@
 
 import argparse
 import importlib
+import os
+import subprocess
 import sys
 import types
 from typing import Any
@@ -32,6 +34,30 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(cli, "COMMANDS", {"stub": "does", "broken": "fails"})
     return seen
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_nobody_reads_any_more_ends_a_command_without_a_word(unbuffered: str) -> None:
+    command = [sys.executable, "-m", "ur4rec_recbole", "--version"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+    ) as running:  # fmt: skip
+        assert running.stdout and running.stderr
+        running.stdout.close()
+        assert running.stderr.read() == b""
+    assert running.returncode == cli.PIPE_CLOSED
+
+
+def test_a_pipe_that_breaks_elsewhere_is_no_end_of_output(
+    stub: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(options: Any) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(sys.modules["ur4rec_recbole.commands.stub"], "run", broken)
+    with pytest.raises(BrokenPipeError):
+        cli.main(["stub"])
 
 
 def test_a_sub_command_runs_with_its_options(stub: list[Any]) -> None:

@@ -85,6 +85,14 @@ def test_unpack_puts_rows_at_true_positions_and_zeros_elsewhere() -> None:
     where = torch.tensor([[True, False], [True, True]])
     found = unpack(torch.tensor([[1.0], [2.0], [3.0]]), where)
     assert found.squeeze(-1).tolist() == [[1.0, 0.0], [2.0, 3.0]]
+    full = unpack(torch.tensor([[1.0], [2.0], [3.0], [4.0]]), torch.ones_like(where))
+    assert full.squeeze(-1).tolist() == [[1.0, 2.0], [3.0, 4.0]]
+
+
+def test_a_sequence_alone_is_transformed_as_in_a_batch_with_padding() -> None:
+    made, x = block().eval(), torch.randn(7, D)
+    where = torch.arange(4) < torch.tensor([[4], [3]])
+    torch.testing.assert_close(made(x[:4], where[:1]), made(x, where)[:4])
 
 
 def test_off_the_cpu_attention_with_dropout_is_fused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,6 +94,26 @@ def test_gradients_equal_recboles_sasrec(ml100k: tuple[Any, ...], rows: Any) -> 
     )
 
 
+@pytest.mark.parametrize("n_layers", [1, 2])
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("times", [False, True])
+@torch.no_grad()
+def test_the_last_states_alone_are_those_of_all(
+    n_layers: int, norm_first: bool, times: bool
+) -> None:
+    torch.manual_seed(1)
+    block = BlockConfig(8, 2, 16, 0.0, 0.0, norm_first=norm_first)
+    encoder = SequenceEncoder(n_layers, 6, block, times, times).eval()
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter)
+    where = torch.arange(6) < torch.tensor([[6], [1], [4]])
+    items = torch.randn(int(where.sum()), 8)
+    seconds = torch.rand(3, 6, dtype=torch.float64).cumsum(1).mul(1e4) * where
+    given = (items, where, seconds, seconds + 1e5)
+    expected = encoder(*given)[where.sum(1).cumsum(0) - 1]
+    torch.testing.assert_close(encoder(*given, last_only=True), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_pre_norm_ends_with_a_norm() -> None:
     block = BlockConfig(8, 2, 16, 0.0, 0.0, norm_first=True)
     encoder = SequenceEncoder(2, 5, block)

@@ -55,6 +55,14 @@ def test_many_epochs_take_few_lines_the_first_of_a_stage_among_them(
     assert len(lines) <= LINES + 2
 
 
+def test_an_epoch_that_is_not_validated_shows_no_metric(caplog: pytest.LogCaptureFixture) -> None:
+    log = EpochLog([("a", 1)], "NDCG@10")
+    with caplog.at_level(logging.INFO):
+        log.stage_begins("a", 1, 2, 0)
+        log.epoch_ends({"stage_epoch": 1, "seconds": 2.0, "loss": 3.25})
+    assert caplog.messages[0].startswith("a epoch 1/1  loss 3.2500  not validated  0.0 s")
+
+
 def test_a_run_without_hr_at_10_is_shown_by_its_own_metric(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

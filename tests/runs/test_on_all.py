@@ -10,6 +10,7 @@ import torch
 from tests.conftest import SMALL, make_table, sequences, write_atomic_files
 from ur4rec_recbole import Recommender, load, run
 from ur4rec_recbole.commands.main import main
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.model import saved
 from ur4rec_recbole.runs.on_all import train_on_all
 
@@ -45,8 +46,33 @@ def test_everything_is_trained_on_for_the_best_number_of_epochs(tmp_path: Path) 
     assert now.train.seen_rows().tolist() == repeated.nonzero().squeeze(1).tolist()
     assert len(before.train.seen_rows()) < len(now.train.seen_rows())
     assert now.model.score == found.model.score
-    assert torch.equal(now.model.neighbours.shares, before.model.neighbours.shares)
+    shares = before.model.neighbours.shares
+    checkpoint = torch.load("run-all/model.pth", weights_only=False)["state_dict"]
+    assert torch.equal(now.model.neighbours.shares, shares)
+    assert torch.equal(checkpoint["neighbours.shares"], shares)
     assert Recommender.load("run-all").recommend(["i1", "i2"]).items
+
+
+def test_shares_of_neighbours_that_are_told_are_not_chosen_anew(tmp_path: Path) -> None:
+    told = torch.tensor([0.5, 0.3, 0.2])
+    run("UR4Rec", "toy", config_dict=settings(tmp_path, neighbour_shares=told.tolist()))
+    train_on_all(Path("run"))
+    for folder in ("run", "run-all"):
+        assert torch.equal(load(folder).model.neighbours.shares, told)
+
+
+def test_shares_of_another_run_are_not_taken_over(tmp_path: Path) -> None:
+    told = [0.5, 0.3, 0.2]
+    run("UR4Rec", "toy", config_dict=settings(tmp_path, neighbour_shares=[0.1, 0.5, 0.4]))
+    given = settings(tmp_path, init_from="run", neighbour_shares=told, run_folder="second")
+    run("UR4Rec", "toy", config_dict=given)
+    assert load("second").model.neighbours.shares.tolist() == pytest.approx(told)
+
+
+@pytest.mark.parametrize("shares", [[1.0, 0.0], [0.0, 0.5, 0.5], [0.5, -0.1, 0.6], [0.5, "x", 0.5]])
+def test_shares_that_are_none_are_refused(tmp_path: Path, shares: list[Any]) -> None:
+    with pytest.raises(InputError, match="neighbour_shares"):
+        run("UR4Rec", "toy", config_dict=settings(tmp_path, neighbour_shares=shares))
 
 
 def test_a_run_that_was_no_better_than_its_beginning_keeps_that(tmp_path: Path) -> None:

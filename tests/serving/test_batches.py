@@ -104,6 +104,8 @@ def test_the_commands_print_what_the_recommender_gives(
     today.to_csv(tmp_path / "today.csv", index=False)
     words = f"recommend {folder} --interactions {tmp_path}/today.csv --out {tmp_path}/out.csv"
     assert main(words.split()) == 0
+    shown = capsys.readouterr().err.split()  # the progress bar
+    assert shown[0] == "users" and "2/2" in shown
     found = pd.read_csv(tmp_path / "out.csv")
     assert found.item.tolist() == made.recommend_users(["new", "u1"], today).item.tolist()
 

@@ -49,6 +49,7 @@ def test_speed_is_measured_of_known_histories(
 ) -> None:
     monkeypatch.setattr(speed, "REPEATS", 20)
     monkeypatch.setattr(speed, "MANY", 30)
-    found = speed.measure(recommender(full_toy()))
+    made = recommender(full_toy())
+    found = speed.measure(made, speed.known_histories(made))
     assert found["items"] == 20
     assert 0 < found["one_history_ms"] < found["30_histories_ms"]

@@ -287,6 +287,16 @@ def test_each_stage_logs_one_line_with_its_metrics(
         assert "best epoch" in line or "predictions stay" in line
 
 
+def test_a_stage_without_validation_says_that_its_last_weights_count(
+    full_toy: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = full_toy(stages=["pretrain_sasrec"], epochs=2)
+    with caplog.at_level(logging.INFO):
+        made.new_trainer().fit(made.loaders[0], None, verbose=False)
+    [line] = [r.getMessage() for r in caplog.records if r.getMessage().startswith("stage ")]
+    assert "no validation" in line and line.endswith("the last of 2 epochs")
+
+
 def test_epoch_lines_name_the_losses(full_toy: Any, caplog: pytest.LogCaptureFixture) -> None:
     made = full_toy(stages=["joint_finetune"])
     with caplog.at_level(logging.INFO):

@@ -5,6 +5,7 @@ ur4rec --help
 
 import argparse
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ COMMANDS = {
     "export": "write a model for other programs: safetensors, ONNX, FAISS",
     "publish": "copy a benchmark's results, without weights and logs",
 }
+PIPE_CLOSED = 141  # as a shell tells of SIGPIPE
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,16 +50,23 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one sub-command; bad input prints a message and gives exit code 2.
 
-    Ctrl-C and SIGTERM print one line and give 128 plus the signal's number.
+    Ctrl-C and SIGTERM print one line and give 128 plus the signal's number; output that nobody
+    reads any more, as after `| head`, ends the command likewise, without a word.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = next((word for word in words if not word.startswith("-")), None)
     command = f"ur4rec {chosen}" if chosen in COMMANDS else "ur4rec"
     try:
-        return _called(words, chosen)
+        code = _called(words, chosen)
+        sys.stdout.flush()
+        return code
     except InputError as error:
         print(f"{command}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        if not _output_is_closed():
+            raise
+        return PIPE_CLOSED
     except OSError as error:
         if error.errno not in UNUSABLE:
             raise
@@ -70,6 +79,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         print(f"{command}: {str(error) or 'interrupted'}", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+
+
+def _output_is_closed() -> bool:
+    """Tell whether nobody reads the output; if so, send the rest of it nowhere."""
+    try:
+        print(flush=True)  # an unbuffered output has nothing left to flush
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _called(words: Sequence[str], chosen: str | None) -> int:

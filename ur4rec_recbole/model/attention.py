@@ -74,7 +74,7 @@ class MultiHeadAttention(nn.Module):
         mask
             [B, L, S] bool, True where a position may look; with a memory only.
         bias
-            [B, H, L, L], added to the logits; without a memory only.
+            [B, H, L, S], added to the logits; S is L without a memory.
 
         Returns
         -------
@@ -88,7 +88,8 @@ class MultiHeadAttention(nn.Module):
         query = self._split(unpack(self.query(queries), where))
         key, value = self._split(key), self._split(value)
         context = self._attend(query, key, value, mask, bias)  # [B, H, L, D / H]
-        return self.dense(context.transpose(1, 2).flatten(-2)[where])
+        context = context.transpose(1, 2).flatten(-2)  # [B, L, D]
+        return self.dense(context.flatten(0, 1) if _is_full(queries, where) else context[where])
 
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias: Tensor | None
@@ -99,7 +100,8 @@ class MultiHeadAttention(nn.Module):
             return self._attend_with_dropout(query, key, value, mask, bias)
         allowed = None if mask is None else mask.unsqueeze(1)
         if bias is not None:
-            allowed = bias.masked_fill(~_causal(query), -torch.inf).to(query.dtype)
+            looks = _causal(query) if allowed is None else allowed
+            allowed = bias.masked_fill(~looks, -torch.inf).to(query.dtype)
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=allowed, dropout_p=dropout, is_causal=allowed is None
         )
@@ -205,5 +207,12 @@ def _causal(query: Tensor) -> Tensor:
 
 def unpack(packed: Tensor, where: Tensor) -> Tensor:
     """Put the rows [P, D] of the True positions of `where` [B, L] into zeros [B, L, D]."""
+    if _is_full(packed, where):
+        return packed.unflatten(0, where.shape)
     padded = packed.new_zeros(*where.shape, packed.shape[-1])
     return padded.index_put((where,), packed)
+
+
+def _is_full(packed: Tensor, where: Tensor) -> bool:
+    """Tell whether nothing is padded, so that no row is looked up; a trace cannot rely on it."""
+    return not torch.jit.is_tracing() and len(packed) == where.numel()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from recbole.data.interaction import Interaction
 from recbole.sampler import RepeatableSampler
 from torch import Tensor
@@ -78,9 +79,19 @@ def neighbours(config: Any, modalities: tuple[str, ...]) -> ContentNeighbours | 
     """Build the neighbours by content, or return None where they are switched off."""
     if not config["n_neighbour_items"] or not modalities:
         return None
-    return ContentNeighbours(
+    made = ContentNeighbours(
         modalities, config["n_neighbour_items"], config["neighbour_temperature"]
     )
+    shares = config["neighbour_shares"]
+    if shares is not None:
+        sound = all(is_finite(each) and each >= 0 for each in shares)
+        if not sound or len(shares) != len(made.shares) or not shares[0]:
+            raise InputError(
+                "neighbour_shares", f"must be {len(made.shares)} numbers of at least 0, the first "
+                "above it", shares, "Leave it out: validation rows choose them.",
+            )  # fmt: skip
+        made.shares.copy_(torch.tensor(shares))
+    return made
 
 
 def items(config: Any, widths: dict[str, int]) -> ItemTower:

@@ -1,9 +1,12 @@
 """SequenceEncoder: SASRec, giving a state at every position instead of the last one alone."""
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
 from ur4rec_recbole.core.dropout import Dropout
-from ur4rec_recbole.model.attention import BlockConfig, TransformerBlock
+from ur4rec_recbole.model.attention import BlockConfig, TransformerBlock, unpack
 from ur4rec_recbole.model.time_intervals import TimeIntervals
 
 
@@ -56,8 +59,9 @@ class SequenceEncoder(nn.Module):
         where: Tensor,
         times: Tensor | None = None,
         requests: Tensor | None = None,
+        last_only: bool = False,
     ) -> Tensor:
-        """Encode items into states [P, D].
+        """Encode items into states [P, D], or into the last one of each sequence, [B, D].
 
         Parameters
         ----------
@@ -68,6 +72,9 @@ class SequenceEncoder(nn.Module):
         times, requests
             [B, L] float64 seconds, of the interactions and of the request that follows each; only
             where they are read.
+        last_only
+            Whether the last block computes the last state of each sequence alone; then none may be
+            empty.
         """
         x = item_emb + self.position_embedding(where.nonzero()[:, 1])
         biases: list[Tensor | None] = [None] * len(self.blocks)
@@ -75,6 +82,21 @@ class SequenceEncoder(nn.Module):
             intervals, biases[:] = self.intervals(times, where, requests)
             x = x + intervals
         x = self.dropout(self.input_norm(x))
-        for block, bias in zip(self.blocks, biases, strict=True):
-            x = block(x, where, bias=bias)
+        *earlier, (block, bias) = zip(self.blocks, biases, strict=True)
+        for each, its_bias in earlier:
+            x = each(x, where, bias=its_bias)
+        x = _last_states(block, x, where, bias) if last_only else block(x, where, bias=bias)
         return self.output_norm(x)
+
+
+def _last_states(block: Any, x: Tensor, where: Tensor, bias: Tensor | None) -> Tensor:
+    """Return what a block makes of the last state of each sequence, [B, D].
+
+    Keys and values are of all states; the query and all that follows are of the last one.
+    """
+    last = torch.arange(where.shape[1], device=where.device) == where.sum(1, keepdim=True) - 1
+    if bias is not None:
+        bias = bias.transpose(1, 2)[last].unsqueeze(2)  # [B, H, 1, L]
+    memory = block.attention_norm(x) if block.norm_first else x
+    one = where[:, :1]  # True: a query a sequence; what is made new has a fixed size in ONNX
+    return block(x[last[where]], one, unpack(memory, where), where.unsqueeze(1), bias)

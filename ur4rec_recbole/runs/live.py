@@ -125,7 +125,7 @@ class Validation:
 
     def __str__(self) -> str:
         if not self.scores:
-            return f"{self.metric} -"
+            return "not validated"
         best = max(self.scores) if self.bigger else min(self.scores)
         return f"{self.metric} {self.scores[-1]:.4f} best {best:.4f}"
 

@@ -17,6 +17,7 @@ from ur4rec_recbole.runs.assembly import configuration
 from ur4rec_recbole.runs.folder import RunFolder, require_free
 from ur4rec_recbole.runs.quick_start import run
 from ur4rec_recbole.runs.result import RunResult
+from ur4rec_recbole.runs.warm_start import SHARES
 
 EVERYTHING = {"split": {"RS": [1, 0, 0]}, "group_by": "user", "order": "TO", "mode": "full"}
 ENDING = "-all"  # of the second run's folder
@@ -51,10 +52,10 @@ def train_on_all(folder: Path) -> RunResult:
         "eval_args": EVERYTHING,
         "run_folder": f"{folder}{ENDING}",
     }
-    result = run("UR4Rec", settled.about["dataset"], None, settings)
-    if result.folder and result.model.neighbours is not None:
-        _take_shares(result, given)
-    return result
+    shares = given.state_dict.get(SHARES)
+    if shares is not None:  # chosen on validation rows, which there will be none of
+        settings["neighbour_shares"] = shares.tolist()
+    return run("UR4Rec", settled.about["dataset"], None, settings)
 
 
 def _stages(given: saved.Saved, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -67,21 +68,3 @@ def _stages(given: saved.Saved, results: Sequence[Mapping[str, Any]]) -> list[di
         return kept
     # Nothing was better than what the run began with: keep that.
     return [{**entries[-1], "epochs": 0, "score": SCORES[int(given.state_dict["score"])]}]
-
-
-def _take_shares(result: RunResult, given: saved.Saved) -> None:
-    """Give the model the shares of neighbours that were chosen on validation rows.
-
-    RecBole's checkpoint of the run stays without them.
-    """
-    assert result.folder
-    network = result.model
-    network.neighbours.load_state_dict(
-        {
-            key.removeprefix("neighbours."): value
-            for key, value in given.state_dict.items()
-            if key.startswith("neighbours.")
-        }
-    )
-    written = saved.read(result.folder)
-    saved.save(result.folder, network, written.config, written.inputs)

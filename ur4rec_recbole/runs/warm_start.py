@@ -17,6 +17,7 @@ from ur4rec_recbole.data.modalities import item_tables
 from ur4rec_recbole.model import saved
 
 IDS = "item_embedding.id.weight"
+SHARES = "neighbours.shares"  # no weights: validation rows choose them anew
 
 
 def begin_from(network: Any, config: Any, train: Any) -> None:
@@ -35,7 +36,7 @@ def begin_from(network: Any, config: Any, train: Any) -> None:
     taken = {
         key: given.state_dict[key]
         for key, value in own.items()
-        if key != IDS and _shape(given.state_dict, key) == value.shape
+        if key not in (IDS, SHARES) and _shape(given.state_dict, key) == value.shape
     }
     other = [key for key in own if key.startswith("encoder.") and key not in taken]
     if other:

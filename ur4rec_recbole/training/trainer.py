@@ -139,7 +139,8 @@ class UR4RecTrainer(WatchedTrainer):
             self._end(self.stages[index])
             if saved:
                 self._save_checkpoint(self._next_epoch - 1, verbose=False)
-        if valid_data and self.model.neighbours is not None:
+        chosen = self.config["neighbour_shares"] is not None
+        if valid_data and self.model.neighbours is not None and not chosen:
             self._weigh_neighbours(valid_data, saved)
         reached = self.results[-1].sampled_hit10 if self.results else None
         valid = valid_data._dataset if valid_data else None
@@ -355,12 +356,12 @@ class UR4RecTrainer(WatchedTrainer):
         self.results.append(result)
         shown = ("hit@5", "hit@10", "hit@20", "ndcg@10")
         values = "  ".join(f"{key} {metrics[key]:.4f}" for key in shown if key in metrics)
-        kept = f"best epoch {result.best_epoch} of {result.epochs}"
-        if not result.best_epoch:
-            kept = f"no better in {result.epochs} epochs: predictions stay as they were"
-        self.logger.info(
-            f"stage {stage.name}: {values or 'no validation'}  {seconds:.0f} s  {kept}"
-        )
+        kept = f"best epoch {best} of {epochs}"
+        if not self.valid_data:
+            values, kept = "no validation", f"the last of {epochs} epochs"
+        elif not best:
+            kept = f"no better in {epochs} epochs: predictions stay as they were"
+        self.logger.info(f"stage {stage.name}: {values}  {seconds:.0f} s  {kept}")
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         """Save as RecBole does, atomically, and never over a file that validates better."""
