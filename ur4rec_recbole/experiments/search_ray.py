@@ -5,6 +5,7 @@ the mean of the others'. Ray keeps its state in ray/ below the search's folder, 
 must see under the same name, as they must the data. A trial that was killed goes on in its folder.
 """
 
+import importlib
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,8 @@ def require_ray() -> Any:
     found, version = "none", ""
     try:
         import ray
-        from ray import tune
+
+        tune: Any = importlib.import_module("ray.tune")  # whose names differ by version
 
         found, version = "an older one", f" ({ray.__version__})"
         if all(hasattr(tune, name) for name in ("RunConfig", "get_context", "report")):
@@ -68,7 +70,7 @@ def run(search: Search, folder: Path, total: int, jobs: int) -> tuple[Sequence[T
 
 def _tuner(ray: Any, search: Search, folder: Path, total: int, jobs: int) -> Any:
     """Return Ray's tuner: a new one, or the one that was interrupted."""
-    from ray import tune
+    tune: Any = importlib.import_module("ray.tune")  # whose names differ by version
 
     share = _share([each["Resources"] for each in ray.nodes() if each["Alive"]], jobs)
     work = tune.with_parameters(
@@ -106,7 +108,7 @@ def _share(machines: Sequence[Mapping[str, float]], jobs: int) -> dict[str, int]
 
 def _work(drawn: dict[str, Any], search: Search, folder: Path, home: Path, threads: int) -> None:
     """Run one trial in a process of Ray's, which ends it where its rule says so."""
-    from ray import tune
+    tune: Any = importlib.import_module("ray.tune")  # whose names differ by version
 
     os.chdir(home)
     torch.set_num_threads(threads)
@@ -141,7 +143,7 @@ def _trial(search: Search, folder: Path, found: Any) -> Trial:
 
 
 def _domain(dimension: space.Range | space.Choices) -> Any:
-    from ray import tune
+    tune: Any = importlib.import_module("ray.tune")  # whose names differ by version
 
     if isinstance(dimension, space.Choices):
         return tune.choice(list(dimension.by_label))

@@ -79,10 +79,12 @@ def run(
         config = _configuration(model, dataset, files, settings, old)
     group = asked_for(config)
     if group:
-        call = {"model": model, "dataset": dataset, "config_file_list": files, "resume": resume}
-        given = {"config_dict": config_dict, "arguments": other_words(arguments)}
-        given["callback_fn"] = callback_fn
-        return train_together(run, group, {**call, **given})
+        call: dict[str, Any] = {
+            "model": model, "dataset": dataset, "config_file_list": files, "resume": resume,
+            "config_dict": config_dict, "arguments": other_words(arguments),
+            "callback_fn": callback_fn,
+        }  # fmt: skip
+        return train_together(run, group, call)
     _begin_log(config)
     data = load_data(config)
     if config["model"] == "UR4RecEnsemble":
