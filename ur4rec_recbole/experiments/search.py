@@ -81,7 +81,7 @@ class Search:
     startup: int
     warmup: int
 
-    def space(self) -> space.Space:
+    def drawable(self) -> space.Space:
         """Return what may be drawn."""
         return space.make_space(self.dimensions, FILE)
 
@@ -166,7 +166,8 @@ def kept(search: Search, folder: Path) -> Iterator[None]:
         "Wait for it or name another --output.",
     )  # fmt: skip
     with exclusive_lock(folder / ".lock", refusal):
-        now, before = asdict(search), read_json(folder / FILE)
+        now = json.loads(json.dumps(asdict(search)))  # as it will be read
+        before = read_json(folder / FILE)
         if before is not None and before != now:
             known = before if isinstance(before, dict) else {}
             changed = [key for key in now if known.get(key) != now[key]]

@@ -125,7 +125,7 @@ class Trials:
             constant_liar=self.jobs > 1,
             seed=(self.search.seed + len(self.study.trials)) % 2**32,
         )
-        drawn = {key: _distribution(each) for key, each in self.search.space().items()}
+        drawn = {key: _distribution(each) for key, each in self.search.drawable().items()}
         return self.study.ask(drawn).number
 
 
@@ -137,7 +137,7 @@ def run(search: Search, folder: Path, total: int, jobs: int) -> tuple[Sequence[T
 
 
 def _trial(search: Search, found: optuna.trial.FrozenTrial) -> Trial:
-    values = space.values(search.space(), found.params)
+    values = space.values(search.drawable(), found.params)
     in_order = {key: values[key] for key in search.dimensions}
     return Trial(f"{found.number:04d}", STATUSES[found.state], found.value, in_order)
 

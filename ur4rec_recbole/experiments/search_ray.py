@@ -89,7 +89,7 @@ def _tuner(ray: Any, search: Search, folder: Path, total: int, jobs: int) -> Any
     )
     return tune.Tuner(
         work,
-        param_space={key: _domain(each) for key, each in search.space().items()},
+        param_space={key: _domain(each) for key, each in search.drawable().items()},
         tune_config=tune.TuneConfig(
             num_samples=total, search_alg=drawn, scheduler=rule,
             trial_dirname_creator=lambda trial: trial.trial_id,
@@ -125,7 +125,7 @@ def _work(drawn: dict[str, Any], search: Search, folder: Path, home: Path, threa
 
     own = folder / "trials" / tune.get_context().get_trial_id()
     try:
-        score = train(search, space.values(search.space(), drawn), own, worthless)
+        score = train(search, space.values(search.drawable(), drawn), own, worthless)
     except Pruned:
         raise SystemExit from None
     tune.report({"score": score, "step": last + STAGE, "ended": True})
@@ -138,7 +138,7 @@ def _trial(search: Search, folder: Path, found: Any) -> Trial:
     status = "failed" if found.error else "done" if ended else "pruned"
     if status == "pruned" and (folder / "trials" / name / "run.json").exists():
         RunFolder.open(folder / "trials" / name).mark("pruned")
-    values = space.values(search.space(), found.config)
+    values = space.values(search.drawable(), found.config)
     return Trial(name, status, measured.get("score"), values)
 
 

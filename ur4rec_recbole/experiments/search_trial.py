@@ -32,7 +32,7 @@ def run(folder: Path, number: int) -> None:
         storage.set_trial_intermediate_value(of, step, score)
         return study.pruner.prune(study, storage.get_trial(of))
 
-    values = space.values(about.space(), storage.get_trial(of).params)
+    values = space.values(about.drawable(), storage.get_trial(of).params)
     try:
         score = search.train(about, values, folder / "trials" / f"{number:04d}", worthless)
     except Pruned:
