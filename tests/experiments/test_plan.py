@@ -241,7 +241,7 @@ def test_the_place_of_the_data_is_no_part_of_what_a_run_is() -> None:
 
 def test_a_search_reaches_the_options_of_an_adapter(tmp_path: Path) -> None:
     settings = {"adapter_options": {"lr": 1.0, "loss": "BCE"}}
-    found = tuning._with(settings, "adapter_options.lr", 2.0)
+    found = tuning.with_setting(settings, "adapter_options.lr", 2.0)
     assert found == {"adapter_options": {"lr": 2.0, "loss": "BCE"}}
     assert settings["adapter_options"]["lr"] == 1.0
 
@@ -260,5 +260,5 @@ def test_entries_and_searches_of_every_plan_are_valid_configurations(
         tried = [dict(tune["settings"])]
         for step in tune["search"]:
             [(setting, values)] = step.items()
-            tried += [tuning._with(tried[0], setting, value) for value in values]
+            tried += [tuning.with_setting(tried[0], setting, value) for value in values]
         check_configurations(tuning._as_plan(found, tune, tried))

@@ -58,7 +58,7 @@ def test_a_space_is_ranges_and_choices() -> None:
         ("learning_rate: {low: true, high: 2}", "low"),
         ("learning_rate: {low: 0, high: 0.1, log: true}", "log"),
         ("learning_rate: {low: 0.1, high: 0.2, log: yes please}", "log"),
-        ("learning_rate: {low: 0.1, high: 0.2, lgo: true}", "Did you mean 'log'"),
+        ("learning_rate: {low: 0.1, high: 0.2, logs: true}", "Did you mean 'log'"),
         ("n_layers: {low: 1, high: 2.5, int: true}", "high"),
         ("n_layers: {low: 1, high: 2, int: 1}", "int"),
         ("n_layers: {low: 1, high: 1e400, int: true}", "high"),
@@ -79,7 +79,6 @@ def test_a_space_is_ranges_and_choices() -> None:
         ("fusion: {choices: [weighted, wieghted]}", "fusion"),
         ("stages: {choices: [[pretrain_sasrec], [pretrain]]}", "stages"),
         ("learning_rate.x: {low: 0.1, high: 0.2}", "learning_rate"),
-        ("item_text_table: {choices: [text.npz, none.npz]}", "none.npz"),
     ],
 )
 def test_a_mistake_in_a_space_is_refused(text: str, names: str, at_home: None) -> None:  # noqa: F811

@@ -109,9 +109,10 @@ def test_ranks_that_are_none_are_refused(run: RunFolder, name: str, array: np.nd
 
 
 def test_what_would_steer_a_terminal_is_shown_instead(
-    run: RunFolder, capsys: pytest.CaptureFixture[str]
+    run: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run.about["commit"] = "\x1b]0;title\x07 [red]"
+    monkeypatch.setenv("COLUMNS", "200")
+    run.about["commit"] = "\x1b]0;[red]"
     run.mark("done")
     other = RunFolder(run.path.parent / "other", run.about | {"commit": "x"})
     other.path.mkdir()

@@ -49,7 +49,7 @@ def atomic_write(path: str | os.PathLike[str], make_folder: bool = True) -> Iter
             os.replace(name, target)  # while its lock is held
     except BaseException as error:
         Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.errno and error.filename is None:
             error.filename = str(target)  # a full disk does not say of what
         raise
 

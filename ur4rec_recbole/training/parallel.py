@@ -38,8 +38,9 @@ class ParallelTrainer(Trainer):
 
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
-        if self.enable_amp and not self.enable_scaler:
-            torch.set_autocast_dtype("cuda", torch.bfloat16)  # float16 would need the scaler
+        if self.enable_amp:  # float16 would need the scaler
+            kind = torch.float16 if self.enable_scaler else torch.bfloat16
+            torch.set_autocast_dtype("cuda", kind)
         self.together = not config["single_spec"]
         if self.together:
             self.eval_collector = GatheringCollector(config)
