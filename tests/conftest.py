@@ -5,6 +5,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from recbole.utils import get_model, get_trainer, init_seed
 import ur4rec_recbole  # noqa: F401  registers UR4Rec
 from ur4rec_recbole.data.dataset import UR4RecDataset, sort_exactly, training_fingerprint
 from ur4rec_recbole.data.features import FeatureTable
+
+# A shell starts what runs in its background deaf to Ctrl-C, and processes inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Ten users; one with a single interaction, some shorter and some longer than the window of 5.
 LENGTHS = (1, 2, 3, 4, 5, 7, 9, 11, 12, 14)
