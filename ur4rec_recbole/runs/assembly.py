@@ -57,7 +57,7 @@ def load_data(config: Config) -> tuple[Any, Any, Any]:
         data = sort_exactly(create_dataset(config))
         data.config = config  # a data set from a cache has that of the run which made it
         data.fingerprint = data_fingerprint(data)
-        getLogger().debug(data)
+        getLogger().info(data)
         loaders = data_preparation(config, data)
     for loader in loaders:
         loader._dataset.config = config
