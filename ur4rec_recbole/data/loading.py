@@ -35,6 +35,7 @@ from ur4rec_recbole.data.atomic_files import read_cells, read_header
 from ur4rec_recbole.data.columns import check_columns, set_types
 from ur4rec_recbole.data.dataset import sort_exactly
 from ur4rec_recbole.data.fingerprints import INPUTS, check_inputs, data_fingerprint, inputs
+from ur4rec_recbole.data.time_split import splits_at_moments
 
 INTERVAL = re.compile(r"\s*[\[(]\s*([^\s,]+)\s*,\s*([^\s,]+)\s*[\])]\s*")
 FILTERS = (*INTERVALS, "val_interval", "rm_dup_inter", "filter_inter_by_user_or_item")
@@ -82,7 +83,7 @@ def check_parts(config: Any, parts: Sequence[Dataset]) -> None:
     """
     [(kind, how)] = config["eval_args"]["split"].items()
     wanted = how if kind != "LS" else [1, how != "test_only", how != "valid_only"]
-    wanted = [1, 1, 1] if len(wanted) == 2 else wanted  # two moments
+    wanted = [1, 1, 1] if splits_at_moments(config["eval_args"]) else wanted
     for name, share, part in zip(("training", "validation", "test"), wanted, parts, strict=False):
         if share and not len(part.inter_feat):
             _refuse_empty(config, name)

@@ -12,7 +12,6 @@ import pandas as pd
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.atomic_files import lines_of
 
-UNIX = 1e8  # seconds: March 1973
 # Numbers from each of these on are in the next unit: 1e11 seconds are the year 5138.
 LIMITS = (1e11, 1e14, 1e17)
 UNITS = {"seconds": 1.0, "milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
@@ -87,12 +86,17 @@ def _refuse_unreadable(cells: pd.Series, sound: np.ndarray, file: str) -> None:
         )  # fmt: skip
 
 
-def _scaled(numbers: np.ndarray, cells: pd.Series, file: str) -> np.ndarray:
-    """Convert numbers [R] to seconds; their size tells their unit."""
+def unit_of(numbers: np.ndarray) -> tuple[str, np.ndarray]:
+    """Return the unit that the size of most numbers [R] tells, and which [R] are in another."""
     unit = np.digitize(np.abs(numbers), LIMITS)
     usual = int(np.median(unit))
-    others = np.flatnonzero(unit != usual)
-    name = list(UNITS)[usual]
+    return list(UNITS)[usual], unit != usual
+
+
+def _scaled(numbers: np.ndarray, cells: pd.Series, file: str) -> np.ndarray:
+    """Convert numbers [R] to seconds; their size tells their unit."""
+    name, apart = unit_of(numbers)
+    others = np.flatnonzero(apart)
     if len(others):
         raise InputError(
             f"{file}: {cells.name}, {lines_of(others)}", "must be in one unit throughout",

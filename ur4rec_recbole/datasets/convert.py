@@ -23,11 +23,10 @@ import pandas as pd
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import atomic_write
 from ur4rec_recbole.data.items import Item
-from ur4rec_recbole.datasets.table_columns import words_of
+from ur4rec_recbole.datasets.table_columns import UNWRITABLE, words_of
 from ur4rec_recbole.datasets.table_files import read_table
 
 YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
-UNWRITABLE = re.compile("[\t\r\n\0\ud800-\udfff]")
 TEXT_LENGTH = 1000  # characters; sentence encoders read fewer
 CONFIG = """# Made by `ur4rec convert`.
 load_col:                       # (dict) Fields to be loaded by atomic file.
@@ -262,8 +261,7 @@ def _names(genres: str) -> tuple[str, ...]:
 
 def _clean(text: str) -> str:
     """Make one line without tabs, HTML entities resolved; what UTF-8 has no bytes for is "?"."""
-    line = " ".join(html.unescape(text).replace("\0", " ").split())
-    return line.encode("utf-8", "replace").decode()
+    return words_of(html.unescape(text))
 
 
 def _id(value: object) -> str:

@@ -16,10 +16,10 @@ from ur4rec_recbole.data.columns import LONGEST_TOKEN
 from ur4rec_recbole.data.times import (
     FIRST_DAY,
     LAST_DAY,
-    LIMITS,
     UNITS,
     exact_numbers,
     parse_dates,
+    unit_of,
 )
 
 # Names without case, spaces and punctuation; the first that a table has is taken.
@@ -36,7 +36,7 @@ KNOWN = {
     "text": ("description", "text", "summary"),
     "image": ("image", "imagefile", "imagepath", "picture"),
 }  # fmt: skip
-UNREADABLE = re.compile("[\t\r\n\0\ud800-\udfff]")
+UNWRITABLE = re.compile("[\t\r\n\0\ud800-\udfff]")
 NESTED = (Mapping, list, tuple, set, np.ndarray)
 NO_IDS = (*NESTED, bytes, bool, np.bool_)
 
@@ -115,7 +115,7 @@ def tokens(column: pd.Series, what: str) -> pd.Series:
 
 
 def _is_writable(text: str) -> bool:
-    return not UNREADABLE.search(text) and len(text) <= LONGEST_TOKEN and text != "[PAD]"
+    return not UNWRITABLE.search(text) and len(text) <= LONGEST_TOKEN and text != "[PAD]"
 
 
 def spaced(column: pd.Series) -> int:
@@ -162,11 +162,9 @@ def read_times(column: pd.Series, table: str, form: str | None = None) -> tuple[
             days = parse_dates(cells.where(~empty), "%Y%m%d")
             if days.notna().to_numpy()[~empty].all():
                 return _seconds(days), "days"
-        unit = np.digitize(np.abs(shown), LIMITS)
-        usual = int(np.median(unit)) if len(unit) else 0
+        unit_name, apart = unit_of(shown)
         other = np.zeros(len(cells), dtype=bool)
-        other[~empty] = (unit != usual) & (shown != 0)
-        unit_name = list(UNITS)[usual]
+        other[~empty] = apart & (shown != 0)
         _refuse(cells, other, table, f"in {unit_name}, as most are")
         return numbers / UNITS[unit_name], unit_name
     try:

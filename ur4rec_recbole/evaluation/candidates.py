@@ -23,6 +23,7 @@ SAMPLED = ("uniform_99", "popularity_99")  # protocols
 # Maps a generator, a user's items and a number of draws to positions among the unseen items.
 Choice = Callable[[np.random.Generator, np.ndarray, int], np.ndarray]
 
+Seen = tuple[np.ndarray, np.ndarray, np.ndarray]  # of `_seen`
 _drawn: WeakKeyDictionary[UR4RecDataset, dict[int, dict[str, np.ndarray]]] = WeakKeyDictionary()
 
 
@@ -33,10 +34,10 @@ def candidates_of(part: UR4RecDataset, seed: int) -> dict[str, np.ndarray]:
     """
     by_seed = _drawn.setdefault(part, {})
     if seed not in by_seed:
-        draws = (sampled_candidates, popular_candidates)
+        kinds = (sampled_candidates, popular_candidates)
         sampled = not too_few_unseen(part)
         by_seed[seed] = (
-            {name: draw(part, seed) for name, draw in zip(SAMPLED, draws, strict=True)}
+            {name: draw(part, seed) for name, draw in zip(SAMPLED, kinds, strict=True)}
             if sampled
             else {}
         )
@@ -45,7 +46,11 @@ def candidates_of(part: UR4RecDataset, seed: int) -> dict[str, np.ndarray]:
 
 def too_few_unseen(part: UR4RecDataset, count: int = N_SAMPLED) -> str:
     """Say which user of a data split has too few unseen items, and how many; or ""."""
-    users, items, bounds = _seen(part)
+    return _lacking(part, _seen(part), count)
+
+
+def _lacking(part: UR4RecDataset, seen: Seen, count: int) -> str:
+    users, _, bounds = seen
     if not len(users):
         return ""
     unseen = part.item_num - 1 - np.diff(bounds)
@@ -107,13 +112,13 @@ def _horizon(weights: np.ndarray, wanted: int) -> float:
 def _draw(
     part: UR4RecDataset, seed: list[int], count: int, choose: Choice, weights: np.ndarray
 ) -> np.ndarray:
-    lacking = too_few_unseen(part, count)
+    users, items, bounds = seen = _seen(part)
+    lacking = _lacking(part, seen, count)
     if lacking:
         raise InputError(
             "Sampled evaluation", f"needs {count} items that a user has not had", lacking,
             "Use full ranking on so small a data set.",
         )  # fmt: skip
-    users, items, bounds = _seen(part)
 
     def draw_for(user: int, had: np.ndarray, n: int) -> np.ndarray:
         places = choose(np.random.default_rng([*seed, user]), had, n)
@@ -130,7 +135,7 @@ def _draw(
     return drawn[np.searchsorted(users, part.inter_feat[part.uid_field].numpy())]
 
 
-def _seen(part: UR4RecDataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _seen(part: UR4RecDataset) -> Seen:
     """Return all items that the users of a data split ever have.
 
     Returns

@@ -117,7 +117,7 @@ def start(job: Job, output: Path, threads: int) -> bool:
         shutil.rmtree(folder, ignore_errors=True)
     module = "ur4rec_recbole.experiments.benchmark_job"
     log = file.with_suffix(".log")
-    code = apart.start(module, [str(file), str(folder), str(threads)], log, threads).wait()
+    code = apart.start(module, [str(file), str(folder)], log, threads).wait()
     if code:
         _record_failure(folder, log, code)
     said = f"failed, see {log}" if code > 0 else f"ended by {_signal(code)}; start again to go on"
@@ -172,7 +172,7 @@ def _write_index(plan: Plan, jobs: Sequence[Job], output: Path) -> None:
             if made and (of not in own or is_same(made, own[of]))
         } | runs
         baseline = baseline or before["baseline"]
-    groups = ((before or {}).get("groups") or {}) | {
+    groups = (before.get("groups") or {}) | {
         entry.name: entry.group for entry in plan.entries if entry.group
     }
     made = {"dataset": plan.dataset, "baseline": baseline, "entries": entries, "runs": runs}

@@ -3,9 +3,7 @@
 python -m ur4rec_recbole.experiments.benchmark_job JOB.json RUN_FOLDER THREADS
 """
 
-import argparse
 import json
-import os
 import shutil
 import sys
 import time
@@ -13,10 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ur4rec_recbole.core.files import exclusive_lock
-from ur4rec_recbole.core.processes import exit_with_parent, termination_raises
+from ur4rec_recbole.core.processes import termination_raises
+from ur4rec_recbole.experiments import apart
 from ur4rec_recbole.experiments.jobs import data_digest, digest
 from ur4rec_recbole.runs import quick_start
 from ur4rec_recbole.runs.folder import RunFolder
@@ -99,13 +96,7 @@ def _train(job: Mapping[str, Any], settings: Mapping[str, Any]) -> RunResult:
 
 def main() -> int:
     """Run the job that the command line names."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    for name, kind in (("job", Path), ("folder", Path), ("threads", int)):
-        parser.add_argument(name, type=kind)
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    # Standard input closes with the parent. Not sys.stdin: its lock would be held at exit.
-    exit_with_parent(lambda: os.read(0, 1))
+    asked = apart.begin(__doc__, job=Path, folder=Path)
     with termination_raises():
         run(json.loads(asked.job.read_text(encoding="utf-8")), asked.folder)
     return 0

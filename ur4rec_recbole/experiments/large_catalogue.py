@@ -27,6 +27,7 @@ from ur4rec_recbole.core.yaml_files import find_file
 from ur4rec_recbole.datasets.synthetic import NAME, Size, location
 from ur4rec_recbole.evaluation.ranking import items_kept
 from ur4rec_recbole.runs.assembly import build_trainer, load_data
+from ur4rec_recbole.runs.doctor import take_step
 
 # More items than the name says: some are drawn by no user, and left out.
 SIZES = {
@@ -56,11 +57,7 @@ def steps(trainer: Any, data: Any) -> tuple[float, float]:
     taken, positions = [], []
     began = time.perf_counter()
     for batch in itertools.islice(data, STEPS):
-        trainer.optimizer.zero_grad()
-        losses = trainer.model.calculate_loss(batch)
-        loss: Any = sum(losses) if isinstance(losses, tuple) else losses
-        loss.backward()
-        trainer.optimizer.step()
+        take_step(trainer, batch)
         taken.append(time.perf_counter() - began)  # making the batch included
         began = time.perf_counter()
         whole = getattr(data._dataset, "predicts_all_positions", False)

@@ -94,7 +94,7 @@ class Trials:
             log = self.folder / "trials" / f"{number:04d}.log"
             process = apart.start(
                 "ur4rec_recbole.experiments.search_trial",
-                [str(self.folder), str(number), str(self.threads)], log, self.threads,
+                [str(self.folder), str(number)], log, self.threads,
             )  # fmt: skip
             self._running.add(process)
         code = process.wait()

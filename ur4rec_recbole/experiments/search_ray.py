@@ -25,13 +25,18 @@ from ur4rec_recbole.runs.keeping import Pruned
 TRIALS = "ray.json"  # how many trials the search has
 
 
+def _tune() -> Any:
+    """Import ray.tune, whose names differ by version."""
+    return importlib.import_module("ray.tune")
+
+
 def require_ray() -> Any:
     """Return Ray; `InputError` where there is none, or an old one, as RecBole requires."""
     found, version = "none", ""
     try:
         import ray
 
-        tune: Any = importlib.import_module("ray.tune")  # whose names differ by version
+        tune = _tune()
 
         found, version = "an older one", f" ({ray.__version__})"
         if all(hasattr(tune, name) for name in ("RunConfig", "get_context", "report")):
@@ -70,7 +75,7 @@ def run(search: Search, folder: Path, total: int, jobs: int) -> tuple[Sequence[T
 
 def _tuner(ray: Any, search: Search, folder: Path, total: int, jobs: int) -> Any:
     """Return Ray's tuner: a new one, or the one that was interrupted."""
-    tune: Any = importlib.import_module("ray.tune")  # whose names differ by version
+    tune = _tune()
 
     share = _share([each["Resources"] for each in ray.nodes() if each["Alive"]], jobs)
     work = tune.with_parameters(
@@ -108,7 +113,7 @@ def _share(machines: Sequence[Mapping[str, float]], jobs: int) -> dict[str, int]
 
 def _work(drawn: dict[str, Any], search: Search, folder: Path, home: Path, threads: int) -> None:
     """Run one trial in a process of Ray's, which ends it where its rule says so."""
-    tune: Any = importlib.import_module("ray.tune")  # whose names differ by version
+    tune = _tune()
 
     os.chdir(home)
     torch.set_num_threads(threads)
@@ -143,7 +148,7 @@ def _trial(search: Search, folder: Path, found: Any) -> Trial:
 
 
 def _domain(dimension: space.Range | space.Choices) -> Any:
-    tune: Any = importlib.import_module("ray.tune")  # whose names differ by version
+    tune = _tune()
 
     if isinstance(dimension, space.Choices):
         return tune.choice(list(dimension.by_label))

@@ -3,18 +3,15 @@
 python -m ur4rec_recbole.experiments.search_trial FOLDER NUMBER THREADS
 """
 
-import argparse
 import math
-import os
 import sys
 from pathlib import Path
 
-import torch
 from optuna.trial import TrialState
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.processes import exit_with_parent, termination_raises
-from ur4rec_recbole.experiments import search, space
+from ur4rec_recbole.core.processes import termination_raises
+from ur4rec_recbole.experiments import apart, search, space
 from ur4rec_recbole.experiments.search_optuna import NAME, open_storage, open_study
 from ur4rec_recbole.runs.keeping import Pruned
 
@@ -47,13 +44,7 @@ def run(folder: Path, number: int) -> None:
 
 def main() -> int:
     """Run the trial that the command line names."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    for name, kind in (("folder", Path), ("number", int), ("threads", int)):
-        parser.add_argument(name, type=kind)
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    # Standard input closes with the parent. Not sys.stdin: its lock would be held at exit.
-    exit_with_parent(lambda: os.read(0, 1))
+    asked = apart.begin(__doc__, folder=Path, number=int)
     try:
         with termination_raises():
             run(asked.folder, asked.number)

@@ -8,18 +8,18 @@ from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.data.modalities import table_path
-from ur4rec_recbole.model.full_sort import FullSortRecommender
+from ur4rec_recbole.model.full_sort import UntrainedRecommender
 
 TABLE = "item_text_table"
 
 
-class ContentKNN(FullSortRecommender):
+class ContentKNN(UntrainedRecommender):
     """s_uj = sum_k decay^k cos(v_ik, v_j) over the K newest items i_0, i_1, ... of the history.
 
     Items of the window are never recommended; an item without a vector resembles nothing.
@@ -44,19 +44,12 @@ class ContentKNN(FullSortRecommender):
             )  # fmt: skip
         found, _ = FeatureTable.load(path).align(dataset.field2id_token[self.ITEM_ID], True)
         self.n_newest, self.decay = config["n_newest"], config["recency_decay"]
-        self.unused = nn.Parameter(torch.zeros(1))  # RecBole builds an optimizer
         unit = functional.normalize(torch.from_numpy(found), dim=-1)  # [N, W]
         self.register_buffer("vectors", unit, persistent=False)
 
-    def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """Return 0: there is nothing to train."""
-        del interaction
-        return self.unused.sum() * 0.0
-
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score all items for each row, [B, N]; -inf for those of the window."""
-        seq, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
-        age = length.unsqueeze(1) - 1 - torch.arange(seq.shape[1], device=seq.device)  # [B, L]
+        seq, age = interaction[self.ITEM_SEQ], self.age(interaction)
         used = (seq > 0) & (age >= 0) & (age < self.n_newest)
         weight = torch.where(used, self.decay ** age.clamp(min=0).float(), 0.0)
         profile = torch.einsum("bl,blw->bw", weight, self.vectors[seq])

@@ -45,12 +45,13 @@ class Excluded:
     @cached_property
     def all(self) -> Tensor:
         """All items at all positions, [P, N] or [1, N]; computed once, whatever asks for them."""
-        return self.at(slice(0, None))
+        return self._marked(slice(None))
 
     def at(self, positions: slice) -> Tensor:
         """Mark all items at some positions, [p, N], or [1, N] where all positions agree."""
-        if positions == slice(None):
-            return self.all
+        return self.all if positions == slice(None) else self._marked(positions)
+
+    def _marked(self, positions: slice) -> Tensor:
         cold = ~self.warm.unsqueeze(0)
         if self.history is None:
             return cold

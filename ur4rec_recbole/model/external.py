@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
-from torch import Tensor, nn
+from torch import Tensor
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import HISTORY_END
-from ur4rec_recbole.model.full_sort import FullSortRecommender
+from ur4rec_recbole.model.full_sort import UntrainedRecommender
 
 
-class External(FullSortRecommender):
+class External(UntrainedRecommender):
     """Looks scores up that an adapter has written for the rows of validation and test.
 
     The scores are of these rows alone, so that such a model can be measured and not be served.
@@ -20,7 +20,6 @@ class External(FullSortRecommender):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.unused = nn.Parameter(torch.zeros(1))  # RecBole builds an optimizer
         self.ends = np.empty(0, dtype=np.int64)  # of each known row's history, ascending
         self.scores: list[np.ndarray] = []  # [N] each
 

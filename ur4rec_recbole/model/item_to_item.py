@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
-from torch import Tensor, nn
+from torch import Tensor
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import SECONDS, training_interactions
 from ur4rec_recbole.data.moments import in_seconds
-from ur4rec_recbole.model.full_sort import FullSortRecommender
+from ur4rec_recbole.model.full_sort import UntrainedRecommender
 
 LARGEST = 20_000  # items: 3 GiB a matrix, and several are held while one is solved for
 USERS_AT_A_TIME = 4096
 
 
-class ItemToItem(FullSortRecommender):
+class ItemToItem(UntrainedRecommender):
     """Sums the rows of an item-to-item matrix over the history, older items weighing less.
 
     Parameters
@@ -41,7 +41,6 @@ class ItemToItem(FullSortRecommender):
         self.decay, tau = config["recency_decay"], config["recency_time"]
         self.tau = None if tau is None else in_seconds(tau, "recency_time")
         self.times = f"{SECONDS}{config['LIST_SUFFIX']}"
-        self.unused = nn.Parameter(torch.zeros(1))  # RecBole builds an optimizer
         if self.n_items > LARGEST:
             raise InputError(
                 config["model"], f"holds matrices of N x N, and takes at most {LARGEST:,} items",
@@ -55,16 +54,10 @@ class ItemToItem(FullSortRecommender):
         """Return W [N, N]; row i says what follows item i."""
         raise NotImplementedError
 
-    def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """Return 0: there is nothing to train."""
-        del interaction
-        return self.unused.sum() * 0.0
-
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score all items for each row, [B, N]."""
         seq, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
-        age = length.unsqueeze(1) - 1 - torch.arange(seq.shape[1], device=seq.device)  # [B, L]
-        weight = self.decay ** age.clamp(min=0).float()
+        weight = self.decay ** self.age(interaction).clamp(min=0).float()
         if self.tau is not None:
             times = interaction[self.times]
             newest = times.gather(1, (length - 1).clamp(min=0).unsqueeze(1))

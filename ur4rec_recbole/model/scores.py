@@ -21,14 +21,17 @@ class Scores:
     n_positions: int
     n_items: int
 
-    def at(self, positions: slice) -> Tensor:
-        """Score all items at some positions, [p, N]."""
-        raise NotImplementedError
-
     @cached_property
     def all(self) -> Tensor:
         """All scores, [P, N]; computed once, whatever asks for them."""
-        return self.at(slice(None))
+        return self._scored(slice(None))
+
+    def at(self, positions: slice) -> Tensor:
+        """Score all items at some positions, [p, N]."""
+        return self.all if positions == slice(None) else self._scored(positions)
+
+    def _scored(self, positions: slice) -> Tensor:
+        raise NotImplementedError
 
     def mean(self, loss: Callable[[Tensor, slice], Tensor], held: int = SCORES_HELD) -> Tensor:
         """Average over all positions a loss that needs the scores of all items.
@@ -75,8 +78,7 @@ class DotScores(Scores):
         self.n_positions = len(queries)
         self.n_items = len(vectors) if place is None else len(place)
 
-    def at(self, positions: slice) -> Tensor:
-        """Score all items at some positions, [p, N]."""
+    def _scored(self, positions: slice) -> Tensor:
         if self.place is not None:
             raise ValueError("a step that needs all scores has the vectors of all items")
         return self.queries[positions] @ self.vectors.T
@@ -114,13 +116,12 @@ class FusedScores(Scores):
         self.sequence, self.retrieval = sequence, retrieval
         self.n_positions, self.n_items = sequence.n_positions, sequence.n_items
 
-    def at(self, positions: slice) -> Tensor:
-        """Score all items at some positions, [p, N]."""
-        whole = positions == slice(None)
+    def _scored(self, positions: slice) -> Tensor:
         sequence, retrieval = (
-            each.all if whole else each.at(positions) for each in (self.sequence, self.retrieval)
+            self._neutral(self.sequence.at(positions)),
+            self.retrieval.at(positions),
         )
-        return self.fusion(self.states[positions], self._neutral(sequence), retrieval)
+        return self.fusion(self.states[positions], sequence, retrieval)
 
     def _neutral(self, sequence: Tensor) -> Tensor:
         if self.known.all():

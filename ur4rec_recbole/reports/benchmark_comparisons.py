@@ -3,6 +3,7 @@
 runs -> compared -> the tables against the baseline, and of the best against the best.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ur4rec_recbole.evaluation import paired
@@ -33,10 +34,11 @@ class Tested(NamedTuple):
 def compared(found: Benchmark) -> list[Tested]:
     """Compare every entry with the baseline, and in each group our best with the best rival."""
     tests: dict[Pair, Comparison] = {}
+    pairs = best_pairs(found).values()
     for protocol in PROTOCOLS:
-        ranks = {entry: self_ranks for entry in found.runs
-                 if (self_ranks := found.ranks(entry, "test", protocol))}  # fmt: skip
-        for against, entries in _opponents(found, list(ranks)).items():
+        ranks = {entry: runs for entry in found.runs
+                 if (runs := found.ranks(entry, "test", protocol))}  # fmt: skip
+        for against, entries in _opponents(found.baseline, pairs, list(ranks)).items():
             for metric in TESTED:
                 models = [ranks[entry] for entry in entries]
                 results = paired.compare_all(models, ranks[against], metric)
@@ -46,12 +48,14 @@ def compared(found: Benchmark) -> list[Tested]:
     return [Tested(pair, each, p) for (pair, each), p in zip(tests.items(), corrected, strict=True)]
 
 
-def _opponents(found: Benchmark, ranked: list[str]) -> dict[str, list[str]]:
+def _opponents(
+    baseline: str | None, pairs: Iterable[tuple[str, str]], ranked: Sequence[str]
+) -> dict[str, list[str]]:
     """Return which entries are compared with each: with the baseline, with a group's best rival."""
     wanted: dict[str, list[str]] = {}
-    if found.baseline in ranked:
-        wanted[found.baseline] = [entry for entry in ranked if entry != found.baseline]
-    for ours, rival in best_pairs(found).values():
+    if baseline is not None and baseline in ranked:
+        wanted[baseline] = [entry for entry in ranked if entry != baseline]
+    for ours, rival in pairs:
         if {ours, rival} <= set(ranked) and ours not in wanted.setdefault(rival, []):
             wanted[rival].append(ours)
     return {against: entries for against, entries in wanted.items() if entries}

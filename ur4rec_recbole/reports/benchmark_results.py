@@ -52,6 +52,7 @@ class Benchmark:
     missing: list[str] = field(default_factory=list)
     groups: dict[str, str] = field(default_factory=dict)
     _metrics: dict[Path, Mapping[str, Any]] = field(default_factory=dict)
+    _epochs: dict[str, list[list[dict[str, Any]]]] = field(default_factory=dict)
     _ranks: dict[Path, dict[str, np.ndarray]] = field(default_factory=dict)
 
     def metrics(self, run: RunFolder) -> Mapping[str, Any]:
@@ -138,7 +139,9 @@ class Benchmark:
 
         A single one is no training: an ensemble chose its weights, a training-free model was made.
         """
-        rows = [epochs(run) for run in self.runs[entry]]
+        if entry not in self._epochs:
+            self._epochs[entry] = [epochs(run) for run in self.runs[entry]]
+        rows = self._epochs[entry]
         return [[row for row in each if quality(row) is not None] for each in rows if len(each) > 1]
 
 

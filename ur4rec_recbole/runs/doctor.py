@@ -113,7 +113,8 @@ def take_step(trainer: Any, batch: Any) -> None:
     trainer.optimizer.zero_grad()
     batch = batch.to(trainer.device)
     with torch.autocast(trainer.device.type, enabled=trainer.enable_amp):
-        loss = sum(trainer.model.calculate_loss(batch))
+        losses: Any = trainer.model.calculate_loss(batch)
+        loss: Any = sum(losses) if isinstance(losses, tuple) else losses
     loss.backward()
     trainer.optimizer.step()
 

@@ -161,11 +161,18 @@ def _shown(trainer: Any, ended: int = 0) -> list[Any]:
     There is no bar where the log goes elsewhere than to a terminal, or RecBole's own bars have it.
     """
     config = trainer.config
-    metric, bigger = config["valid_metric"], bool(config["valid_metric_bigger"])
-    shown: list[Any] = [EpochLog(limits(trainer)[ended:], metric, bigger)]
+    shown: list[Any] = [_log(trainer, ended)]
     if sys.stderr.isatty() and not wants_recboles_bars(config):
-        shown.append(Bar(sys.stderr, metric, bigger))
+        shown.append(Bar(sys.stderr, *_judged_by(config)))
     return shown
+
+
+def _log(trainer: Any, ended: int = 0) -> EpochLog:
+    return EpochLog(limits(trainer)[ended:], *_judged_by(trainer.config))
+
+
+def _judged_by(config: Any) -> tuple[str, bool]:
+    return config["valid_metric"], bool(config["valid_metric_bigger"])
 
 
 def wants_recboles_bars(config: Any) -> bool:
@@ -229,7 +236,7 @@ def _epoch_writer(
     """
     last, elapsed = time.perf_counter(), folder.elapsed()
     resumable = resume_recbole.can_resume(trainer)
-    [log] = _shown(trainer)[:1]
+    log = _log(trainer)
     log.stage_begins(*limits(trainer)[0], len(train_data), trainer.start_epoch)
 
     def write(epoch: int, score: float | None) -> None:

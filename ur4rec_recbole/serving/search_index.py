@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.errors import needs
 
 LINKS, BREADTH = 16, 40  # of an item in HNSW, and candidates looked at for them
 BREADTHS = (16, 32, 64, 128, 256, 512, 1024)  # tried for searching
@@ -96,10 +96,5 @@ def _median(index: Any, queries: np.ndarray) -> float:
 
 def library(name: str) -> Any:
     """Import what `ur4rec_recbole[export]` installs."""
-    try:
+    with needs(name, "for this export", "export"):
         return importlib.import_module(name)
-    except ImportError as error:
-        raise InputError(
-            name, "must be installed for this export", error,
-            "Run `pip install ur4rec_recbole[export]`.",
-        ) from error  # fmt: skip
