@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from ur4rec_recbole.core.dropout import Dropout
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.products import Linear
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
@@ -48,10 +49,10 @@ class MultiHeadAttention(nn.Module):
             )  # fmt: skip
         self.n_heads = n_heads
         self.dropout = Dropout(dropout)
-        self.query = nn.Linear(hidden_size, hidden_size)
-        self.key = nn.Linear(hidden_size, hidden_size)
-        self.value = nn.Linear(hidden_size, hidden_size)
-        self.dense = nn.Linear(hidden_size, hidden_size)
+        self.query = Linear(hidden_size, hidden_size)
+        self.key = Linear(hidden_size, hidden_size)
+        self.value = Linear(hidden_size, hidden_size)
+        self.dense = Linear(hidden_size, hidden_size)
 
     def forward(
         self,
@@ -175,8 +176,8 @@ class TransformerBlock(nn.Module):
         self.norm_first = config.norm_first
         self.attention = MultiHeadAttention(hidden_size, config.n_heads, config.attn_dropout)
         self.attention_norm = nn.LayerNorm(hidden_size, eps=eps)
-        self.dense_1 = nn.Linear(hidden_size, config.inner_size)
-        self.dense_2 = nn.Linear(config.inner_size, hidden_size)
+        self.dense_1 = Linear(hidden_size, config.inner_size)
+        self.dense_2 = Linear(config.inner_size, hidden_size)
         self.feed_forward_norm = nn.LayerNorm(hidden_size, eps=eps)
         self.activation = ACTIVATIONS[config.hidden_act]
         self.dropout = Dropout(config.hidden_dropout)

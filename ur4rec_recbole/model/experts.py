@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.products import Linear
 from ur4rec_recbole.model.attention import BlockConfig, TransformerBlock
 
 
@@ -114,7 +115,7 @@ class Router(nn.Module):
                 "Change router_top_k in the YAML file.",
             )
         self.config = config
-        self.gate = nn.Linear(hidden_size, n_outputs)
+        self.gate = Linear(hidden_size, n_outputs)
 
     def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
         """Return weights [..., n_outputs] for states [..., D] and presence [..., n_outputs]."""
@@ -161,7 +162,7 @@ class ModalityMoE(nn.Module):
     def __init__(self, width: int, config: ExpertConfig) -> None:
         super().__init__()
         hidden_size, n_experts = config.block.hidden_size, config.n_sub_experts
-        self.input = nn.Linear(width, hidden_size)
+        self.input = Linear(width, hidden_size)
         self.input_norm = nn.LayerNorm(hidden_size, eps=config.block.layer_norm_eps)
         self.proxy_tokens = nn.Parameter(torch.empty(config.n_proxy_tokens, hidden_size))
         nn.init.normal_(self.proxy_tokens, std=0.02)

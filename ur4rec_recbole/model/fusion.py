@@ -7,6 +7,8 @@ the scales of a dot product and of a cosine.
 import torch
 from torch import Tensor, nn
 
+from ur4rec_recbole.core.products import Linear
+
 
 def standardise(scores: Tensor) -> Tensor:
     """Bring scores [..., N] to mean 0 and deviation 1 over the items, padding (0) left out."""
@@ -70,8 +72,8 @@ class GatedFusion(Fusion):
 
     def __init__(self, hidden_size: int, weights: tuple[float, float], scale: float) -> None:
         super().__init__()
-        self.hidden = nn.Linear(hidden_size, hidden_size)
-        self.gate = nn.Linear(hidden_size, 1)
+        self.hidden = Linear(hidden_size, hidden_size)
+        self.gate = Linear(hidden_size, 1)
         self.start = torch.logit(torch.tensor(weights[1] / sum(weights)), eps=1e-4).item()
         self.log_scale = nn.Parameter(torch.tensor(float(scale)).log())
 

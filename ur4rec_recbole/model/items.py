@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ur4rec_recbole.core.dropout import Dropout
+from ur4rec_recbole.core.products import Linear
 from ur4rec_recbole.model.features import FeatureBank
 
 
@@ -65,7 +66,7 @@ class ItemEmbedding(nn.Module):
             self.register_buffer("warm", warm.unsqueeze(-1), persistent=False)  # [N, 1]
         self.id_dropout = id_dropout
         self.content = nn.ModuleDict(
-            {name: nn.Linear(width, hidden_size, bias=False) for name, width in widths.items()}
+            {name: Linear(width, hidden_size, bias=False) for name, width in widths.items()}
         )
 
     def known(self, features: FeatureBank) -> Tensor:
@@ -122,14 +123,14 @@ class ItemTower(nn.Module):
         self, widths: dict[str, int], hidden_size: int, use_item_id: bool, dropout: float
     ) -> None:
         super().__init__()
-        self.id_projection = nn.Linear(hidden_size, hidden_size) if use_item_id else None
+        self.id_projection = Linear(hidden_size, hidden_size) if use_item_id else None
         self.content = nn.ModuleDict(
             {
                 name: nn.Sequential(
-                    nn.Linear(width, hidden_size),
+                    Linear(width, hidden_size),
                     nn.GELU(),
                     Dropout(dropout),
-                    nn.Linear(hidden_size, hidden_size),
+                    Linear(hidden_size, hidden_size),
                 )
                 for name, width in widths.items()
             }

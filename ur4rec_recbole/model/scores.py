@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ur4rec_recbole.core.memory import SCORES_HELD
+from ur4rec_recbole.core.products import by_rows
 from ur4rec_recbole.model.fusion import Fusion
 
 
@@ -81,7 +82,7 @@ class DotScores(Scores):
     def _scored(self, positions: slice) -> Tensor:
         if self.place is not None:
             raise ValueError("a step that needs all scores has the vectors of all items")
-        return self.queries[positions] @ self.vectors.T
+        return by_rows(lambda rows: rows @ self.vectors.T, self.queries[positions])
 
     def of_each(self, items: Tensor) -> Tensor:
         """Score one item [P] at each position, [P]."""
@@ -89,7 +90,8 @@ class DotScores(Scores):
 
     def of(self, items: Tensor) -> Tensor:
         """Score some items [K] at all positions, [P, K]."""
-        return self.queries @ self._vectors(items).T
+        vectors = self._vectors(items)
+        return by_rows(lambda rows: rows @ vectors.T, self.queries)
 
     def _vectors(self, items: Tensor) -> Tensor:
         return self.vectors[items if self.place is None else self.place[items]]
