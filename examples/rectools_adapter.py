@@ -19,6 +19,7 @@ valid.npy test.npy   [R, N] float32 scores; -inf for an item that cannot be scor
 import copy
 import json
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -69,11 +70,12 @@ class BestSoFar:
         self.targets, self.epochs, self.patience = targets, epochs, patience
         self.epoch, self.best, self.at, self.weights = 0, -1.0, 0, {}
 
-    def ends_after(self, lists: np.ndarray, network: torch.nn.Module) -> bool:
-        """Take an epoch's lists [R, 10]; return whether it was the last one."""
+    def ends_after(self, lists: np.ndarray, network: torch.nn.Module, seconds: float) -> bool:
+        """Take an epoch's lists [R, 10] and time; return whether it was the last one."""
         hit = lists == self.targets[:, None]
         score = float((hit / np.log2(np.arange(lists.shape[1]) + 2)).sum(1).mean())
-        print(json.dumps({"epoch": self.epoch, "ndcg@10": score}), flush=True)
+        row = {"epoch": self.epoch, "ndcg@10": score, "seconds": seconds}
+        print(json.dumps(row), flush=True)
         if score > self.best:
             self.best, self.at = score, self.epoch
             self.weights = copy.deepcopy(network.state_dict())
@@ -95,11 +97,13 @@ def fit_transformer(split: Any, options: dict[str, Any], stop: BestSoFar, valid:
         )  # fmt: skip
 
     while True:
+        began = time.perf_counter()
         model.fit_partial(train, min_epochs=1, max_epochs=1)
+        seconds = time.perf_counter() - began
         found = recommend(valid, 0, valid.number, LISTED, True)
         lists = np.zeros((valid.number, LISTED), dtype=int)
         lists[found[Columns.User], found[Columns.Rank] - 1] = found[Columns.Item]
-        if stop.ends_after(lists, model.lightning_model.torch_model):
+        if stop.ends_after(lists, model.lightning_model.torch_model, seconds):
             break
     model.lightning_model.torch_model.load_state_dict(stop.weights)
 

@@ -1,6 +1,7 @@
 """Trains UniSRec of RecTools on the items' text vectors; see rectools_adapter.py."""
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,11 @@ def fit_unisrec(split: Any, options: dict[str, Any], stop: BestSoFar, valid: Row
         return scores
 
     class Validation(pl.Callback):
+        def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+            self.began = time.perf_counter()
+
         def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+            seconds = time.perf_counter() - self.began
             model._net = module.net  # which `fit` would set at its end
             lists = []
             for first, last in chunks(valid.number):
@@ -39,7 +44,7 @@ def fit_unisrec(split: Any, options: dict[str, Any], stop: BestSoFar, valid: Row
                 for row in range(first, last):
                     scores[row - first, valid.history(row)] = -np.inf
                 lists.append(np.argsort(-scores, axis=1, kind="stable")[:, :LISTED])
-            trainer.should_stop = stop.ends_after(np.concatenate(lists), module.net)
+            trainer.should_stop = stop.ends_after(np.concatenate(lists), module.net, seconds)
             module.net.train()
 
     class Model(UniSRecModel):

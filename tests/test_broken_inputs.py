@@ -54,6 +54,9 @@ WORDS = [
     (f"{TRAIN} --epochs=1 --epochs=2", "--epochs"),
     (f"{TRAIN} -e=1", "-e=1"),
     (f"{TRAIN} --epoch=1", "'epochs'"),
+    # sizes that no machine has the memory for
+    (f"{TRAIN} --MAX_ITEM_LIST_LENGTH=1000000000000000", "memory"),
+    (f"{TRAIN} --hidden_size=1000000000000000", "memory"),
     # names
     ("train", "'model'"),
     ("train --model=UR4Rec", "'dataset'"),

@@ -1,5 +1,6 @@
 """Beginning from a run: weights as they are, ids by token, unknown items from their content."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import SMALL, make_table, sequences, write_atomic_files
-from ur4rec_recbole import InputError, run
+from ur4rec_recbole import InputError, load, run
 from ur4rec_recbole.runs.assembly import build_model, load_data
 from ur4rec_recbole.runs.quick_start import Config
 
@@ -77,3 +78,13 @@ def test_a_folder_without_a_model_is_refused(first: dict[str, Any], tmp_path: Pa
 def test_a_run_goes_on_learning_from_another(first: dict[str, Any], tmp_path: Path) -> None:
     config = settings(tmp_path / "b", run_folder="second", init_from="first")
     assert run("UR4Rec", "toy", config_dict=config).folder == Path("second")
+
+
+def test_a_run_is_loaded_when_what_it_began_with_is_gone(
+    first: dict[str, Any], tmp_path: Path
+) -> None:
+    config = settings(tmp_path / "b", run_folder="second", init_from="first")
+    trained = run("UR4Rec", "toy", config_dict=config).model.state_dict()
+    shutil.rmtree("first")
+    loaded = load("second").model.state_dict()
+    assert all(torch.equal(value, loaded[key]) for key, value in trained.items())

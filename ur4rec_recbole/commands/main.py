@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from ur4rec_recbole.core.command_line import check_words, settings_from
-from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.errors import InputError, first_line
 from ur4rec_recbole.core.files import UNUSABLE
 from ur4rec_recbole.core.processes import Terminated, termination_raises
 
@@ -35,6 +35,7 @@ COMMANDS = {
     "publish": "copy a benchmark's results, without weights and logs",
 }
 PIPE_CLOSED = 141  # as a shell tells of SIGPIPE
+SHORTAGES = ("can't allocate memory", "out of memory", "size calculation overflowed")  # of torch
 
 
 class Parser(argparse.ArgumentParser):
@@ -67,18 +68,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not _output_is_closed():
             raise
         return PIPE_CLOSED
-    except OSError as error:
-        if error.errno not in UNUSABLE:
+    except (OSError, MemoryError, RuntimeError) as error:
+        told = _of_the_machine(error)
+        if told is None:
             raise
-        told = InputError(
-            str(error.filename or "A file"), "must be in a place that can be read and written to",
-            error, "Make room, or name another place.",
-        )  # fmt: skip
         print(f"{command}: {told}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         print(f"{command}: {str(error) or 'interrupted'}", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+
+
+def _of_the_machine(error: Exception) -> InputError | None:
+    """Return what to tell where a disk or the memory does not suffice; None for other errors."""
+    if isinstance(error, OSError):
+        if error.errno not in UNUSABLE:
+            return None
+        return InputError(
+            str(error.filename or "A file"), "must be in a place that can be read and written to",
+            error, "Make room, or name another place.",
+        )  # fmt: skip
+    if not isinstance(error, MemoryError) and not any(each in str(error) for each in SHORTAGES):
+        return None
+    return InputError(
+        "The settings", "must fit into memory", first_line(error),
+        "Lower the sizes (hidden_size, MAX_ITEM_LIST_LENGTH) or the batches.",
+    )  # fmt: skip
 
 
 def _output_is_closed() -> bool:

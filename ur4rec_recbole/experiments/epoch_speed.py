@@ -1,10 +1,16 @@
-"""One training epoch of UR4Rec's encoder against one of RecBole's SASRec, same size, one run.
+"""One training epoch of UR4Rec's encoder against SASRec of RecBole and of RecTools, one run.
 
 python -m ur4rec_recbole.experiments.epoch_speed                (or: make bench-epoch)
 python -m ur4rec_recbole.experiments.epoch_speed --synthetic    on a million made-up interactions
+python -m ur4rec_recbole.experiments.epoch_speed --dataset amazon-scientific --data-path data
+
+All have the same size and read lists of 50. RecTools, of an environment of its own, predicts the
+last 50 interactions of each user, the others all of them: times a target stand beside those of an
+epoch.
 """
 
 import argparse
+import itertools
 import statistics
 import sys
 import time
@@ -15,8 +21,11 @@ import torch
 from recbole.config import Config
 
 from ur4rec_recbole.core.command_line import settings_from
+from ur4rec_recbole.data.dataset import training_interactions
 from ur4rec_recbole.datasets import synthetic
+from ur4rec_recbole.experiments import floor
 from ur4rec_recbole.runs.assembly import build_trainer, load_data
+from ur4rec_recbole.runs.doctor import take_step
 
 SIZE = {
     "n_layers": 2,
@@ -29,7 +38,18 @@ SIZE = {
     "state": "ERROR",
     "show_progress": False,
 }
+LISTED = 50  # MAX_ITEM_LIST_LENGTH, RecBole's default
+ADAPTER = {
+    "adapter": "examples/rectools_adapter.py",
+    "adapter_requirements": ["rectools[torch]==0.19.0"],
+    "adapter_options": {
+        "model": "SASRec", "n_blocks": 2, "n_heads": 2, "n_factors": 64, "dropout_rate": 0.5,
+        "session_max_len": LISTED, "loss": "softmax", "batch_size": 128, "epochs": 4,
+    },
+    "exclude_history": True,
+}  # fmt: skip
 REPEATS = 5
+SAMPLED = 5  # steps whose floor is counted
 
 
 def trainer_and_data(dataset: str, model: str, settings: dict[str, Any]) -> tuple[Any, Any]:
@@ -47,29 +67,61 @@ def seconds(trainer: Any, data: Any) -> float:
     return time.perf_counter() - began
 
 
+def floor_seconds(trainer: Any, data: Any) -> float:
+    """Return the floor of an epoch, from that of a few steps."""
+    work = [
+        floor.work_of(lambda batch=batch: take_step(trainer, batch))  # type: ignore[misc]
+        for batch in itertools.islice(data, SAMPLED)
+    ]
+    rates = floor.measured_rates()
+    return len(data) * statistics.mean(each.seconds(rates, torch.float32) for each in work)
+
+
 def main() -> int:
     """Print the times and their ratios."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--synthetic", action="store_true", help="on 1M made-up interactions")
-    chosen = parser.parse_args()
-    dataset, where = "ml-100k", {}
+    chosen = _parser().parse_args()
+    dataset, where = chosen.dataset, {"data_path": chosen.data_path} if chosen.data_path else {}
     if chosen.synthetic:
         dataset, where = synthetic.NAME, synthetic.location(Path("dataset"))
     ours, our_data = trainer_and_data(
         dataset, "UR4Rec", {"stages": ["pretrain_sasrec"], "train_batch_size": 64, **where}
     )
-    ours.model.enter(ours.stages[0])
+    ours._begin(ours.stages[0])
     seconds(ours, our_data)  # warm-up
     fast = statistics.median(seconds(ours, our_data) for _ in range(REPEATS))
+    lengths = training_interactions(our_data._dataset)[our_data._dataset.uid_field].bincount()[1:]
+    targets = int((lengths - 1).clamp(min=0).sum())
     print(f"{dataset}, 64 dims, 2 layers, float32, {torch.get_num_threads()} threads, seed 2020")
-    print(f"UR4Rec's encoder           {fast:8.2f} s an epoch ({len(our_data._dataset)} windows)")
-    for name, quick in (("SASRec", False), ("SASRec, quick_layers", True)):
+
+    def tell(name: str, spent: float, number: int) -> None:
+        each, ratio = spent / number, spent / number / (fast / targets)
+        print(
+            f"{name:27}{spent:8.2f} s an epoch, {spent / fast:5.1f} times as long; "
+            f"{each * 1e6:7.1f} us a target of {number:,}, {ratio:.1f} times as long",
+            flush=True,
+        )
+
+    tell("floor of UR4Rec's encoder", floor_seconds(ours, our_data), targets)
+    tell("UR4Rec's encoder", fast, targets)
+    if not chosen.synthetic:
+        theirs, _ = trainer_and_data(dataset, "External", {**ADAPTER, **where})
+        theirs.fit(None)
+        epochs = [row["seconds"] for row in theirs.told[1:]]  # the first one warms up
+        last = int((lengths - 1).clamp(min=0, max=LISTED).sum())
+        tell("RecTools' SASRec", statistics.median(epochs), last)
+    for name, quick in (("RecBole's, quick_layers", True), ("RecBole's SASRec", False)):
         settings = {"train_batch_size": 2048, "quick_layers": quick, **where}
         theirs, their_data = trainer_and_data(dataset, "SASRec", settings)
-        slow = seconds(theirs, their_data)
-        rows = len(their_data._dataset)
-        print(f"{name:27}{slow:8.2f} s an epoch ({rows} rows), {slow / fast:.1f} times as long")
+        tell(name, seconds(theirs, their_data), targets)
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--synthetic", action="store_true", help="on 1M made-up interactions")
+    parser.add_argument("--dataset", default="ml-100k")
+    parser.add_argument("--data-path", help="folder that holds the data set's folder")
+    return parser
 
 
 if __name__ == "__main__":

@@ -67,6 +67,12 @@ def load_data(config: Config) -> tuple[Any, Any, Any]:
     return loaders
 
 
+def has_begun(config: Config) -> None:
+    """Let a model whose weights are at hand begin from no other model's, which may be gone."""
+    for key in ("init_from", "pre_model_path"):
+        config[key] = None
+
+
 def build_model(config: Config, train_data: Any) -> Any:
     """Return a new model as configured."""
     keep_freed_memory()

@@ -18,7 +18,13 @@ from ur4rec_recbole.evaluation import protocols
 from ur4rec_recbole.model import saved
 from ur4rec_recbole.registration import check_keys
 from ur4rec_recbole.runs import keeping, members, resuming
-from ur4rec_recbole.runs.assembly import build_model, build_trainer, configuration, load_data
+from ur4rec_recbole.runs.assembly import (
+    build_model,
+    build_trainer,
+    configuration,
+    has_begun,
+    load_data,
+)
 from ur4rec_recbole.runs.final import final_table, recboles_result, table
 from ur4rec_recbole.runs.folder import RunFolder, require_free
 from ur4rec_recbole.runs.group import asked_for, other_words, settings_of_place
@@ -93,7 +99,7 @@ def run(
     protocols.check_cut_offs(config, parts[0].item_num - 1)
     config[INPUTS] = inputs(config, data[0]._dataset.fingerprint)
     if old:
-        config["init_from"] = None  # it has begun
+        has_begun(config)
         resuming.check_same(old, config[INPUTS], parts[0])
     network = build_model(config, data[0])
     folder = (old or _new_folder(config, files, parts[0])) if is_first() else None

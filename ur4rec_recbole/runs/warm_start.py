@@ -7,6 +7,7 @@ users that the run did not know begin as in any training: an item from its conte
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ur4rec_recbole.core.errors import InputError
@@ -64,11 +65,8 @@ def _by_token(own: Tensor, given: Tensor, folder: Path, train: Any) -> Tensor:
         ) from error
     before = {str(token): index for index, token in enumerate(tokens) if index < len(given)}
     rows = [before.get(str(token), 0) for token in train.field2id_token[train.iid_field]]
-    found = own.clone()
-    for index, row in enumerate(rows):
-        if index and row:
-            found[index] = given[row]
-    return found
+    row = torch.tensor(rows, device=own.device)
+    return torch.where((row > 0).unsqueeze(1), given.to(own.device)[row], own)
 
 
 def _check_tables(config: Any, inputs: dict[str, str]) -> None:

@@ -90,7 +90,6 @@ class Holder:
 
     def add_items(self, items: Sequence[dict[str, Any]]) -> None:
         """Add items, each a mapping of item, title, and text or vectors."""
-        recommender = self.recommender
         tokens = [each["item"] for each in items]
         kinds = {(each["text"] is not None, *sorted(each["vectors"] or ())) for each in items}
         if len(kinds) > 1:
@@ -108,6 +107,5 @@ class Holder:
             raise InputError(
                 "items: vectors", "must be as long as each other", error, "Use one encoder."
             ) from error
-        recommender.add_items(tokens, vectors, texts)
-        titled = {each["item"]: each["title"] for each in items if each["title"]}
-        recommender.titles = {**recommender.titles, **titled}
+        titles = {each["item"]: each["title"] for each in items if each["title"]}
+        self.recommender.add_items(tokens, vectors, texts, titles=titles)

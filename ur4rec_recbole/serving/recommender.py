@@ -201,6 +201,7 @@ class Recommender:
         encoder: Any = None,
         images: Sequence[str | Path] | None = None,
         image_encoder: Any = None,
+        titles: Mapping[str, str] | None = None,
     ) -> None:
         """Add items that training has not seen; their content scores them, without training.
 
@@ -218,6 +219,8 @@ class Recommender:
             n image files, encoded as the training table was.
         image_encoder
             An `ImageModel` for the images; the table's own unless told.
+        titles
+            Title by token, of those that have one.
         """
         tokens = list(tokens)
         given = {name: np.asarray(rows) for name, rows in (vectors or {}).items()}
@@ -238,6 +241,7 @@ class Recommender:
         }
         with self._growing:
             self.index = self.index.extended(features)
+            self.titles = {**self.titles, **(titles or {})}
 
     def explain(self, items: Sequence[str], item: str, **options: Any) -> Explanation:
         """Tell why an item is recommended to a history; options as in `recommend`."""

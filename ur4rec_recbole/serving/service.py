@@ -21,6 +21,7 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.serving.holder import Holder
 from ur4rec_recbole.serving.metrics import Metrics
 from ur4rec_recbole.serving.ranking import Recommendations
+from ur4rec_recbole.serving.recommender import Recommender
 
 LARGEST_BODY = 2_000_000  # bytes
 HEADERS = {
@@ -138,19 +139,19 @@ def _add_answers(app: FastAPI, holder: Holder, guarded: Any) -> None:
     @app.post("/recommend", dependencies=guarded)
     def recommend(body: RecommendBody) -> Answer:
         """Recommend items to a history of anybody."""
-        return _answer(holder, holder.recommender.recommend(**body.model_dump()))
+        recommender = holder.recommender
+        return _answer(recommender, recommender.recommend(**body.model_dump()))
 
     @app.post("/similar", dependencies=guarded)
     def similar(body: SimilarBody) -> Answer:
         """List the items that are most like one."""
-        _require(holder, body.item)
-        return _answer(holder, holder.recommender.similar_items(body.item, body.k))
+        recommender = _that_has(body.item, holder)
+        return _answer(recommender, recommender.similar_items(body.item, body.k))
 
     @app.post("/explain", dependencies=guarded)
     def explain(body: ExplainBody) -> dict[str, Any]:
         """Tell why an item is scored as it is."""
-        _require(holder, body.item)
-        return holder.recommender.explain(**body.model_dump())._asdict()
+        return _that_has(body.item, holder).explain(**body.model_dump())._asdict()
 
     @app.post("/items", dependencies=guarded, status_code=201)
     def items(body: ItemsBody) -> dict[str, int]:
@@ -236,13 +237,16 @@ def _shown(part: str | int) -> str | int:
     return part if isinstance(part, int) else part[:100].encode("utf-8", "replace").decode()
 
 
-def _require(holder: Holder, item: str) -> None:
-    if item not in holder.recommender.index.ids:
+def _that_has(item: str, holder: Holder) -> Recommender:
+    """Return the recommender of now, which may be another one at the next look."""
+    recommender = holder.recommender
+    if item not in recommender.index.ids:
         raise HTTPException(404, f"item {item!r} is not in the catalogue")
+    return recommender
 
 
-def _answer(holder: Holder, found: Recommendations) -> Answer:
-    titles = holder.recommender.titles
+def _answer(recommender: Recommender, found: Recommendations) -> Answer:
+    titles = recommender.titles
     pairs = zip(found.items, found.scores, strict=True)
     items = [Scored(item=i, score=s, title=titles.get(i, "")) for i, s in pairs]
     return Answer(items=items, unknown=list(found.unknown))

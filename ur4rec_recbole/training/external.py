@@ -28,7 +28,13 @@ QUALITY = "ndcg@10"
 
 
 class ExternalTrainer(Trainer):
-    """One process in place of epochs; all else is RecBole's."""
+    """One process in place of epochs; all else is RecBole's.
+
+    Attributes
+    ----------
+    told
+        What the adapter has said of each epoch.
+    """
 
     def fit(
         self,
@@ -47,7 +53,7 @@ class ExternalTrainer(Trainer):
             )
         python = python_with(self.config["adapter_requirements"])
         train, valid, test = UR4RecDataset(self.config).build()
-        best = -np.inf
+        self.told: list[Mapping[str, Any]] = []
         with tempfile.TemporaryDirectory(prefix="ur4rec-") as place:
             folder = Path(place)
             table = table_path(self.config, "item_text_table")
@@ -55,7 +61,7 @@ class ExternalTrainer(Trainer):
             options = self.config["adapter_options"] | {"seed": self.config["seed"]}
             (folder / "options.json").write_text(json.dumps(options))
             for epoch, row in enumerate(_epochs([str(python), str(adapter)], folder)):
-                best = max(best, row[QUALITY])
+                self.told.append(row)
                 getLogger().info(f"{adapter.name}: {row}")
                 if callback_fn:
                     callback_fn(epoch, row[QUALITY])
@@ -64,6 +70,7 @@ class ExternalTrainer(Trainer):
                 ends = part.inter_feat[HISTORY_END].numpy()
                 _check_scores(scores, (len(ends), part.item_num), adapter)
                 self.model.know(ends, scores.astype(np.float32, copy=False))
+        best = max((row[QUALITY] for row in self.told), default=-np.inf)
         self.best_valid_score, self.best_valid_result = best, {QUALITY: best}
         return best, self.best_valid_result
 
