@@ -434,8 +434,10 @@ def test_in_a_large_catalogue_the_items_of_the_batch_are_aligned(
         items = torch.cat([rows["item_id_list"][0], rows["item_id"], torch.tensor([0, 1, 4])])
         items = items.unique()
         table = made.model.item_embedding(made.model.features)
-        expected = made.model._alignment(table[items], items)
-        assert not torch.isclose(expected, made.model._alignment(table, None))
+        views = made.model.items.parts(table, made.model.features)
+        of_batch = {name: view[items] for name, view in views.items()}
+        expected = made.model._alignment(of_batch, items)
+        assert not torch.isclose(expected, made.model._alignment(views, None))
         found.append((made.model.named_losses(rows)["contrastive"], expected))
     for loss, expected in found:
         torch.testing.assert_close(loss, expected)

@@ -152,5 +152,9 @@ class ItemTower(nn.Module):
         self, item_embedding: Tensor, features: FeatureBank, items: Tensor | None = None
     ) -> Tensor:
         """Map embeddings [N, D] and features to item vectors [N, D]; [U, D] of some items [U]."""
-        parts = self.parts(item_embedding, features, items)
+        return self.total(self.parts(item_embedding, features, items))
+
+    @staticmethod
+    def total(parts: dict[str, Tensor]) -> Tensor:
+        """Return the item vectors [N, D] of such summands."""
         return torch.stack(list(parts.values())).sum(0)

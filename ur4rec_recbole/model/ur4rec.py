@@ -223,22 +223,26 @@ class UR4Rec(SequentialRecommender):
         table: Tensor,
         kinds: Collection[str],
         shortlist: Shortlist | None = None,
+        vectors: Tensor | None = None,
     ) -> dict[str, Scores]:
         """Return what scores items for states h and r [P, D], by kind.
 
-        `table` and what is scored are of all items, or of a shortlist.
+        `table`, the item tower's `vectors` (computed unless given) and what is scored are of all
+        items, or of a shortlist.
         """
         items, place = shortlist or (None, None)
         made: dict[str, Scores] = {}
         if {"sequence", "fused"} & set(kinds):
             made["sequence"] = DotScores(h, table, place)
         if r is not None:
-            vectors = self._once(
-                "items",
-                lambda: functional.normalize(self.items(table, self.features, items), dim=-1),
-            )
+
+            def unit_vectors() -> Tensor:
+                of_items = self.items(table, self.features, items) if vectors is None else vectors
+                return functional.normalize(of_items, dim=-1)
+
+            unit = self._once("items", unit_vectors)
             query = functional.normalize(r, dim=-1) / self.config["retrieval_temperature"]
-            made["retrieval"] = DotScores(query, vectors, place)
+            made["retrieval"] = DotScores(query, unit, place)
             if "fused" in kinds:
                 known = self.known_to_encoder()
                 known[0] = True  # padding is left out of the fusion in any case
@@ -384,15 +388,18 @@ class UR4Rec(SequentialRecommender):
             table = self.item_embedding(self.features, items)
             h = self(interaction, table, place)
         h = h[chosen[seq > 0]]
-        r, named = None, {}
+        r, vectors, named = None, None, {}
         if set(stage.losses) != {"sequence"}:
             query = torch.arange(seq.shape[1], device=seq.device).expand_as(seq)
             r, routes = self.retrieve(h, chosen, interaction, query)
+            views = self.items.parts(table, self.features, items)
+            vectors = self.items.total(views)
             if "retriever" in stage.rates:
-                aligned = table if batch is None or shortlist else table[batch]
-                named = self._regularisers(routes, aligned, batch)
-                named |= self._task_losses(r, table, interaction, chosen, targets)
-        scores = self.scorers(h, r, table, stage.losses, shortlist)
+                if batch is not None and not shortlist:
+                    views = {name: view[batch] for name, view in views.items()}
+                named = self._regularisers(routes, views, batch)
+                named |= self._task_losses(r, vectors, interaction, chosen, targets)
+        scores = self.scorers(h, r, table, stage.losses, shortlist, vectors)
         excluded = Excluded(self.warm, self._history(interaction, chosen))
         for kind, weight in stage.losses.items():
             loss = self.objective(
@@ -416,11 +423,11 @@ class UR4Rec(SequentialRecommender):
         return torch.cat([seq.new_zeros(1), seq.flatten(), targets, *shared]).unique()
 
     def _regularisers(
-        self, routes: Routes, table: Tensor, items: Tensor | None
+        self, routes: Routes, views: dict[str, Tensor], items: Tensor | None
     ) -> dict[str, Tensor]:
         """Return the weighted losses on routes and on the item tower's views.
 
-        `table` has the rows of `items` [U], or of all where that is None.
+        These have the rows of `items` [U], or of all where that is None.
         """
         named = {}
         weight = self.config["load_balance_weight"]
@@ -428,7 +435,7 @@ class UR4Rec(SequentialRecommender):
             named["load_balance"] = weight * self._load_balance(routes)
         weight = self.config["contrastive_weight"]
         if weight:
-            named["contrastive"] = weight * self._alignment(table, items)
+            named["contrastive"] = weight * self._alignment(views, items)
         return named
 
     def _load_balance(self, routes: Routes) -> Tensor:
@@ -442,21 +449,20 @@ class UR4Rec(SequentialRecommender):
         present = torch.stack([each.any() for each in gates])  # another one's loss is 0
         return uneven.sum() / present.sum().clamp(min=1)
 
-    def _alignment(self, table: Tensor, items: Tensor | None) -> Tensor:
+    def _alignment(self, views: dict[str, Tensor], items: Tensor | None) -> Tensor:
         """Return the mean alignment of each two views (id, text, image) of the items."""
-        parts = self.items.parts(table, self.features, items)
         names = self.features.item_modalities
         present = {name: self.features.present(name, items) for name in names}
         present["id"] = self.warm if items is None else self.warm[items]
         temperature = self.config["contrastive_temperature"]
         pairs = [
-            losses.alignment(parts[left], parts[right], present[left] & present[right], temperature)
-            for left, right in itertools.combinations(parts, 2)
+            losses.alignment(views[left], views[right], present[left] & present[right], temperature)
+            for left, right in itertools.combinations(views, 2)
         ]
-        return torch.stack(pairs).mean() if pairs else table.new_zeros(())
+        return torch.stack(pairs).mean() if pairs else next(iter(views.values())).new_zeros(())
 
     def _task_losses(
-        self, r: Tensor, table: Tensor, interaction: Interaction, chosen: Tensor, targets: Tensor
+        self, r: Tensor, vectors: Tensor, interaction: Interaction, chosen: Tensor, targets: Tensor
     ) -> dict[str, Tensor]:
         """Return the weighted losses of the auxiliary tasks."""
         if not self.tasks.weights:
@@ -465,7 +471,7 @@ class UR4Rec(SequentialRecommender):
         if "rating" in self.tasks.weights:
             listed = interaction[field + self.config["LIST_SUFFIX"]]
             ratings = self._following(listed, interaction[field], interaction)[chosen].float()
-        return self.tasks(r, self.items(table, self.features), targets, ratings)
+        return self.tasks(r, vectors, targets, ratings)
 
     def _trimmed(self, interaction: Interaction) -> Interaction:
         """Cut the lists of a batch at its longest history: what lies behind is padding."""
