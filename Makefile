@@ -123,8 +123,10 @@ tables: setup ## text tables of the data sets in DATA, into TABLES
 report: setup ## the benchmark's report again
 	for each in runs/benchmark-*; do $(BIN)/python -m ur4rec_recbole report $$each || exit; done
 
-bench-epoch: setup ## an epoch of UR4Rec's encoder against RecBole's SASRec
+bench-epoch: setup ## an epoch of UR4Rec's encoder against SASRec of RecBole and of RecTools
 	$(BIN)/python -m ur4rec_recbole.experiments.epoch_speed
+	test ! -d $(DATA)/amazon-scientific || $(BIN)/python -m ur4rec_recbole.experiments.epoch_speed \
+		--dataset amazon-scientific --data-path $(DATA)
 
 ablation: setup ## what each component brings; hours
 	$(BIN)/ur4rec ablation properties/ablation.yaml --markdown docs/ablation.md

@@ -54,6 +54,14 @@ def test_the_scores_of_an_adapter_are_ranked_by_our_evaluator(tmp_path: Path) ->
     assert result["best_valid_score"] == pytest.approx(0.3)
 
 
+def test_an_adapter_is_found_from_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(tmp_path, ADAPTER, adapter="adapter.py")
+    assert result.metrics["test"]["full"]["hit@1"] == pytest.approx(0.9)
+
+
 def test_a_folder_does_not_choose_what_is_executed(tmp_path: Path) -> None:
     run(tmp_path, ADAPTER)
     folder = RunFolder.open(tmp_path / "run")

@@ -8,7 +8,7 @@ are the run's.
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,7 @@ QUALITY = "ndcg@10"
 
 
 class ExternalTrainer(Trainer):
-    """One process in place of epochs; all else is RecBole's.
-
-    Attributes
-    ----------
-    told
-        What the adapter has said of each epoch.
-    """
+    """One process in place of epochs; all else is RecBole's."""
 
     def fit(
         self,
@@ -46,33 +40,51 @@ class ExternalTrainer(Trainer):
         callback_fn: Callable[[int, float], None] | None = None,
     ) -> tuple[float, dict[str, float] | None]:
         """Train and score. Arguments and return value are those of RecBole's `Trainer.fit`."""
-        adapter = find_file(self.config["adapter"] or "")
+        parts = UR4RecDataset(self.config).build()
+        best = -np.inf
+        with tempfile.TemporaryDirectory(prefix="ur4rec-") as place:
+            for epoch, row in enumerate(self.told(Path(place), parts)):
+                best = max(best, row[QUALITY])
+                getLogger().info(f"{self.config['adapter']}: {row}")
+                if callback_fn:
+                    callback_fn(epoch, row[QUALITY])
+            for name, part in zip(("valid", "test"), parts[1:], strict=True):
+                scores = np.load(Path(place) / f"{name}.npy", allow_pickle=False)
+                ends = part.inter_feat[HISTORY_END].numpy()
+                self._check_scores(scores, (len(ends), part.item_num))
+                self.model.know(ends, scores.astype(np.float32, copy=False))
+        self.best_valid_score, self.best_valid_result = best, {QUALITY: best}
+        return best, self.best_valid_result
+
+    def told(self, folder: Path, parts: Sequence[UR4RecDataset]) -> Iterator[Mapping[str, Any]]:
+        """Let the adapter train on the split, and yield what it says of each epoch.
+
+        Parameters
+        ----------
+        folder
+            Where the split is written, and the scores after the last epoch.
+        parts
+            Training, validation, test.
+        """
+        adapter = find_file(self.config["adapter"] or "").absolute()
         if not adapter.is_file():
             raise InputError(
                 "adapter", "must be a Python file", repr(self.config["adapter"]), "Check the path."
             )
-        python = python_with(self.config["adapter_requirements"])
-        train, valid, test = UR4RecDataset(self.config).build()
-        self.told: list[Mapping[str, Any]] = []
-        with tempfile.TemporaryDirectory(prefix="ur4rec-") as place:
-            folder = Path(place)
-            table = table_path(self.config, "item_text_table")
-            export(folder / "split.npz", train, valid, test, table)
-            options = self.config["adapter_options"] | {"seed": self.config["seed"]}
-            (folder / "options.json").write_text(json.dumps(options))
-            for epoch, row in enumerate(_epochs([str(python), str(adapter)], folder)):
-                self.told.append(row)
-                getLogger().info(f"{adapter.name}: {row}")
-                if callback_fn:
-                    callback_fn(epoch, row[QUALITY])
-            for name, part in (("valid", valid), ("test", test)):
-                scores = np.load(folder / f"{name}.npy", allow_pickle=False)
-                ends = part.inter_feat[HISTORY_END].numpy()
-                _check_scores(scores, (len(ends), part.item_num), adapter)
-                self.model.know(ends, scores.astype(np.float32, copy=False))
-        best = max((row[QUALITY] for row in self.told), default=-np.inf)
-        self.best_valid_score, self.best_valid_result = best, {QUALITY: best}
-        return best, self.best_valid_result
+        python = python_with(self.config["adapter_requirements"]).absolute()
+        table = table_path(self.config, "item_text_table")
+        train, valid, test = parts
+        export(folder / "split.npz", train, valid, test, table)
+        options = self.config["adapter_options"] | {"seed": self.config["seed"]}
+        (folder / "options.json").write_text(json.dumps(options))
+        yield from _epochs([str(python), str(adapter)], folder)
+
+    def _check_scores(self, scores: np.ndarray, shape: tuple[int, int]) -> None:
+        if scores.shape != shape or not np.issubdtype(scores.dtype, np.floating):
+            raise InputError(
+                f"adapter {self.config['adapter']}", f"must write float scores of shape {shape}",
+                f"{scores.dtype} of shape {scores.shape}", "See examples/rectools_adapter.py.",
+            )  # fmt: skip
 
 
 def _epochs(words: list[str], folder: Path) -> Iterator[Mapping[str, Any]]:
@@ -104,11 +116,3 @@ def _read(line: str) -> Mapping[str, Any] | None:
     except ValueError:
         return None
     return row if isinstance(row, dict) and isinstance(row.get(QUALITY), int | float) else None
-
-
-def _check_scores(scores: np.ndarray, shape: tuple[int, int], adapter: Path) -> None:
-    if scores.shape != shape or not np.issubdtype(scores.dtype, np.floating):
-        raise InputError(
-            f"adapter {adapter.name}", f"must write float scores of shape {shape}",
-            f"{scores.dtype} of shape {scores.shape}", "See examples/rectools_adapter.py.",
-        )  # fmt: skip
