@@ -13,6 +13,7 @@ import numpy as np
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import read_json
 from ur4rec_recbole.core.shapes import NUMBER, Maybe, check
+from ur4rec_recbole.data.modalities import ITEM_TABLES, MORE_TABLES
 from ur4rec_recbole.evaluation.paired import Runs
 from ur4rec_recbole.experiments.benchmark_job import pretraining
 from ur4rec_recbole.experiments.jobs import INDEX
@@ -104,7 +105,11 @@ class Benchmark:
     def is_in_sample(self, entry: str) -> bool:
         """Tell whether some numbers of the model were chosen on validation, beside its epoch."""
         run = self.runs[entry][0]
-        chosen = run.about.get("config", {}).get("n_neighbour_items", {}).get("value")
+        config = run.about.get("config", {})
+        of_content = any(
+            config.get(key, {}).get("value") for key in (*ITEM_TABLES.values(), MORE_TABLES)
+        )
+        chosen = of_content and config.get("n_neighbour_items", {}).get("value")
         return run.about["model"] == "UR4RecEnsemble" or bool(chosen)
 
     def best(self, entries: Iterable[str]) -> str | None:
