@@ -68,9 +68,10 @@ def load_data(config: Config) -> tuple[Any, Any, Any]:
 
 
 def has_begun(config: Config) -> None:
-    """Let a model whose weights are at hand begin from no other model's, which may be gone."""
-    for key in ("init_from", "pre_model_path"):
-        config[key] = None
+    """Let a UR4Rec whose weights are at hand begin from no other model's, which may be gone."""
+    if config["model"] == "UR4Rec":  # S3Rec of RecBole cannot be built without its own
+        for key in ("init_from", "pre_model_path"):
+            config[key] = None
 
 
 def build_model(config: Config, train_data: Any) -> Any:
