@@ -12,6 +12,7 @@ from tests.conftest import SMALL, make_table, sequences, write_atomic_files
 from ur4rec_recbole import InputError, load, run
 from ur4rec_recbole.runs.assembly import build_model, load_data
 from ur4rec_recbole.runs.quick_start import Config
+from ur4rec_recbole.training.trainer import UR4RecTrainer
 
 ITEMS = [f"i{n}" for n in range(1, 31)]
 
@@ -78,6 +79,22 @@ def test_a_folder_without_a_model_is_refused(first: dict[str, Any], tmp_path: Pa
 def test_a_run_goes_on_learning_from_another(first: dict[str, Any], tmp_path: Path) -> None:
     config = settings(tmp_path / "b", run_folder="second", init_from="first")
     assert run("UR4Rec", "toy", config_dict=config).folder == Path("second")
+
+
+def test_a_run_that_ended_in_its_first_epoch_begins_from_the_other_again(
+    first: dict[str, Any], tmp_path: Path
+) -> None:
+    whole = settings(tmp_path / "b", run_folder="whole", init_from="first")
+    expected = run("UR4Rec", "toy", config_dict=whole).model.state_dict()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(UR4RecTrainer, "_train_epoch", interrupt)
+        run("UR4Rec", "toy", config_dict=whole | {"run_folder": "second"})
+    found = run(resume="second").model.state_dict()
+    assert all(torch.equal(value, found[key]) for key, value in expected.items())
+
+
+def interrupt(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_run_is_loaded_when_what_it_began_with_is_gone(

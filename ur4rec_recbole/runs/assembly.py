@@ -67,7 +67,7 @@ def load_data(config: Config) -> tuple[Any, Any, Any]:
     return loaders
 
 
-def has_begun(config: Config) -> None:
+def forget_beginning(config: Config) -> None:
     """Let a UR4Rec whose weights are at hand begin from no other model's, which may be gone."""
     if config["model"] == "UR4Rec":  # S3Rec of RecBole cannot be built without its own
         for key in ("init_from", "pre_model_path"):

@@ -12,7 +12,7 @@ from ur4rec_recbole.data.dataset import training_fingerprint
 from ur4rec_recbole.data.fingerprints import check_inputs, inputs
 from ur4rec_recbole.model import saved
 from ur4rec_recbole.model.stages import read_stages
-from ur4rec_recbole.runs.assembly import build_model, has_begun, load_data
+from ur4rec_recbole.runs.assembly import build_model, forget_beginning, load_data
 from ur4rec_recbole.runs.folder import RunFolder
 
 
@@ -66,7 +66,7 @@ def load(path: str | os.PathLike[str]) -> Loaded:
         check_inputs(str(place), found.inputs, {"training": training_fingerprint(train)})
     else:
         check_inputs(str(place), found.inputs, inputs(found.config, train.fingerprint))
-    has_begun(found.config)
+    forget_beginning(found.config)
     model = build_model(found.config, loaders[0])
     try:
         found.load_into(model)

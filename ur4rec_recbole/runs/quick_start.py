@@ -22,7 +22,7 @@ from ur4rec_recbole.runs.assembly import (
     build_model,
     build_trainer,
     configuration,
-    has_begun,
+    forget_beginning,
     load_data,
 )
 from ur4rec_recbole.runs.final import final_table, recboles_result, table
@@ -99,7 +99,8 @@ def run(
     protocols.check_cut_offs(config, parts[0].item_num - 1)
     config[INPUTS] = inputs(config, data[0]._dataset.fingerprint)
     if old:
-        has_begun(config)
+        if resuming.has_state(old):
+            forget_beginning(config)
         resuming.check_same(old, config[INPUTS], parts[0])
     network = build_model(config, data[0])
     folder = (old or _new_folder(config, files, parts[0])) if is_first() else None

@@ -41,7 +41,12 @@ def can_resume(folder: RunFolder) -> bool:
     """
     if folder.about["model"] == "External":
         return False
-    return folder.about["model"] == "UR4Rec" or (folder.path / resume.FILE).exists()
+    return folder.about["model"] == "UR4Rec" or has_state(folder)
+
+
+def has_state(folder: RunFolder) -> bool:
+    """Tell whether an epoch of a run has ended, so that it need not begin anew to go on."""
+    return (folder.path / resume.FILE).exists()
 
 
 def unfinished(path: Path) -> bool:
