@@ -41,7 +41,7 @@ $(INSTALLED): $(PINS) setup.py | version
 	$(PIP) --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-train: setup ## set up .venv and run the main job: the preset balanced, some 25 minutes
+train: setup ## set up .venv and run the main job: the preset balanced, half an hour
 	$(BIN)/python run_recbole.py --model=UR4Rec --config_files=properties/balanced.yaml
 
 test: setup ## set up .venv and run the tests: minutes

@@ -82,7 +82,7 @@ class DotScores(Scores):
     def _scored(self, positions: slice) -> Tensor:
         if self.place is not None:
             raise ValueError("a step that needs all scores has the vectors of all items")
-        return by_rows(lambda rows: rows @ self.vectors.T, self.queries[positions])
+        return _products(self.queries[positions], self.vectors)
 
     def of_each(self, items: Tensor) -> Tensor:
         """Score one item [P] at each position, [P]."""
@@ -90,11 +90,14 @@ class DotScores(Scores):
 
     def of(self, items: Tensor) -> Tensor:
         """Score some items [K] at all positions, [P, K]."""
-        vectors = self._vectors(items)
-        return by_rows(lambda rows: rows @ vectors.T, self.queries)
+        return _products(self.queries, self._vectors(items))
 
     def _vectors(self, items: Tensor) -> Tensor:
         return self.vectors[items if self.place is None else self.place[items]]
+
+
+def _products(queries: Tensor, vectors: Tensor) -> Tensor:
+    return by_rows(lambda rows: rows @ vectors.T, queries)
 
 
 class FusedScores(Scores):

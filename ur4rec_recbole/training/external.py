@@ -43,13 +43,14 @@ class ExternalTrainer(Trainer):
         parts = UR4RecDataset(self.config).build()
         best = -np.inf
         with tempfile.TemporaryDirectory(prefix="ur4rec-") as place:
-            for epoch, row in enumerate(self.told(Path(place), parts)):
+            folder = Path(place)
+            for epoch, row in enumerate(self.told(folder, parts)):
                 best = max(best, row[QUALITY])
                 getLogger().info(f"{self.config['adapter']}: {row}")
                 if callback_fn:
                     callback_fn(epoch, row[QUALITY])
             for name, part in zip(("valid", "test"), parts[1:], strict=True):
-                scores = np.load(Path(place) / f"{name}.npy", allow_pickle=False)
+                scores = np.load(folder / f"{name}.npy", allow_pickle=False)
                 ends = part.inter_feat[HISTORY_END].numpy()
                 self._check_scores(scores, (len(ends), part.item_num))
                 self.model.know(ends, scores.astype(np.float32, copy=False))
