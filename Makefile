@@ -1,23 +1,24 @@
 # make help lists what there is.
 #
 # PYTHON=python3.13, or any other of 3.10 to 3.13, chooses the interpreter; a .venv of another version
-# is made anew. Left out, it is that of .venv, and before there is one python3.11, where RecBole has
-# all that it requires, ray included, or else the newest that there is.
+# is made anew (VENV=.venv-3.13 makes one beside it). Left out, it is that of .venv, and before there is
+# one python3.11, where RecBole has all that it requires, ray included, or else the newest that there is.
 # (PYENV_VERSION lets pyenv find a version that is not its own default.)
 AS = PYENV_VERSION=$(1:python%=%) $(1)
+VENV ?= .venv
 FIRST = for each in $(1); do PYENV_VERSION=$${each\#python} $$each -c "" && echo $$each && break; done
-PYTHON ?= $(shell ($(call FIRST,.venv/bin/python python3.11 python3.13 python3.12 python3.10)) 2>/dev/null)
+PYTHON ?= $(shell ($(call FIRST,$(VENV)/bin/python python3.11 python3.13 python3.12 python3.10)) 2>/dev/null)
 VERSION := $(shell $(call AS,$(PYTHON)) -c "import sys; print('%d.%d' % sys.version_info[:2])" 2>/dev/null)
 PINS := $(or $(wildcard requirements-$(VERSION:3.13=3.12).txt),requirements.txt)
-INSTALLED := .venv/installed-$(VERSION)
-BIN := .venv/bin
+INSTALLED := $(VENV)/installed-$(VERSION)
+BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install
 # What tells whether RecBole works at all with other versions of Python and numpy.
 SHORT := tests/workflows tests/patches tests/test_registration.py
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-numpy2 test-other test-slow coverage lint audit docs licences bench bench-short tables \
+.PHONY: help train test test-short test-numpy2 test-slow coverage lint audit docs licences bench bench-short tables \
 	bench-epoch report ablation cold-start setup version
 
 help: ## this list
@@ -33,9 +34,9 @@ version:
 		exit 2;; esac
 
 $(INSTALLED): $(PINS) setup.py | version
-	@echo "Installing $(PINS) for Python $(VERSION) into .venv; torch and CUDA are about 3 GB."
-	test -e $(INSTALLED) || test $(PYTHON) = .venv/bin/python || \
-		$(call AS,$(PYTHON)) -m venv --clear .venv
+	@echo "Installing $(PINS) for Python $(VERSION) into $(VENV); torch and CUDA are about 3 GB."
+	test -e $(INSTALLED) || test $(PYTHON) = $(BIN)/python || \
+		$(call AS,$(PYTHON)) -m venv --clear $(VENV)
 	$(PIP) -r $(PINS)
 	$(PIP) --quiet --no-deps recbole==1.2.1
 	$(PIP) --quiet --no-deps --no-build-isolation -e .
@@ -47,14 +48,14 @@ train: setup ## set up .venv and run the main job: the preset balanced, half an 
 test: setup ## set up .venv and run the tests: minutes
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-numpy2: setup .venv/numpy2 ## a short suite with numpy 2, laid over .venv
-	PYTHONPATH=$(CURDIR)/.venv/numpy2 $(BIN)/python -m pytest $(SHORT)
+test-short: setup ## a short suite: RecBole's workflows and their repairs, tune
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(SHORT)
 
-.venv/numpy2: $(INSTALLED)
+test-numpy2: setup $(VENV)/numpy2 ## the same with numpy 2, laid over .venv
+	PYTHONPATH=$(CURDIR)/$(VENV)/numpy2 $(BIN)/python -m pytest $(SHORT)
+
+$(VENV)/numpy2: $(INSTALLED)
 	$(PIP) --quiet --no-deps --upgrade --target $@ numpy==2.4.6
-
-test-other: ## the same in each environment of OTHERS="/path/to/its/python ..."
-	for each in $(OTHERS); do PYTHONPATH=$(CURDIR) $$each -m pytest $(SHORT) || exit; done
 
 test-slow: setup ## the slow tests, too
 	$(BIN)/python -m pytest -m "slow or not slow"

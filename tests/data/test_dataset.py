@@ -170,8 +170,8 @@ def test_every_training_interaction_is_predicted_exactly_once_an_epoch(
     made = toy(eval_args=split)
     predicted: Counter = Counter()
     for batch in made.loaders[0]:
-        chosen, targets = made.model._positions(batch)
-        users = batch["user_id"].unsqueeze(1).expand_as(chosen)[chosen]
+        where, _, targets = made.model._trained(batch)
+        users = batch["user_id"][where.row]
         predicted.update(zip(users.tolist(), targets.tolist(), strict=True))
     train = made.train
     expected = Counter(

@@ -13,8 +13,8 @@ from ur4rec_recbole.model.attention import (
     BlockConfig,
     MultiHeadAttention,
     TransformerBlock,
-    unpack,
 )
+from ur4rec_recbole.model.positions import Positions
 
 D = 8
 
@@ -49,7 +49,7 @@ def test_causal_block_equals_one_query_at_a_time(norm_first: bool, act: str) -> 
         seen = made.attention_norm(own) if norm_first else own
         expected += [reference.transform(made, own[t], list(seen[: t + 1])) for t in range(length)]
         start += length
-    assert torch.allclose(made(x, where), torch.stack(expected), atol=1e-5)
+    assert torch.allclose(made(x, Positions(where)), torch.stack(expected), atol=1e-5)
 
 
 @pytest.mark.parametrize("norm_first", [False, True])
@@ -62,7 +62,7 @@ def test_cross_block_equals_one_query_at_a_time(norm_first: bool) -> None:
         reference.transform(made, x[p], list(memory[b][mask[b, t]]))
         for p, (b, t) in enumerate(where.nonzero().tolist())
     ]
-    assert torch.allclose(made(x, where, memory, mask), torch.stack(expected), atol=1e-5)
+    assert torch.allclose(made(x, Positions(where), memory, mask), torch.stack(expected), atol=1e-5)
 
 
 def test_a_hidden_size_that_heads_do_not_divide_is_refused() -> None:
@@ -77,22 +77,14 @@ def test_an_unknown_activation_is_refused() -> None:
 
 def test_dropout_acts_in_training_only() -> None:
     made, where, x = block(hidden_dropout=0.5, attn_dropout=0.5), grid(4), torch.randn(4, D)
-    assert not torch.equal(made.train()(x, where), made(x, where))
-    assert torch.equal(made.eval()(x, where), made(x, where))
-
-
-def test_unpack_puts_rows_at_true_positions_and_zeros_elsewhere() -> None:
-    where = torch.tensor([[True, False], [True, True]])
-    found = unpack(torch.tensor([[1.0], [2.0], [3.0]]), where)
-    assert found.squeeze(-1).tolist() == [[1.0, 0.0], [2.0, 3.0]]
-    full = unpack(torch.tensor([[1.0], [2.0], [3.0], [4.0]]), torch.ones_like(where))
-    assert full.squeeze(-1).tolist() == [[1.0, 2.0], [3.0, 4.0]]
+    assert not torch.equal(made.train()(x, Positions(where)), made(x, Positions(where)))
+    assert torch.equal(made.eval()(x, Positions(where)), made(x, Positions(where)))
 
 
 def test_a_sequence_alone_is_transformed_as_in_a_batch_with_padding() -> None:
     made, x = block().eval(), torch.randn(7, D)
     where = torch.arange(4) < torch.tensor([[4], [3]])
-    torch.testing.assert_close(made(x[:4], where[:1]), made(x, where)[:4])
+    torch.testing.assert_close(made(x[:4], Positions(where[:1])), made(x, Positions(where))[:4])
 
 
 def test_off_the_cpu_attention_with_dropout_is_fused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from recbole.model.sequential_recommender import SASRec
 from tests import reference
 from ur4rec_recbole.model.attention import BlockConfig
 from ur4rec_recbole.model.encoder import SequenceEncoder
+from ur4rec_recbole.model.positions import Positions
 
 
 def sasrec_for(dataset: Any, name: str, **settings: Any) -> SASRec:
@@ -55,7 +56,7 @@ def test_last_states_on_ml100k_equal_recboles_sasrec(
     assert length.min() < 20
     assert length.max() == 50
     where = seq > 0
-    states = encoder(embedding(seq[where]), where)
+    states = encoder(embedding(seq[where]), Positions(where))
     last = states[(length.cumsum(0) - 1)]
     assert torch.allclose(last, sasrec(seq, length), atol=1e-5)
 
@@ -68,7 +69,7 @@ def test_every_state_equals_sasrec_on_the_history_up_to_there(
     embedding, encoder = twin(sasrec)
     seq = rows["item_id_list"][:3]
     where = seq > 0
-    states = encoder(embedding(seq[where]), where)
+    states = encoder(embedding(seq[where]), Positions(where))
     expected = []
     for row, length in zip(seq, where.sum(1).tolist(), strict=True):
         lengths = torch.arange(1, length + 1)
@@ -83,7 +84,7 @@ def test_gradients_equal_recboles_sasrec(ml100k: tuple[Any, ...], rows: Any) -> 
     seq, length = rows["item_id_list"][:30], rows["item_length"][:30]
     direction = torch.randn(30, sasrec.hidden_size)
     where = seq > 0
-    states = encoder(embedding(seq[where]), where)[length.cumsum(0) - 1]
+    states = encoder(embedding(seq[where]), Positions(where))[length.cumsum(0) - 1]
     (states * direction).sum().backward()
     (sasrec(seq, length) * direction).sum().backward()
     assert torch.allclose(
@@ -109,7 +110,7 @@ def test_the_last_states_alone_are_those_of_all(
     where = torch.arange(6) < torch.tensor([[6], [1], [4]])
     items = torch.randn(int(where.sum()), 8)
     seconds = torch.rand(3, 6, dtype=torch.float64).cumsum(1).mul(1e4) * where
-    given = (items, where, seconds, seconds + 1e5)
+    given = (items, Positions(where), seconds, seconds + 1e5)
     expected = encoder(*given)[where.sum(1).cumsum(0) - 1]
     torch.testing.assert_close(encoder(*given, last_only=True), expected, rtol=1e-5, atol=1e-5)
 
@@ -118,7 +119,7 @@ def test_pre_norm_ends_with_a_norm() -> None:
     block = BlockConfig(8, 2, 16, 0.0, 0.0, norm_first=True)
     encoder = SequenceEncoder(2, 5, block)
     where = torch.ones(1, 5, dtype=torch.bool)
-    states = encoder(10 * torch.randn(5, 8), where)
+    states = encoder(10 * torch.randn(5, 8), Positions(where))
     assert torch.allclose(states.mean(-1), torch.zeros(5), atol=1e-5)
     assert torch.allclose(states.std(-1, unbiased=False), torch.ones(5), atol=1e-3)
 
@@ -126,7 +127,7 @@ def test_pre_norm_ends_with_a_norm() -> None:
 def test_order_matters() -> None:
     encoder = SequenceEncoder(1, 5, BlockConfig(8, 2, 16, 0.0, 0.0)).eval()
     torch.nn.init.normal_(encoder.position_embedding.weight)
-    where = torch.ones(1, 3, dtype=torch.bool)
+    where = Positions(torch.ones(1, 3, dtype=torch.bool))
     items = torch.randn(3, 8)
     swapped = items[[1, 0, 2]]
     assert not torch.allclose(encoder(items, where)[2], encoder(swapped, where)[2], atol=1e-3)

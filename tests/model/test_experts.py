@@ -17,6 +17,7 @@ from ur4rec_recbole.model.experts import (
     Router,
     RouterConfig,
 )
+from ur4rec_recbole.model.positions import Positions
 
 D = 8
 WIDTHS = {"profile": 3, "text": 5, "image": 4}
@@ -165,7 +166,7 @@ def test_mixture_equals_position_by_position_loops(
     moe = spread(HierarchicalMoE(WIDTHS, config, RouterConfig(temperature=0.7)))
     h = torch.randn(int(WHERE.sum()), D, requires_grad=True)
     known = contexts(WHERE)
-    ours, routes = moe(h, WHERE, known)
+    ours, routes = moe(h, Positions(WHERE), known)
     naive, modal = reference.hierarchical_moe(moe, h, WHERE, known)
     assert torch.allclose(ours, naive, atol=1e-5)
     assert torch.allclose(routes.modal, modal, atol=1e-6)
@@ -177,7 +178,7 @@ def test_one_modality_equals_position_by_position_loops(top_k: int) -> None:
     moe = spread(ModalityMoE(5, sizes(top_k=top_k)))
     h = torch.randn(int(WHERE.sum()), D, requires_grad=True)
     context = contexts(WHERE)["text"]
-    ours, weights = moe(h, WHERE, context)
+    ours, weights = moe(h, Positions(WHERE), context)
     naive, expected = [], []
     for p, (b, t) in enumerate(WHERE.nonzero().tolist()):
         known = list(context.tokens[b][context.mask[b, t]])
@@ -196,7 +197,7 @@ def test_top_k_computes_no_position_that_did_not_choose_the_expert(top_k: int) -
     for expert in moe.experts:
         expert.register_forward_pre_hook(lambda _, inputs: computed.append(len(inputs[0])))
     h = torch.randn(int(WHERE.sum()), D)
-    _, weights = moe(h, WHERE, contexts(WHERE)["text"])
+    _, weights = moe(h, Positions(WHERE), contexts(WHERE)["text"])
     assert sum(computed) == len(h) * (top_k or 3)
     assert computed == [n for n in (weights > 0).sum(0).tolist() if n]
 
@@ -208,7 +209,7 @@ def test_an_expert_that_no_position_chose_is_not_called() -> None:
     calls = []
     for e, expert in enumerate(moe.experts):
         expert.register_forward_pre_hook(lambda _, inputs, e=e: calls.append(e))
-    moe(torch.randn(int(WHERE.sum()), D), WHERE, contexts(WHERE)["text"])
+    moe(torch.randn(int(WHERE.sum()), D), Positions(WHERE), contexts(WHERE)["text"])
     assert calls == [0, 2]
 
 
@@ -217,7 +218,7 @@ def test_an_absent_modality_is_masked_and_not_computed() -> None:
     calls = []
     moe.modalities["image"].register_forward_pre_hook(lambda *_: calls.append(1))
     h = torch.randn(int(WHERE.sum()), D)
-    _, routes = moe(h, WHERE, contexts(WHERE, image=False))
+    _, routes = moe(h, Positions(WHERE), contexts(WHERE, image=False))
     assert not calls
     assert not routes.modal[:, 2].any()
     assert not routes.sub[:, 2].any()
@@ -227,7 +228,7 @@ def test_an_absent_modality_is_masked_and_not_computed() -> None:
 def test_a_position_that_knows_nothing_keeps_its_state() -> None:
     moe = spread(HierarchicalMoE(WIDTHS, sizes(), RouterConfig()))
     h = torch.randn(int(WHERE.sum()), D)
-    r, routes = moe(h, WHERE, contexts(WHERE))
+    r, routes = moe(h, Positions(WHERE), contexts(WHERE))
     assert not routes.modal[1].any()
     assert torch.allclose(r[1], moe.output_norm(h[1]), atol=1e-6)
 
@@ -238,16 +239,16 @@ def test_masked_tokens_change_nothing() -> None:
     known = contexts(WHERE)
     for context in known.values():
         context.mask[..., 3] = False
-    before, _ = moe(h, WHERE, known)
+    before, _ = moe(h, Positions(WHERE), known)
     for context in known.values():
         context.tokens[:, 3] = 1e3
-    assert torch.equal(moe(h, WHERE, known)[0], before)
+    assert torch.equal(moe(h, Positions(WHERE), known)[0], before)
 
 
 def test_a_flat_mixture_has_no_sub_router() -> None:
     moe = HierarchicalMoE(WIDTHS, sizes(n_sub_experts=1), RouterConfig())
     assert all(module.router is None for module in moe.modalities.values())
-    _, routes = moe(torch.randn(int(WHERE.sum()), D), WHERE, contexts(WHERE))
+    _, routes = moe(torch.randn(int(WHERE.sum()), D), Positions(WHERE), contexts(WHERE))
     assert torch.equal(routes.sub, torch.ones(int(WHERE.sum()), 3, 1))
 
 

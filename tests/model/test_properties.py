@@ -19,6 +19,7 @@ from ur4rec_recbole.model.experts import (
     Router,
     RouterConfig,
 )
+from ur4rec_recbole.model.positions import Positions
 
 D = 4
 seeds = st.integers(0, 2**31)
@@ -86,7 +87,7 @@ def test_a_state_of_the_encoder_depends_on_no_later_item(
     items = torch.randn(length, D)
     changed = items.clone()
     changed[place:] += torch.randn(length - place, D)
-    before, after = encoder(items, where), encoder(changed, where)
+    before, after = encoder(items, Positions(where)), encoder(changed, Positions(where))
     assert torch.allclose(before[:place], after[:place], atol=1e-5)
     assert not torch.allclose(before[place:], after[place:], atol=1e-5)
 
@@ -97,10 +98,10 @@ def test_padding_and_other_rows_change_no_state(seed: int, length: int, more: in
     torch.manual_seed(seed)
     encoder = SequenceEncoder(1, 9, block()).eval()
     items = torch.randn(length, D)
-    alone = encoder(items, torch.ones(1, length, dtype=torch.bool))
+    alone = encoder(items, Positions(torch.ones(1, length, dtype=torch.bool)))
     where = torch.zeros(2, length + more, dtype=torch.bool)
     where[0, :length] = where[1] = True
-    beside = encoder(torch.cat([items, torch.randn(length + more, D)]), where)[:length]
+    beside = encoder(torch.cat([items, torch.randn(length + more, D)]), Positions(where))[:length]
     assert torch.allclose(alone, beside, atol=1e-5)
 
 
@@ -125,7 +126,7 @@ def test_tokens_that_are_masked_change_nothing(seed: int, n_layers: int, top_k: 
 
 def _mixed(experts: HierarchicalMoE, h: Tensor, where: Tensor, tokens: Any, masks: Any) -> Tensor:
     contexts = {name: Context(tokens[name], masks[name]) for name in tokens}
-    return experts(h, where, contexts)[0]
+    return experts(h, Positions(where), contexts)[0]
 
 
 @st.composite

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from tests.conftest import Toy
-from tests.model.test_ur4rec import position_scores
+from tests.model.test_ur4rec import position_scores, trained
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.model.positions import Positions
 from ur4rec_recbole.model.time_intervals import N_BINS, TimeIntervals
 
 
@@ -22,7 +23,7 @@ def test_bins_double_in_width_and_the_last_one_takes_the_rest() -> None:
         made.vectors.weight.copy_(torch.arange(N_BINS).unsqueeze(1))
     gaps = torch.tensor([0.0, 1, 2, 3, 6, 7, 2.0**70], dtype=torch.float64)
     times = torch.stack([torch.zeros_like(gaps), gaps], dim=1)
-    found, _ = made(times, torch.ones_like(times, dtype=torch.bool))
+    found, _ = made(times, Positions(torch.ones_like(times, dtype=torch.bool)))
     assert found[1::2, 0].tolist() == [0, 1, 1, 2, 2, 3, N_BINS - 1]
     assert not found[::2].any()  # nothing comes before the first item
 
@@ -30,7 +31,7 @@ def test_bins_double_in_width_and_the_last_one_takes_the_rest() -> None:
 def test_a_bias_belongs_to_the_interval_of_query_and_key() -> None:
     made = TimeIntervals(1, 2, 3)
     times = torch.tensor([[0.0, 6.0, 40.0]], dtype=torch.float64)
-    _, biases = made(times, torch.ones(1, 3, dtype=torch.bool))
+    _, biases = made(times, Positions(torch.ones(1, 3, dtype=torch.bool)))
     assert len(biases) == 2
     for layer, bias in zip(made.biases, biases, strict=True):
         assert bias.shape == (1, 3, 3, 3)
@@ -53,8 +54,8 @@ def test_training_and_evaluation_attend_alike(timed: Toy) -> None:
 
 def test_a_state_depends_on_times_up_to_its_position_alone(timed: Toy) -> None:
     rows = timed.rows(timed.train)
-    chosen, _ = timed.model._positions(rows)
-    _, place = chosen.nonzero(as_tuple=True)
+    chosen, _ = trained(timed.model, rows)
+    place = chosen.place
     times = rows["exact_seconds_list"]
     before = position_scores(timed.model, rows, "sequence")
     for later in range(1, times.shape[1]):
@@ -103,8 +104,8 @@ def test_with_request_time_a_state_reads_the_time_of_its_own_target_and_of_no_la
 ) -> None:
     made = toy(request_time=True, n_layers=2)
     rows = made.rows(made.train)
-    chosen, _ = made.model._positions(rows)
-    row, place = chosen.nonzero(as_tuple=True)
+    chosen, _ = trained(made.model, rows)
+    row, place = chosen.row, chosen.place
     before = position_scores(made.model, rows, "sequence")
     length = rows["item_length"]
     rows.interaction["exact_seconds"] = rows["exact_seconds"] + 1e6

@@ -16,6 +16,7 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import HISTORY_END, sort_exactly
 from ur4rec_recbole.model import ur4rec
 from ur4rec_recbole.model.excluded import known
+from ur4rec_recbole.model.positions import Positions
 from ur4rec_recbole.model.stages import SCORES, read_stages
 
 STAGES = ["pretrain_sasrec", "pretrain_retriever", "joint_finetune", "end_to_end"]
@@ -27,12 +28,18 @@ def predict_by(model: Any, kind: str) -> Any:
     return model
 
 
+def trained(model: Any, interaction: Any) -> tuple[Positions, torch.Tensor]:
+    """The trained positions and their targets [P]."""
+    where, asked, targets = model._trained(interaction)
+    return where if asked is None else where.some(asked), targets
+
+
 def position_scores(model: Any, interaction: Interaction, kind: str = "fused") -> Tensor:
     """Scores at all positions, as training computes them, [P, N]."""
     seq = interaction["item_id_list"]
-    chosen, _ = model._positions(interaction)
+    chosen, _ = trained(model, interaction)
     table = model.item_embedding(model.features)
-    h = model(interaction, table)[chosen[seq > 0]]
+    h = model(interaction, table)[chosen.mask[seq > 0]]
     query = torch.arange(seq.shape[1]).expand_as(seq)
     r, _ = model.retrieve(h, chosen, interaction, query)
     return model.scores(h, r, table, [kind])[kind]
@@ -158,11 +165,11 @@ def test_training_never_competes_with_what_the_user_has_had(full_toy: Any) -> No
     histories = sequences()
     made = full_toy(exclude_history=True)
     rows = train_rows(made)
-    chosen, targets = made.model._positions(rows)
+    chosen, targets = trained(made.model, rows)
     excluded = known(made.model._history(rows, chosen), made.train.item_num)
     users = made.train.id2token("user_id", rows["user_id"].numpy())
     position = 0
-    for b, t in chosen.nonzero().tolist():
+    for b, t in chosen.mask.nonzero().tolist():
         history = histories[users[b]]
         end = int(rows[HISTORY_END][b] - rows["history_start"][b])
         count = end - int(rows["item_length"][b]) + t + 1
@@ -199,8 +206,8 @@ def test_later_profile_snapshots_never_change_earlier_scores(full_toy: Any) -> N
     model, rows = made.model, train_rows(made)
     before = position_scores(model, rows, "retrieval")
     start = rows[HISTORY_END] - rows["history_start"] - rows["item_length"]
-    chosen, _ = model._positions(rows)
-    known = (start.unsqueeze(1) + torch.arange(5) + 1)[chosen]
+    chosen, _ = trained(model, rows)
+    known = (start.unsqueeze(1) + torch.arange(5) + 1)[chosen.mask]
     lengths = torch.cat([torch.zeros(1).long(), model.features.profile_keys]) % (
         model.features.profile_base
     )
@@ -253,8 +260,8 @@ def test_the_batch_around_a_row_does_not_change_its_scores(
 def test_training_positions_score_as_prediction_does(full_toy: Any) -> None:
     made = full_toy()
     rows = made.rows(made.valid)
-    chosen, _ = made.model._positions(rows)
-    last = chosen.sum(1).cumsum(0) - 1
+    chosen, _ = trained(made.model, rows)
+    last = chosen.mask.sum(1).cumsum(0) - 1
     for kind in SCORES:
         whole = position_scores(made.model, rows, kind)
         predicted = predict_by(made.model, kind).full_sort_predict(rows)
@@ -353,8 +360,8 @@ def _batch(model: Any) -> Interaction:
 
 
 def test_positions_and_targets_of_a_window(toy: Any) -> None:
-    chosen, targets = toy().model._positions(_batch(None))
-    assert chosen.tolist() == [[True, True, True, False, False]]
+    chosen, targets = trained(toy().model, _batch(None))
+    assert chosen.mask.tolist() == [[True, True, True, False, False]]
     assert targets.tolist() == [1, 2, 4]
 
 
@@ -362,7 +369,7 @@ def test_loss_without_exclusion_equals_the_naive_cross_entropy(toy: Any) -> None
     made = toy(stages=["pretrain_sasrec"])
     rows = train_rows(made)
     scores = position_scores(made.model, rows, "sequence")
-    _, targets = made.model._positions(rows)
+    _, targets = trained(made.model, rows)
     (loss,) = made.model.calculate_loss(rows)
     assert torch.allclose(loss, reference.next_item(scores, targets), atol=1e-5)
 
@@ -388,7 +395,7 @@ def test_sampled_loss_equals_the_naive_info_nce(full_toy: Any) -> None:
     drawn = np.array([1, 4, 9, 4, 12])
     made.model.objective.sampler.sampling = lambda _: drawn
     scores = position_scores(made.model, rows, "retrieval")
-    chosen, targets = made.model._positions(rows)
+    chosen, targets = trained(made.model, rows)
     history = known(made.model._history(rows, chosen), made.train.item_num)
     false = (targets.unsqueeze(1) == torch.from_numpy(drawn)) | history[:, drawn]
     positive = scores[torch.arange(len(targets)), targets]
@@ -507,8 +514,8 @@ def test_one_window_costs_what_recboles_prefixes_cost_together(toy: Any) -> None
     for own, other in ((model, made.model), (model.item_embedding, made.model.item_embedding)):
         own.warm = other.warm  # first interactions are no rows of RecBole's
     prefixes = train[np.arange(len(train))]
-    chosen, targets = model._positions(prefixes)
-    assert (chosen.sum(1) == 1).all()
+    chosen, targets = trained(model, prefixes)
+    assert (chosen.mask.sum(1) == 1).all()
     assert torch.equal(targets, prefixes["item_id"])
     assert len(prefixes) == 10
     assert len(train_rows(made)) == 4
@@ -581,7 +588,7 @@ def test_without_experts_the_retrieval_state_is_the_normed_sequence_state(full_t
     table = made.model.item_embedding(made.model.features)
     h = made.model(rows, table)
     query = torch.arange(where.shape[1]).expand_as(where)
-    r, routes = made.model.retrieve(h, where, rows, query)
+    r, routes = made.model.retrieve(h, Positions(where), rows, query)
     torch.testing.assert_close(r, torch.nn.functional.layer_norm(h, h.shape[1:], eps=1e-12))
     assert routes.modal.shape == (len(h), 0)
     assert "load_balance" not in made.model.named_losses(rows)

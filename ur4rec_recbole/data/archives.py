@@ -2,10 +2,13 @@
 
 `numpy.load` trusts the file: it allocates whatever a header claims, be it a trillion rows, and a
 member of a few kilobytes may unpack to gigabytes.
+
+Arrays stored without compression are mapped, not read: what is not asked for takes no memory.
 """
 
 import math
 import os
+import struct
 import zipfile
 from collections.abc import Sequence
 from typing import IO
@@ -14,6 +17,8 @@ import numpy as np
 import psutil
 
 from ur4rec_recbole.core.errors import InputError, first_line
+
+PIECE = 2**20  # bytes read at a time; smaller arrays are not worth a map
 
 
 def read_arrays(
@@ -81,7 +86,7 @@ def _check_headers(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]
             size = member.tell() + math.prod(shape) * dtype.itemsize
         if size != entry.file_size:
             raise ValueError(f"{key} says {shape} {dtype}, {size} bytes, in {entry.file_size}")
-        sizes += size
+        sizes += 0 if _mapped(entry) else size
     free = psutil.virtual_memory().available
     if sizes > free:
         raise ValueError(f"{sizes / 1e6:.0f} MB unpacked, with {free / 1e6:.0f} MB of memory left")
@@ -103,4 +108,18 @@ def _header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(entry) as member:
-        return np.lib.format.read_array(member, allow_pickle=False)
+        if not _mapped(entry):
+            return np.lib.format.read_array(member, allow_pickle=False)
+        shape, dtype = _header(member)
+        start = member.tell()
+        while member.read(PIECE):  # to the end, where the archive's checksum is compared
+            pass
+    with open(str(archive.filename), "rb") as file:
+        file.seek(entry.header_offset)
+        name, extra = struct.unpack("<26x2H", file.read(30))  # PKZIP's local header
+    start += entry.header_offset + 30 + name + extra
+    return np.memmap(str(archive.filename), dtype, "r", start, shape)
+
+
+def _mapped(entry: zipfile.ZipInfo) -> bool:
+    return entry.compress_type == zipfile.ZIP_STORED and entry.file_size >= PIECE

@@ -8,7 +8,8 @@ RecBole's internal ids). A table is an .npz file without pickle:
     provenance  [] str         JSON: kind, encoder, encoder_version, source_sha256, split, ...
     lengths     [R] int        only in user-profile tables: interactions that the row has seen
 
-Whatever else lies in the file is never unpacked.
+Whatever else lies in the file is never unpacked. Vectors are stored without compression, which
+would save a tenth, and are mapped from the file: a table may be larger than the memory.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,6 +26,7 @@ from ur4rec_recbole.core.errors import InputError, first_line
 from ur4rec_recbole.core.files import atomic_write
 from ur4rec_recbole.data.archives import read_arrays
 
+AT_ONCE = 2**14  # rows of a table that are worked on together
 LONGEST = 2**31 - 1  # interactions of a profile
 DEEPEST = 20  # lists and mappings inside one another in the provenance
 PROVENANCE_KEYS = ("kind", "encoder", "encoder_version", "source_sha256", "split")
@@ -83,7 +85,8 @@ class FeatureTable:
             for key, array in arrays.items():
                 # A fixed date keeps the file reproducible; np.savez would write today's.
                 entry = zipfile.ZipInfo(f"{key}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-                entry.compress_type = zipfile.ZIP_DEFLATED
+                packed = zipfile.ZIP_STORED if key == "vectors" else zipfile.ZIP_DEFLATED
+                entry.compress_type = packed
                 with archive.open(entry, "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
@@ -107,8 +110,10 @@ class FeatureTable:
         digest = hashlib.sha256(json.dumps(self.tokens.tolist()).encode())
         for array in (self.vectors, self.lengths):
             if array is not None:
-                little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-                digest.update(f"{little.dtype.str} {little.shape}".encode() + little.tobytes())
+                little = array.dtype.newbyteorder("<")
+                digest.update(f"{little.str} {array.shape}".encode())
+                for rows in pieces(len(array)):
+                    digest.update(array[rows].astype(little, copy=False).tobytes())
         return digest.hexdigest()
 
     def align(
@@ -134,9 +139,16 @@ class FeatureTable:
         known = rows > 0
         vectors = np.zeros((len(id_to_token), self.width), dtype=np.float32)
         present = np.zeros(len(id_to_token), dtype=bool)
-        vectors[rows[known]] = self.vectors[known]
+        for piece in pieces(len(rows)):
+            chosen = known[piece]
+            vectors[rows[piece][chosen]] = self.vectors[piece][chosen]
         present[rows[known]] = True
         return vectors, present
+
+
+def pieces(number: int) -> Iterator[slice]:
+    """Cut `number` rows into slices, so that what is computed of them never stands whole."""
+    return (slice(start, start + AT_ONCE) for start in range(0, number, AT_ONCE))
 
 
 def token_rows(
@@ -201,8 +213,10 @@ def _check_keys(table: FeatureTable) -> None:
 
 
 def _check_finite(table: FeatureTable) -> None:
+    finite = np.ones(len(table), dtype=bool)
     with np.errstate(over="ignore"):
-        finite = np.isfinite(table.vectors.astype(np.float32)).all(axis=1)
+        for rows in pieces(len(table)):
+            finite[rows] = np.isfinite(table.vectors[rows].astype(np.float32)).all(axis=1)
     if not finite.all():
         bad = table.tokens[~finite]
         raise InputError(

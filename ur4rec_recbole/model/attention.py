@@ -15,6 +15,7 @@ from torch.nn import functional
 from ur4rec_recbole.core.dropout import Dropout
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.products import Linear
+from ur4rec_recbole.model.positions import Positions
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
@@ -57,7 +58,7 @@ class MultiHeadAttention(nn.Module):
     def forward(
         self,
         queries: Tensor,
-        where: Tensor,
+        where: Positions,
         memory: Tensor | None = None,
         mask: Tensor | None = None,
         bias: Tensor | None = None,
@@ -69,7 +70,7 @@ class MultiHeadAttention(nn.Module):
         queries
             [P, D], the states of the P positions that are real.
         where
-            [B, L] bool with P True positions: where each query stands.
+            The place of each query in [B, L].
         memory
             [B, S, D]; None for causal self-attention.
         mask
@@ -85,12 +86,12 @@ class MultiHeadAttention(nn.Module):
         source = queries if memory is None else memory
         key, value = self.key(source), self.value(source)
         if memory is None:
-            key, value = unpack(key, where), unpack(value, where)
-        query = self._split(unpack(self.query(queries), where))
+            key, value = where.unpack(key), where.unpack(value)
+        query = self._split(where.unpack(self.query(queries)))
         key, value = self._split(key), self._split(value)
         context = self._attend(query, key, value, mask, bias)  # [B, H, L, D / H]
         context = context.transpose(1, 2).flatten(-2)  # [B, L, D]
-        return self.dense(context.flatten(0, 1) if _is_full(queries, where) else context[where])
+        return self.dense(where.pack(context))
 
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias: Tensor | None
@@ -120,7 +121,8 @@ class MultiHeadAttention(nn.Module):
         scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5  # [B, H, L, S]
         if bias is not None:
             scores = scores + bias
-        scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
+        refused = torch.zeros_like(allowed, dtype=scores.dtype)
+        scores = scores + refused.masked_fill_(~allowed, torch.finfo(scores.dtype).min)
         return self.dropout(scores.softmax(-1)) @ value
 
     def _split(self, x: Tensor) -> Tensor:
@@ -185,12 +187,12 @@ class TransformerBlock(nn.Module):
     def forward(
         self,
         x: Tensor,
-        where: Tensor,
+        where: Positions,
         memory: Tensor | None = None,
         mask: Tensor | None = None,
         bias: Tensor | None = None,
     ) -> Tensor:
-        """Transform the states [P, D] at `where` [B, L]; see `MultiHeadAttention` for the rest."""
+        """Transform the states [P, D] at `where`; see `MultiHeadAttention` for the rest."""
         query = self.attention_norm(x) if self.norm_first else x
         x = x + self.dropout(self.attention(query, where, memory, mask, bias))
         if not self.norm_first:
@@ -204,16 +206,3 @@ def _causal(query: Tensor) -> Tensor:
     """Return which position [L] may look at which [L], for queries [B, H, L, D / H]."""
     length = query.shape[2]
     return torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
-
-
-def unpack(packed: Tensor, where: Tensor) -> Tensor:
-    """Put the rows [P, D] of the True positions of `where` [B, L] into zeros [B, L, D]."""
-    if _is_full(packed, where):
-        return packed.unflatten(0, where.shape)
-    padded = packed.new_zeros(*where.shape, packed.shape[-1])
-    return padded.index_put((where,), packed)
-
-
-def _is_full(packed: Tensor, where: Tensor) -> bool:
-    """Tell whether nothing is padded, so that no row is looked up; a trace cannot rely on it."""
-    return not torch.jit.is_tracing() and len(packed) == where.numel()

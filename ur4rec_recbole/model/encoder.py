@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ur4rec_recbole.core.dropout import Dropout
-from ur4rec_recbole.model.attention import BlockConfig, TransformerBlock, unpack
+from ur4rec_recbole.model.attention import BlockConfig, TransformerBlock
+from ur4rec_recbole.model.positions import Positions
 from ur4rec_recbole.model.time_intervals import TimeIntervals
 
 
@@ -56,7 +56,7 @@ class SequenceEncoder(nn.Module):
     def forward(
         self,
         item_emb: Tensor,
-        where: Tensor,
+        where: Positions,
         times: Tensor | None = None,
         requests: Tensor | None = None,
         last_only: bool = False,
@@ -68,7 +68,7 @@ class SequenceEncoder(nn.Module):
         item_emb
             [P, D], the embeddings of the items.
         where
-            [B, L] bool with P True positions: where they stand.
+            Their places in [B, L].
         times, requests
             [B, L] float64 seconds, of the interactions and of the request that follows each; only
             where they are read.
@@ -76,7 +76,7 @@ class SequenceEncoder(nn.Module):
             Whether the last block computes the last state of each sequence alone; then none may be
             empty.
         """
-        x = item_emb + self.position_embedding(where.nonzero()[:, 1])
+        x = item_emb + self.position_embedding(where.place)
         biases: list[Tensor | None] = [None] * len(self.blocks)
         if self.intervals is not None:
             intervals, biases[:] = self.intervals(times, where, requests)
@@ -89,14 +89,16 @@ class SequenceEncoder(nn.Module):
         return self.output_norm(x)
 
 
-def _last_states(block: Any, x: Tensor, where: Tensor, bias: Tensor | None) -> Tensor:
+def _last_states(block: Any, x: Tensor, where: Positions, bias: Tensor | None) -> Tensor:
     """Return what a block makes of the last state of each sequence, [B, D].
 
     Keys and values are of all states; the query and all that follows are of the last one.
     """
-    last = torch.arange(where.shape[1], device=where.device) == where.sum(1, keepdim=True) - 1
+    length = where.mask.sum(1)
     if bias is not None:
-        bias = bias.transpose(1, 2)[last].unsqueeze(2)  # [B, H, 1, L]
+        last = (length - 1).view(-1, 1, 1, 1).expand(-1, bias.shape[1], 1, bias.shape[3])
+        bias = bias.gather(2, last)  # [B, H, 1, L]
     memory = block.attention_norm(x) if block.norm_first else x
-    one = where[:, :1]  # True: a query a sequence; what is made new has a fixed size in ONNX
-    return block(x[last[where]], one, unpack(memory, where), where.unsqueeze(1), bias)
+    one = Positions(where.mask[:, :1])  # what is made new would have a fixed size in ONNX
+    newest = x.index_select(0, length.cumsum(0) - 1)
+    return block(newest, one, where.unpack(memory), where.mask.unsqueeze(1), bias)

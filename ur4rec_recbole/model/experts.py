@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.products import Linear
 from ur4rec_recbole.model.attention import BlockConfig, TransformerBlock
+from ur4rec_recbole.model.positions import Positions
 
 
 class Context(NamedTuple):
@@ -137,8 +138,8 @@ class SubExpert(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(TransformerBlock(block) for _ in range(n_layers))
 
-    def forward(self, h: Tensor, where: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
-        """Map states [P, D] at `where` [B, L], given memory [B, S, D] and mask [B, L, S]."""
+    def forward(self, h: Tensor, where: Positions, memory: Tensor, mask: Tensor) -> Tensor:
+        """Map states [P, D] at `where`, given memory [B, S, D] and mask [B, L, S]."""
         for block in self.blocks:
             h = block(h, where, memory, mask)
         return h
@@ -171,9 +172,9 @@ class ModalityMoE(nn.Module):
         )
         self.router = Router(hidden_size, n_experts, config.router) if n_experts > 1 else None
 
-    def forward(self, h: Tensor, where: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+    def forward(self, h: Tensor, where: Positions, context: Context) -> tuple[Tensor, Tensor]:
         """Return the mixture [P, D] and the sub-routes [P, E] for states [P, D] at `where`."""
-        n_batch, n_positions = where.shape
+        n_batch, n_positions = where.mask.shape
         proxies = self.proxy_tokens.expand(n_batch, -1, -1)
         memory = torch.cat([proxies, self.input_norm(self.input(context.tokens))], dim=1)
         open_proxies = context.mask.new_ones(n_batch, n_positions, proxies.shape[1])
@@ -187,12 +188,11 @@ class ModalityMoE(nn.Module):
                 part = weights[:, e : e + 1] * expert(h, where, memory, mask)
                 mixed = mixed + part.to(mixed.dtype)
                 continue
-            routed = weights[:, e] > 0
-            if not routed.any():
+            routed = (weights[:, e] > 0).nonzero().squeeze(1)  # [Q]
+            if not len(routed):
                 continue
-            here = where.clone()
-            here[where] = routed
-            part = weights[routed, e : e + 1] * expert(h[routed], here, memory, mask)
+            states = expert(h[routed], where.some(routed), memory, mask)
+            part = weights[routed, e : e + 1] * states
             # Not accumulate=True, which an export to ONNX leaves out.
             mixed = mixed.index_put((routed,), mixed[routed] + part.to(mixed.dtype))
         return mixed, weights
@@ -222,7 +222,7 @@ class HierarchicalMoE(nn.Module):
         self.output_norm = nn.LayerNorm(hidden_size, eps=experts.block.layer_norm_eps)
 
     def forward(
-        self, h: Tensor, where: Tensor, contexts: dict[str, Context]
+        self, h: Tensor, where: Positions, contexts: dict[str, Context]
     ) -> tuple[Tensor, Routes]:
         """Mix what the modalities say.
 
@@ -231,7 +231,7 @@ class HierarchicalMoE(nn.Module):
         h
             [P, D] sequence states, the queries.
         where
-            [B, L] bool, where they stand.
+            Their places in [B, L].
         contexts
             Context by modality; a modality without a present token at t is absent at t.
 
@@ -243,7 +243,7 @@ class HierarchicalMoE(nn.Module):
             Of both routers.
         """
         ordered = [contexts[name] for name in self.modalities]
-        present = torch.stack([context.mask.any(-1)[where] for context in ordered], dim=-1)
+        present = torch.stack([where.pack(context.mask.any(-1)) for context in ordered], dim=-1)
         modal = self.router(h, present)  # [P, M]
         mixed, sub = torch.zeros_like(h), []
         for m, (module, context) in enumerate(zip(self.modalities.values(), ordered, strict=True)):
@@ -270,7 +270,7 @@ class NoExperts(nn.Module):
         self.output_norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
 
     def forward(
-        self, h: Tensor, where: Tensor, contexts: dict[str, Context]
+        self, h: Tensor, where: Positions, contexts: dict[str, Context]
     ) -> tuple[Tensor, Routes]:
         """Return r [P, D] and empty routes; arguments as in `HierarchicalMoE`."""
         del where, contexts

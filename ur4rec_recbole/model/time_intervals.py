@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ur4rec_recbole.model.positions import Positions
+
 N_BINS = 64  # the first is less than a second; each further one is twice as wide
 
 
@@ -37,7 +39,7 @@ class TimeIntervals(nn.Module):
         self.biases = nn.ModuleList(nn.Embedding(N_BINS, n_heads) for _ in range(n_layers))
 
     def forward(
-        self, times: Tensor, where: Tensor, requests: Tensor | None = None
+        self, times: Tensor, where: Positions, requests: Tensor | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """Embed the intervals of a batch.
 
@@ -46,7 +48,7 @@ class TimeIntervals(nn.Module):
         times
             [B, L] float64 seconds, ascending at the real positions.
         where
-            [B, L] bool with P True positions, those that are real.
+            The P places in [B, L] that are real.
         requests
             [B, L] float64 seconds, when each position is asked for its next item; with
             `request_time` only.
@@ -60,12 +62,12 @@ class TimeIntervals(nn.Module):
         """
         # As times.diff(prepend=...), which has no form in ONNX.
         since_previous = times - torch.cat([times[:, :1], times[:, :-1]], dim=1)  # [B, L]
-        vectors = self.vectors(_bins(since_previous[where]))
+        vectors = self.vectors(_bins(where.pack(since_previous)))
         until = times
         if self.until_request is not None:
             assert requests is not None
             until = requests
-            vectors = vectors + self.until_request(_bins((requests - times)[where]))
+            vectors = vectors + self.until_request(_bins(where.pack(requests - times)))
         bins = _bins(until.unsqueeze(2) - times.unsqueeze(1))  # [B, L, L]
         # One look-up for all blocks: its gradient, summed bin by bin, costs by the look-up.
         tables = torch.cat([block.get_parameter("weight") for block in self.biases], dim=1)

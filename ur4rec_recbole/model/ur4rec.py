@@ -34,6 +34,7 @@ from ur4rec_recbole.model.experts import Routes
 from ur4rec_recbole.model.features import FeatureBank
 from ur4rec_recbole.model.items import ItemEmbedding, Shortlist
 from ur4rec_recbole.model.objective import Objective, item_counts
+from ur4rec_recbole.model.positions import Positions
 from ur4rec_recbole.model.scores import DotScores, FusedScores, Scores
 from ur4rec_recbole.model.stages import SCORES, Stage, read_stages
 from ur4rec_recbole.model.tasks import TaskHeads
@@ -153,6 +154,7 @@ class UR4Rec(SequentialRecommender):
         interaction: Interaction,
         table: Tensor,
         place: Tensor | None = None,
+        where: Positions | None = None,
         last_only: bool = False,
     ) -> Tensor:
         """Encode the batch's sequences into states h [P, D].
@@ -165,11 +167,14 @@ class UR4Rec(SequentialRecommender):
             [N, D] item embeddings, or [U, D] of the items of a shortlist.
         place
             [N], of the shortlist.
+        where
+            The places of the real items, looked up unless given.
         last_only
             Return the last state of each sequence alone, [B, D], which takes less time.
         """
-        where = interaction[self.ITEM_SEQ] > 0
-        items = interaction[self.ITEM_SEQ][where]
+        seq = interaction[self.ITEM_SEQ]
+        where = where or Positions(seq > 0)
+        items = where.pack(seq)
         item_emb = functional.embedding(items if place is None else place[items], table)
         if self.encoder.intervals is None:
             return self.encoder(item_emb, where, last_only=last_only)
@@ -179,7 +184,7 @@ class UR4Rec(SequentialRecommender):
         return self.encoder(item_emb, where, times, requests, last_only)
 
     def retrieve(
-        self, h: Tensor, where: Tensor, interaction: Interaction, query: Tensor
+        self, h: Tensor, where: Positions, interaction: Interaction, query: Tensor
     ) -> tuple[Tensor, Routes]:
         """Return the experts' states r [P, D] and their routes.
 
@@ -188,7 +193,7 @@ class UR4Rec(SequentialRecommender):
         h
             [P, D] sequence states.
         where
-            [B, Q] bool, where they stand among the queries.
+            Where they stand among the queries, [B, Q].
         interaction
             The batch.
         query
@@ -346,7 +351,7 @@ class UR4Rec(SequentialRecommender):
         with torch.autocast(seq.device.type, torch.bfloat16, enabled=mixed):
             h = self(interaction, table, last_only=True)  # [B, D]
             if retrieves:
-                asks = torch.ones_like(last, dtype=torch.bool)
+                asks = Positions(torch.ones_like(last, dtype=torch.bool))
                 r, routes = self.retrieve(h, asks, interaction, last)
         return h.float(), None if r is None else r.float(), routes
 
@@ -377,7 +382,8 @@ class UR4Rec(SequentialRecommender):
         """Return the weighted losses of the running stage by name."""
         interaction = self._trimmed(interaction)
         stage, seq = self.stage, interaction[self.ITEM_SEQ]
-        chosen, targets = self._positions(interaction)
+        where, asked, targets = self._trained(interaction)
+        chosen = where if asked is None else where.some(asked)
         drawn = {kind: self.objective.draw(kind, targets) for kind in stage.losses}
         batch = self._batch_items(seq, targets, drawn)
         shortlist = (
@@ -386,8 +392,8 @@ class UR4Rec(SequentialRecommender):
         items, place = shortlist or (None, None)
         with torch.set_grad_enabled(torch.is_grad_enabled() and "encoder" in stage.rates):
             table = self.item_embedding(self.features, items)
-            h = self(interaction, table, place)
-        h = h[chosen[seq > 0]]
+            h = self(interaction, table, place, where)
+        h = h if asked is None else h[asked]
         r, vectors, named = None, None, {}
         if set(stage.losses) != {"sequence"}:
             query = torch.arange(seq.shape[1], device=seq.device).expand_as(seq)
@@ -462,7 +468,12 @@ class UR4Rec(SequentialRecommender):
         return torch.stack(pairs).mean() if pairs else next(iter(views.values())).new_zeros(())
 
     def _task_losses(
-        self, r: Tensor, vectors: Tensor, interaction: Interaction, chosen: Tensor, targets: Tensor
+        self,
+        r: Tensor,
+        vectors: Tensor,
+        interaction: Interaction,
+        chosen: Positions,
+        targets: Tensor,
     ) -> dict[str, Tensor]:
         """Return the weighted losses of the auxiliary tasks."""
         if not self.tasks.weights:
@@ -470,7 +481,8 @@ class UR4Rec(SequentialRecommender):
         ratings, field = None, self.config["RATING_FIELD"]
         if "rating" in self.tasks.weights:
             listed = interaction[field + self.config["LIST_SUFFIX"]]
-            ratings = self._following(listed, interaction[field], interaction)[chosen].float()
+            rated = self._following(listed, interaction[field], interaction)
+            ratings = chosen.pack(rated).float()
         return self.tasks(r, vectors, targets, ratings)
 
     def _trimmed(self, interaction: Interaction) -> Interaction:
@@ -487,12 +499,18 @@ class UR4Rec(SequentialRecommender):
         length = interaction[self.ITEM_SEQ_LEN]
         return length.sum() if self.all_positions else length.new_tensor(len(length))
 
-    def _positions(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
-        """Return the mask [B, L] of the trained positions and their targets [P]."""
-        seq, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN].unsqueeze(1)
-        position = torch.arange(seq.shape[1], device=seq.device)
-        chosen = position < length if self.all_positions else position == length - 1
-        return chosen, self._following(seq, interaction[self.ITEM_ID], interaction)[chosen]
+    def _trained(self, interaction: Interaction) -> tuple[Positions, Tensor | None, Tensor]:
+        """Return where items are, which of these states are trained, and their targets [P].
+
+        None means all of them: RecBole's rows train the newest one of each alone.
+        """
+        seq = interaction[self.ITEM_SEQ]
+        where = Positions(seq > 0)
+        targets = where.pack(self._following(seq, interaction[self.ITEM_ID], interaction))
+        if self.all_positions:
+            return where, None, targets
+        newest = interaction[self.ITEM_SEQ_LEN].cumsum(0) - 1  # [B]
+        return where, newest, targets[newest]
 
     def _following(self, listed: Tensor, last: Tensor, interaction: Interaction) -> Tensor:
         """Shift a list [B, L] by one, so that each position shows what follows it."""
@@ -501,12 +519,12 @@ class UR4Rec(SequentialRecommender):
         following = torch.cat([listed[:, 1:], torch.zeros_like(listed[:, :1])], dim=1)
         return torch.where(final, last.unsqueeze(1), following)
 
-    def _history(self, interaction: Interaction, chosen: Tensor) -> History | None:
-        """Return what the users have had at the chosen positions [B, L], where that is excluded."""
+    def _history(self, interaction: Interaction, chosen: Positions) -> History | None:
+        """Return what the users have had at the chosen positions, where that is excluded."""
         if not self.config["exclude_history"]:
             return None
         earlier = interaction[EARLIER] if EARLIER in interaction.interaction else None
-        return History(interaction[self.ITEM_SEQ], earlier, *chosen.nonzero(as_tuple=True))
+        return History(interaction[self.ITEM_SEQ], earlier, chosen.row, chosen.place)
 
     def _init_weights(self, module: nn.Module) -> None:
         """Initialise as RecBole's SASRec does: normal weights, zero biases."""

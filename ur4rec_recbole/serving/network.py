@@ -14,6 +14,7 @@ from ur4rec_recbole.data.modalities import ItemFeatures, Modalities
 from ur4rec_recbole.model.experts import HierarchicalMoE, Routes
 from ur4rec_recbole.model.features import FeatureBank
 from ur4rec_recbole.model.items import ItemEmbedding
+from ur4rec_recbole.model.positions import Positions
 from ur4rec_recbole.model.stages import SCORES
 from ur4rec_recbole.model.ur4rec import UR4Rec
 from ur4rec_recbole.serving.bank import ServedBank, extended, modalities_of
@@ -138,7 +139,7 @@ class ServedUR4Rec(UR4Rec):
         return self.products(h, r)
 
     def retrieve(
-        self, h: Tensor, where: Tensor, interaction: Interaction, query: Tensor
+        self, h: Tensor, where: Positions, interaction: Interaction, query: Tensor
     ) -> tuple[Tensor, Routes]:
         """Return r and its routes as `UR4Rec` does; how much was known, only profiles ask."""
         seq = interaction[self.ITEM_SEQ]

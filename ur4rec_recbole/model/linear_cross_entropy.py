@@ -1,0 +1,103 @@
+"""Cross-entropy of the next item over dot products, a few positions at a time.
+
+The scores [P, N] of a step are tens of megabytes: written by the product, masked, normalised and
+turned into gradients, each time by way of the memory. Here a piece of them that fits into the
+processor's cache goes all the way to the gradients before the next one is made, so that none of it
+is kept, and the backward pass only scales (the idea of Wijmans et al. 2025, "Cut your losses in
+large-vocabulary language models", section 4, without its sparsity).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ur4rec_recbole.core.memory import SCORES_HELD
+from ur4rec_recbole.core.products import STEP
+
+CACHED = 2**20  # scores that stay near a core, 4 MB
+
+
+def linear_cross_entropy(
+    queries: Tensor, vectors: Tensor, targets: Tensor, excluded: Callable[[slice], Tensor]
+) -> Tensor:
+    """Return the mean of `losses.next_item` of the scores `queries @ vectors.T`.
+
+    Parameters
+    ----------
+    queries, vectors
+        [P, D] and [N, D], row 0 of the vectors being padding.
+    targets
+        [P] in [1, N).
+    excluded
+        Gives, for a slice of the positions, [p, N] or [1, N] bool, True for what is no candidate.
+        A target is never excluded.
+    """
+    loss: Tensor = _LinearCrossEntropy.apply(queries, vectors, targets, excluded)
+    return loss
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        queries: Tensor,
+        vectors: Tensor,
+        targets: Tensor,
+        excluded: Callable[[slice], Tensor],
+    ) -> Tensor:
+        kind, number = queries.device.type, len(queries)
+        mixed = torch.is_autocast_enabled(kind)
+        dtype = torch.get_autocast_dtype(kind) if mixed else queries.dtype
+        held = CACHED if kind == "cpu" else SCORES_HELD
+        size = max(1, held // len(vectors) // STEP) * STEP
+        wanted = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        loss = queries.new_zeros((), dtype=torch.float32)
+        grad_queries = torch.empty_like(queries) if wanted else None
+        grad_vectors = torch.zeros_like(vectors) if wanted else None
+        with torch.autocast(kind, enabled=False):
+            columns = vectors.to(dtype)
+            states = _filled(queries.to(dtype), number + -number % STEP)
+            for start in range(0, number, size):
+                at = slice(start, min(start + size, number))
+                piece, target = states[start : start + size], targets[at].unsqueeze(1)
+                scores = (piece @ columns.T).float()[: len(target)]
+                hit = scores.gather(1, target)
+                _refuse(scores, excluded(at))
+                scores.scatter_(1, target, hit)
+                share = scores.softmax(1)
+                # log sum exp by way of the best item, whose share never vanishes
+                total = scores.amax(1, keepdim=True) - share.amax(1, keepdim=True).log()
+                loss += (total - hit).sum()
+                if grad_queries is None or grad_vectors is None:
+                    continue
+                share.scatter_add_(1, target, torch.full_like(hit, -1))
+                rows = _filled(share.to(dtype), len(piece))
+                grad_queries[at] = (rows @ columns)[: len(target)]
+                grad_vectors += rows.T @ piece
+        ctx.save_for_backward(grad_queries, grad_vectors)
+        return loss / number
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        grad_queries, grad_vectors = ctx.saved_tensors
+        scale = grad / len(grad_queries)
+        return grad_queries * scale, grad_vectors * scale, None, None
+
+
+def _refuse(scores: Tensor, excluded: Tensor) -> None:
+    """Set padding and what is excluded to -inf, in place; adding is faster, but needs one row."""
+    if len(excluded) == 1:
+        scores += torch.zeros_like(scores[:1]).masked_fill_(excluded, -torch.inf)
+    else:
+        scores.masked_fill_(excluded, -torch.inf)
+    scores[:, 0] = -torch.inf
+
+
+def _filled(rows: Tensor, number: int) -> Tensor:
+    """Add zero rows up to a number of them."""
+    missing = number - len(rows)
+    return functional.pad(rows, (0, 0, 0, missing)) if missing else rows
