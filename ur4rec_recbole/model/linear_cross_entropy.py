@@ -17,7 +17,7 @@ from torch.nn import functional
 from ur4rec_recbole.core.memory import SCORES_HELD
 from ur4rec_recbole.core.products import STEP
 
-CACHED = 2**20  # scores that stay near a core, 4 MB
+CACHED = 2**19  # scores that stay near a core, 2 MB
 
 
 def linear_cross_entropy(
@@ -67,9 +67,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 hit = scores.gather(1, target)
                 _refuse(scores, excluded(at))
                 scores.scatter_(1, target, hit)
-                share = scores.softmax(1)
+                best = scores.amax(1, keepdim=True)
+                share = torch.softmax(scores, 1, out=scores)
                 # log sum exp by way of the best item, whose share never vanishes
-                total = scores.amax(1, keepdim=True) - share.amax(1, keepdim=True).log()
+                total = best - share.amax(1, keepdim=True).log()
                 loss += (total - hit).sum()
                 if grad_queries is None or grad_vectors is None:
                     continue
