@@ -17,7 +17,7 @@ from torch.nn import functional
 from ur4rec_recbole.core.memory import SCORES_HELD
 from ur4rec_recbole.core.products import STEP
 
-CACHED = 2**19  # scores that stay near a core, 2 MB
+CACHED = 2**20  # scores that stay near a core, 4 MB
 
 
 def linear_cross_entropy(

@@ -46,8 +46,9 @@ class Positions:
     def some(self, chosen: Tensor) -> "Positions":
         """Return the places of some of the states, by their indices [Q] in ascending order."""
         flat = self.flat[chosen]
-        none = torch.zeros_like(self.mask).flatten()
-        return Positions(none.index_fill(0, flat, True).view_as(self.mask), flat)
+        mask = torch.zeros_like(self.mask).flatten()
+        mask = mask.index_put((flat,), torch.ones_like(flat, dtype=torch.bool))
+        return Positions(mask.view_as(self.mask), flat)
 
     def _is_full(self) -> bool:
         """Tell whether nothing is padded, so that no row is moved; a trace cannot rely on it."""
