@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.data.archives import read_all, read_arrays
+from ur4rec_recbole.data.archives import PIECE, read_all, read_arrays
 
 NAMES = ("tokens", "vectors")
 
@@ -98,4 +98,37 @@ def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
         content[content.index(start) + (6 if start[2] == 3 else 8)] |= 1
     path.write_bytes(bytes(content))
     with pytest.raises(InputError, match="encrypted"):
+        read_arrays(path, NAMES)
+
+
+def stored(path: Path, array: np.ndarray) -> Path:
+    """Write an archive without compression."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
+        file.writestr("tokens.npy", npy(np.arange(len(array))))
+        file.writestr("vectors.npy", npy(array))
+    return path
+
+
+def test_a_large_array_that_is_stored_plainly_is_mapped(tmp_path: Path) -> None:
+    rows = np.random.default_rng(1).standard_normal((PIECE // 64, 16))
+    found = read_arrays(stored(tmp_path / "t.npz", rows), NAMES)
+    assert isinstance(found["vectors"], np.memmap) and not found["vectors"].flags.writeable
+    assert not isinstance(found["tokens"], np.memmap)  # too small for one
+    assert np.array_equal(found["vectors"], rows)
+
+
+@pytest.mark.parametrize("place", [0.5, 0.99])
+def test_a_mapped_array_that_was_damaged_is_refused(tmp_path: Path, place: float) -> None:
+    path = stored(tmp_path / "t.npz", np.ones((PIECE // 64, 16)))
+    content = bytearray(path.read_bytes())
+    content[int(place * PIECE)] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="CRC"):
+        read_arrays(path, NAMES)
+
+
+def test_a_mapped_array_lies_within_its_file(tmp_path: Path) -> None:
+    path = stored(tmp_path / "t.npz", np.ones((PIECE // 64, 16)))
+    path.write_bytes(path.read_bytes().replace(b"16384", b"99384"))  # rows of the header
+    with pytest.raises(InputError, match="t.npz"):
         read_arrays(path, NAMES)

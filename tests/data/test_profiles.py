@@ -15,6 +15,7 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import training_fingerprint
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.data.profiles import newest_snapshot, profile_index
+from ur4rec_recbole.model.positions import Positions
 
 
 def test_newest_snapshot_equals_the_naive_lookup() -> None:
@@ -107,8 +108,8 @@ def test_an_empty_profile_table_leaves_the_modality_masked(toy: Any) -> None:
     assert not routes.modal.any()
 
 
-def _states(model: Any, rows: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.randn(len(rows), 16), torch.ones(len(rows), 1, dtype=torch.bool)
+def _states(model: Any, rows: Any) -> tuple[torch.Tensor, Positions]:
+    return torch.randn(len(rows), 16), Positions(torch.ones(len(rows), 1, dtype=torch.bool))
 
 
 @few

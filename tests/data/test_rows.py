@@ -38,3 +38,15 @@ def test_the_last_rows_of_a_user_are_held_out_as_recbole_does(count: int) -> Non
     assert [rows.tolist() for rows in ours] == list(theirs)
     expected = Dataset._split_index_by_leave_one_out(None, theirs, count)
     assert [rows.tolist() for rows in hold_out_last(ours, count)] == expected
+
+
+def test_a_batch_goes_to_a_card_from_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No card is at hand: what would be asked of torch is recorded."""
+    asked = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self + 0)
+    monkeypatch.setattr(
+        torch.Tensor, "to", lambda self, *given, **more: asked.append((given, more)) or self
+    )
+    moved = Rows({"a": torch.arange(3)}).to("cuda:0")
+    assert asked == [(("cuda:0",), {"non_blocking": True})]
+    assert moved["a"].tolist() == [0, 1, 2]

@@ -13,6 +13,7 @@ from recbole.utils import get_model, get_trainer, init_seed
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.datasets.planted import SIGNALS, Planted, draw, write
+from ur4rec_recbole.model.positions import Positions
 
 KEYS = {"text": "item_text", "image": "item_image", "profile": "user_profile"}
 SETTINGS: dict[str, Any] = {
@@ -117,7 +118,7 @@ def mean_route(model: Any, valid_data: Any) -> dict[str, float]:
         seq = rows[model.ITEM_SEQ]
         query = torch.arange(seq.shape[1]).expand_as(seq)
         h = model(seq, model.item_embedding(model.features))
-        _, routes = model.retrieve(h, seq > 0, rows, query)
+        _, routes = model.retrieve(h, Positions(seq > 0), rows, query)
     return dict(zip(model.experts.modalities, routes.modal.mean(0).tolist(), strict=True))
 
 

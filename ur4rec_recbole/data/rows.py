@@ -23,6 +23,13 @@ class Rows(Interaction):
             index = torch.as_tensor(index, dtype=None if len(index) else torch.long)
         return Rows({name: values[index] for name, values in self.interaction.items()})
 
+    def to(self, device: torch.device | str, selected_field: Any = None) -> Interaction:
+        """Move the fields; to a card from pinned memory, so that the processor need not wait."""
+        if selected_field is not None or torch.device(device).type != "cuda":
+            return super().to(device, selected_field)
+        fields = self.interaction.items()
+        return Rows({name: v.pin_memory().to(device, non_blocking=True) for name, v in fields})
+
 
 def grouped(keys: Iterable[Any]) -> list[np.ndarray]:
     """Return the rows [r] of each distinct key, keys in the order in which they first occur."""

@@ -1,12 +1,13 @@
 """Seconds a step and peak memory by the number of items, beside RecBole's SASRec.
 
 python -m ur4rec_recbole.experiments.large_catalogue
-python -m ur4rec_recbole.experiments.large_catalogue --sizes ml-20m     (27,000 items, 20M rows)
+python -m ur4rec_recbole.experiments.large_catalogue --sizes ml-20m --models UR4Rec --epoch
 
 On made-up data (datasets/synthetic.py), written below --folder where they are not there yet. A step
-has 32 windows of 50, at most 1,600 positions, by the sizes of the small preset with losses over 300
-drawn items; SASRec's has 1,600 sequences with its loss over all items. Each measurement is a
-process of its own, whose peak includes reading and preparing the data.
+has 32 windows of 50 (--windows), at most 1,600 positions, by the sizes of the small preset with
+losses over 300 drawn items; SASRec's has as many sequences with its loss over all items. With
+--epoch an epoch of the encoder's stage is trained whole. Each measurement is a process of its own,
+whose peak includes reading and preparing the data.
 """
 
 import argparse
@@ -37,18 +38,18 @@ SIZES = {
     "ml-20m": Size(n_users=138_000, n_items=27_000, n_interactions=20_000_000),
 }
 MODULE = "ur4rec_recbole.experiments.large_catalogue"
-POSITIONS = 1_600
+WINDOW = 50
 STEPS = 30
 LOGITS_HELD = 4  # [P, N] tensors of a plain softmax and its gradient
 MOST_MEMORY = 16e9  # bytes; SASRec is left out where it needs more
 COMMON = {"load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]},
-          "train_neg_sample_args": None, "state": "ERROR", "MAX_ITEM_LIST_LENGTH": 50,
+          "train_neg_sample_args": None, "state": "ERROR", "MAX_ITEM_LIST_LENGTH": WINDOW,
           "eval_batch_size": 256}  # fmt: skip
 OURS = {"retrieval_loss": "sampled_softmax",
-        "num_negatives": 300, "train_batch_size": POSITIONS // 50, "user_profile_table": None,
+        "num_negatives": 300, "user_profile_table": None,
         "shuffle_gap": None, "time_intervals": False}  # fmt: skip
-THEIRS = {"n_layers": 2, "n_heads": 2, "hidden_size": 64, "inner_size": 256, "loss_type": "CE",
-          "train_batch_size": POSITIONS}  # fmt: skip
+THEIRS = {"n_layers": 2, "n_heads": 2, "hidden_size": 64, "inner_size": 256,
+          "loss_type": "CE"}  # fmt: skip
 
 
 def steps(trainer: Any, data: Any) -> tuple[float, float]:
@@ -81,13 +82,13 @@ def evaluation(trainer: Any, data: Any) -> tuple[float, int]:
     return statistics.median(taken), len(batch)
 
 
-def measure(size: str, model: str, loss: str, folder: Path) -> None:
-    """Print the lines of one size and model, `loss` being that of our sequence score."""
-    torch.set_num_threads(1)
-    where = location(folder / size, SIZES[size])["data_path"]
+def measure(size: str, model: str, options: argparse.Namespace) -> None:
+    """Print the lines of one size and model."""
+    where = location(options.folder / size, SIZES[size])["data_path"]
     settings = {**COMMON, "data_path": where, **(OURS if model == "UR4Rec" else THEIRS)}
+    settings["train_batch_size"] = options.windows * (1 if model == "UR4Rec" else WINDOW)
     if model == "UR4Rec":
-        settings["sequence_loss"] = loss
+        settings["sequence_loss"] = options.loss
         settings["item_text_table"] = f"{where}/{NAME}/item_text.npz"
     files = [str(find_file("properties/small.yaml"))] if model == "UR4Rec" else None
     with settings_from():
@@ -96,7 +97,11 @@ def measure(size: str, model: str, loss: str, folder: Path) -> None:
     data, valid, _ = load_data(config)
     seconds, read = time.perf_counter() - began, peak_memory() / 1e9
     items = f"{data._dataset.item_num - 1:10,}"
-    print(f"{items}  read and prepared in {seconds:.0f} s, peak {read:.1f} GB", flush=True)
+    print(
+        f"{items}  read and prepared in {seconds:.0f} s, peak {read:.1f} GB; "
+        f"{torch.get_num_threads()} threads",
+        flush=True,
+    )
     trainer = build_trainer(config, data)
     for stage in trainer.stages if model == "UR4Rec" else [None]:
         if stage:
@@ -109,6 +114,13 @@ def measure(size: str, model: str, loss: str, folder: Path) -> None:
             f"(estimate), peak {peak_memory() / 1e9:.1f} GB",
             flush=True,
         )
+    if options.epoch:
+        began = time.perf_counter()
+        if model == "UR4Rec":
+            trainer._begin(trainer.stages[0])
+        trainer._train_epoch(data, 0)
+        print(f"{items}  {model:7}an epoch of {(time.perf_counter() - began) / 60:.1f} min, peak "
+              f"{peak_memory() / 1e9:.1f} GB", flush=True)  # fmt: skip
     taken, rows = evaluation(trainer, valid)
     print(f"{items}  {model:7}evaluation of {rows} rows {taken:.2f} s, peak "
           f"{peak_memory() / 1e9:.1f} GB", flush=True)  # fmt: skip
@@ -121,17 +133,18 @@ def main() -> int:
     parser.add_argument("--models", nargs="+", default=["UR4Rec", "SASRec"])
     parser.add_argument("--loss", default="sampled_softmax", help="of UR4Rec's sequence score")
     parser.add_argument("--folder", type=Path, default=Path("dataset/large"))
+    parser.add_argument("--windows", type=int, default=32, help="of 50 positions, a step")
+    parser.add_argument("--epoch", action="store_true", help="also train one of the first stage")
     parser.add_argument("--here", action="store_true", help="in this process, not one each")
     options = parser.parse_args()
     for size, model in itertools.product(options.sizes, options.models):
-        logits = LOGITS_HELD * 4 * POSITIONS * SIZES[size].n_items
+        logits = LOGITS_HELD * 4 * options.windows * WINDOW * SIZES[size].n_items
         if model == "SASRec" and logits > MOST_MEMORY:
             print(f"{size}: SASRec is left out: its softmax holds {logits / 1e9:.0f} GB")
         elif options.here:
-            measure(size, model, options.loss, options.folder)
+            measure(size, model, options)
         else:
-            words = ["--sizes", size, "--models", model, "--folder", str(options.folder)]
-            words += ["--loss", options.loss, "--here"]
+            words = [*sys.argv[1:], "--sizes", size, "--models", model, "--here"]
             subprocess.run([sys.executable, "-m", MODULE, *words], check=True)
     return 0
 

@@ -1,10 +1,15 @@
-"""Search indices of faiss over the rows of `InnerProducts`: exact ones, and HNSW, which is not.
+"""Search indices of faiss over the rows of `InnerProducts`: an exact one, and one by HNSW.
 
-HNSW (Malkov and Yashunin 2018) looks at few of the items: at a hundred thousand and more it answers
-in a fraction of the time, and misses some. How many is measured on queries of the model. Its graph
-is one of distances, where items of a large norm would be everyone's neighbours. So a further
-coordinate brings all items to one norm (Bachrach et al. 2014, section 3.1); queries have 0 there,
-and the nearest item is that of the largest inner product.
+The latter looks at few of the items: at a hundred thousand and more it answers in a fraction of the
+time, and misses some. How many is measured on queries of the model. Items are sorted into cells by
+k-means, a graph over the cells' centres (HNSW, Malkov and Yashunin 2018) finds the nearest ones, and
+the items of these are compared one by one. A graph over the items themselves falls apart where many
+are alike: it had 0.70 of the ten best among a million items in some 1,700 clusters, however broadly
+it searched.
+
+Cells are regions of distance, where items of a large norm would be everyone's neighbours. So a
+further coordinate brings all items to one norm (Bachrach et al. 2014, section 3.1); queries have 0
+there, and the nearest item is that of the largest inner product.
 """
 
 import importlib
@@ -15,8 +20,13 @@ import numpy as np
 
 from ur4rec_recbole.core.errors import needs
 
-LINKS, BREADTH = 16, 40  # of an item in HNSW, and candidates looked at for them
-BREADTHS = (16, 32, 64, 128, 256, 512, 1024)  # tried for searching
+LINKS = 32  # of a centre in the graph
+CELLS = 4  # times the square root of the number of items
+LEARNED, ROUNDS = (
+    50,
+    10,
+)  # items a cell that k-means takes at most, and its rounds; 39 are the least
+PROBES = (4, 8, 16, 32, 64, 128, 256)  # cells tried for searching
 ENOUGH = 0.95  # recall@10
 
 
@@ -25,15 +35,15 @@ class Measured(NamedTuple):
 
     Attributes
     ----------
-    breadth
-        Candidates that a search looks at (efSearch), as few as `ENOUGH` needs.
+    probes
+        Cells that a search looks at (nprobe), as few as `ENOUGH` needs.
     recall
         Mean share of the exact ten best that it finds.
     milliseconds, exact_milliseconds
         Medians of one query, of it and of the exact index.
     """
 
-    breadth: int
+    probes: int
     recall: float
     milliseconds: float
     exact_milliseconds: float
@@ -49,12 +59,13 @@ def exact(rows: np.ndarray, ids: np.ndarray) -> Any:
 
 def hnsw(rows: np.ndarray, ids: np.ndarray) -> Any:
     """Return an index [V + 1] that finds most of the best; arguments as in `exact`."""
-    faiss = library("faiss")
-    graph = faiss.IndexHNSWFlat(rows.shape[1] + 1, LINKS)
-    graph.hnsw.efConstruction = BREADTH
-    index = faiss.IndexIDMap(graph)
+    cells = max(1, min(int(CELLS * len(rows) ** 0.5), len(rows) // 39))
+    index = library("faiss").index_factory(rows.shape[1] + 1, f"IVF{cells}_HNSW{LINKS},Flat")
+    index.cp.max_points_per_centroid, index.cp.niter = LEARNED, ROUNDS
     squares = (rows**2).sum(1, keepdims=True)
-    index.add_with_ids(np.hstack([rows, np.sqrt(squares.max() - squares)]), ids)
+    level = np.hstack([rows, np.sqrt(squares.max() - squares)])
+    index.train(level)
+    index.add_with_ids(level, ids)
     return index
 
 
@@ -65,18 +76,18 @@ def search(index: Any, queries: np.ndarray, k: int) -> np.ndarray:
 
 
 def tune(index: Any, against: Any, queries: np.ndarray) -> Measured:
-    """Let an HNSW index search as broadly as `ENOUGH` needs, on queries [Q, V]; say what it costs.
+    """Let an index of cells search as many as `ENOUGH` needs, on queries [Q, V]; say what it costs.
 
-    The breadth is kept in the index, also on disk.
+    The number is kept in the index, also on disk.
     """
-    graph = library("faiss").downcast_index(index.index)
+    graph = library("faiss").downcast_index(index.quantizer)
     best = search(against, queries, 10)
-    for breadth in BREADTHS:
-        graph.hnsw.efSearch = breadth
+    for probes in PROBES:
+        index.nprobe, graph.hnsw.efSearch = min(probes, index.nlist), 2 * probes
         recall = shared(best, search(index, queries, 10))
-        if recall >= ENOUGH:
+        if recall >= ENOUGH or probes >= index.nlist:
             break
-    return Measured(breadth, recall, _median(index, queries), _median(against, queries))
+    return Measured(index.nprobe, recall, _median(index, queries), _median(against, queries))
 
 
 def shared(expected: np.ndarray, found: np.ndarray) -> float:
