@@ -2,10 +2,10 @@
 
 The latter looks at few of the items: at a hundred thousand and more it answers in a fraction of the
 time, and misses some. How many is measured on queries of the model. Items are sorted into cells by
-k-means, a graph over the cells' centres (HNSW, Malkov and Yashunin 2018) finds the nearest ones, and
-the items of these are compared one by one. A graph over the items themselves falls apart where many
-are alike: it had 0.70 of the ten best among a million items in some 1,700 clusters, however broadly
-it searched.
+k-means, a graph over the cells' centres (HNSW, Malkov and Yashunin 2018) finds the nearest ones,
+and the items of these are compared one by one. A graph over the items themselves falls apart where
+many are alike: it had 0.70 of the ten best among a million items in some 1,700 clusters, however
+broadly it searched.
 
 Cells are regions of distance, where items of a large norm would be everyone's neighbours. So a
 further coordinate brings all items to one norm (Bachrach et al. 2014, section 3.1); queries have 0
@@ -22,10 +22,7 @@ from ur4rec_recbole.core.errors import needs
 
 LINKS = 32  # of a centre in the graph
 CELLS = 4  # times the square root of the number of items
-LEARNED, ROUNDS = (
-    50,
-    10,
-)  # items a cell that k-means takes at most, and its rounds; 39 are the least
+LEARNED, ROUNDS = 50, 10  # of k-means: items a cell at most (39 is faiss's least), and rounds
 PROBES = (4, 8, 16, 32, 64, 128, 256)  # cells tried for searching
 ENOUGH = 0.95  # recall@10
 
