@@ -76,7 +76,7 @@ class SequenceEncoder(nn.Module):
             Whether the last block computes the last state of each sequence alone; then none may be
             empty.
         """
-        x = item_emb + self.position_embedding(where.place)
+        x = item_emb + self.position_embedding.weight.index_select(0, where.place)
         biases: list[Tensor | None] = [None] * len(self.blocks)
         if self.intervals is not None:
             intervals, biases[:] = self.intervals(times, where, requests)

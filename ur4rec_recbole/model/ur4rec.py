@@ -175,7 +175,7 @@ class UR4Rec(SequentialRecommender):
         seq = interaction[self.ITEM_SEQ]
         where = where or Positions(seq > 0)
         items = where.pack(seq)
-        item_emb = functional.embedding(items if place is None else place[items], table)
+        item_emb = table.index_select(0, items if place is None else place[items])
         if self.encoder.intervals is None:
             return self.encoder(item_emb, where, last_only=last_only)
         times, requests = interaction[self.times], None
