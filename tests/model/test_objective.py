@@ -47,7 +47,7 @@ def loss(
 ) -> torch.Tensor:
     """Return the loss of scores [P, N], each item's vector being its column of them."""
     given = DotScores(torch.eye(len(scores)), scores.T)
-    warm = torch.ones(scores.shape[1], dtype=torch.bool)
+    warm = torch.arange(scores.shape[1]) > 0
     return made(kind, given, targets, Excluded(warm), made.draw(kind, targets), epoch)
 
 

@@ -36,7 +36,8 @@ class Excluded:
     Parameters
     ----------
     warm
-        [N] bool, the items that training has had: what is never a target is no negative.
+        [N] bool, the items that training has had: what is never a target is no negative, and
+        padding, item 0, is none of them.
     history
         What the users have had, or None where items may repeat.
     """

@@ -174,7 +174,7 @@ class ModalityMoE(nn.Module):
 
     def forward(self, h: Tensor, where: Positions, context: Context) -> tuple[Tensor, Tensor]:
         """Return the mixture [P, D] and the sub-routes [P, E] for states [P, D] at `where`."""
-        n_batch, n_positions = where.mask.shape
+        n_batch, n_positions = where.shape
         proxies = self.proxy_tokens.expand(n_batch, -1, -1)
         memory = torch.cat([proxies, self.input_norm(self.input(context.tokens))], dim=1)
         open_proxies = context.mask.new_ones(n_batch, n_positions, proxies.shape[1])

@@ -21,16 +21,19 @@ CACHED = 2**20  # scores that stay near a core, 4 MB
 
 
 def linear_cross_entropy(
-    queries: Tensor, vectors: Tensor, targets: Tensor, excluded: Callable[[slice], Tensor]
+    queries: Tensor,
+    vectors: Tensor,
+    targets: Tensor,
+    excluded: Callable[[slice], Tensor] | None = None,
 ) -> Tensor:
-    """Return the mean of `losses.next_item` of the scores `queries @ vectors.T`.
+    """Return the mean cross-entropy of the targets, by the scores `queries @ vectors.T`.
 
     Parameters
     ----------
     queries, vectors
-        [P, D] and [N, D], row 0 of the vectors being padding.
+        [P, D] and [N, D].
     targets
-        [P] in [1, N).
+        [P] in [0, N).
     excluded
         Gives, for a slice of the positions, [p, N] or [1, N] bool, True for what is no candidate.
         A target is never excluded.
@@ -46,7 +49,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         queries: Tensor,
         vectors: Tensor,
         targets: Tensor,
-        excluded: Callable[[slice], Tensor],
+        excluded: Callable[[slice], Tensor] | None,
     ) -> Tensor:
         kind, number = queries.device.type, len(queries)
         mixed = torch.is_autocast_enabled(kind)
@@ -65,8 +68,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 piece, target = states[start : start + size], targets[at].unsqueeze(1)
                 scores = (piece @ columns.T).float()[: len(target)]
                 hit = scores.gather(1, target)
-                _refuse(scores, excluded(at))
-                scores.scatter_(1, target, hit)
+                if excluded is not None:
+                    _refuse(scores, excluded(at))
+                    scores.scatter_(1, target, hit)
                 best = scores.amax(1, keepdim=True)
                 share = torch.softmax(scores, 1, out=scores)
                 # log sum exp by way of the best item, whose share never vanishes
@@ -90,12 +94,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 def _refuse(scores: Tensor, excluded: Tensor) -> None:
-    """Set padding and what is excluded to -inf, in place; adding is faster, but needs one row."""
+    """Set what is excluded to -inf, in place; adding is faster, but needs one row."""
     if len(excluded) == 1:
         scores += torch.zeros_like(scores[:1]).masked_fill_(excluded, -torch.inf)
     else:
         scores.masked_fill_(excluded, -torch.inf)
-    scores[:, 0] = -torch.inf
 
 
 def _filled(rows: Tensor, number: int) -> Tensor:

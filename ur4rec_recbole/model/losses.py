@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ur4rec_recbole.model.linear_cross_entropy import linear_cross_entropy
+
 
 def next_item(scores: Tensor, targets: Tensor, excluded: Tensor | None = None) -> Tensor:
     """Cross-entropy of the target against all items.
@@ -117,7 +119,8 @@ def alignment(left: Tensor, right: Tensor, present: Tensor, temperature: float) 
         return left.sum() * 0.0
     left = functional.normalize(left[present].float(), dim=-1)
     right = functional.normalize(right[present].float(), dim=-1)
-    logits = left @ right.T / temperature
-    diagonal = torch.arange(len(logits), device=logits.device)
-    both = functional.cross_entropy(logits, diagonal) + functional.cross_entropy(logits.T, diagonal)
-    return both / 2
+    diagonal = torch.arange(len(left), device=left.device)
+    return (
+        linear_cross_entropy(left / temperature, right, diagonal)
+        + linear_cross_entropy(right / temperature, left, diagonal)
+    ) / 2

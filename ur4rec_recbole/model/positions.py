@@ -1,5 +1,7 @@
 """Where packed states stand: states are kept for the real positions alone."""
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -13,23 +15,22 @@ class Positions:
     ----------
     mask
         [B, L] bool with P True places.
-    flat
-        [P] their indices in B * L, looked up unless given.
     """
 
-    def __init__(self, mask: Tensor, flat: Tensor | None = None) -> None:
+    def __init__(self, mask: Tensor) -> None:
         self.mask = mask
-        self.flat = mask.flatten().nonzero().squeeze(1) if flat is None else flat
+        self.shape = mask.shape
+        self.flat = mask.flatten().nonzero().squeeze(1)  # [P] their indices in B * L
 
     @property
     def row(self) -> Tensor:
         """Return which sequence each state belongs to, [P]."""
-        return self.flat // self.mask.shape[1]
+        return self.flat // self.shape[1]
 
     @property
     def place(self) -> Tensor:
         """Return the place of each state in its sequence, [P]."""
-        return self.flat % self.mask.shape[1]
+        return self.flat % self.shape[1]
 
     def pack(self, padded: Tensor) -> Tensor:
         """Take the rows [P, ...] out of [B, L, ...]."""
@@ -39,17 +40,26 @@ class Positions:
     def unpack(self, packed: Tensor) -> Tensor:
         """Put rows [P, ...] into zeros [B, L, ...]."""
         if not self._is_full():
-            rows = packed.new_zeros(self.mask.numel(), *packed.shape[1:])
+            rows = packed.new_zeros(self.shape[0] * self.shape[1], *packed.shape[1:])
             packed = rows.index_put((self.flat,), packed)
-        return packed.unflatten(0, self.mask.shape)
+        return packed.unflatten(0, self.shape)
 
     def some(self, chosen: Tensor) -> "Positions":
         """Return the places of some of the states, by their indices [Q] in ascending order."""
-        flat = self.flat[chosen]
-        mask = torch.zeros_like(self.mask).flatten()
-        mask = mask.index_put((flat,), torch.ones_like(flat, dtype=torch.bool))
-        return Positions(mask.view_as(self.mask), flat)
+        return _Some(self.shape, self.flat[chosen])
 
     def _is_full(self) -> bool:
         """Tell whether nothing is padded, so that no row is moved; a trace cannot rely on it."""
-        return not torch.jit.is_tracing() and len(self.flat) == self.mask.numel()
+        return not torch.jit.is_tracing() and len(self.flat) == self.shape.numel()
+
+
+class _Some(Positions):
+    """Places given by their indices; the mask is made where it is asked for."""
+
+    def __init__(self, shape: torch.Size, flat: Tensor) -> None:
+        self.shape, self.flat = shape, flat
+
+    @cached_property
+    def mask(self) -> Tensor:  # type: ignore[override]
+        mask = self.flat.new_zeros(self.shape[0] * self.shape[1], dtype=torch.bool)
+        return mask.index_fill(0, self.flat, True).view(self.shape)
