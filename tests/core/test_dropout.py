@@ -5,6 +5,7 @@ import torch
 
 from ur4rec_recbole.core.dropout import Dropout
 from ur4rec_recbole.model.attention import MultiHeadAttention
+from ur4rec_recbole.model.positions import Positions
 
 
 @pytest.mark.parametrize("p", [0.1, 0.25, 0.5, 0.9])
@@ -68,7 +69,7 @@ def test_half_precision_stays_half_precision() -> None:
 @pytest.mark.parametrize("masked", [False, True])
 def test_attention_with_a_dropout_of_nothing_equals_attention_without(masked: bool) -> None:
     attention = MultiHeadAttention(8, 2, 1e-4)  # rounds to dropping nothing
-    where = torch.tensor([[True, True, True], [True, False, False]])
+    where = Positions(torch.tensor([[True, True, True], [True, False, False]]))
     x, memory, mask = torch.randn(4, 8), None, None
     if masked:
         memory, mask = torch.randn(2, 5, 8), torch.rand(2, 3, 5) < 0.5

@@ -25,9 +25,11 @@ class Linear(nn.Linear):
 
 def by_rows(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Apply to x [..., D] a function that maps each row alone, on a number of rows met before."""
+    if not _compiles_shapes(x):  # asked first: a served history is thirty products of one row
+        return function(x)
     rows = x.shape[:-1]
     missing = -rows.numel() % STEP
-    if not missing or not _compiles_shapes(x):
+    if not missing:
         return function(x)
     flat = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
     return function(functional.pad(flat, (0, 0, 0, missing)))[: len(flat)].unflatten(0, rows)
@@ -35,8 +37,8 @@ def by_rows(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 def _compiles_shapes(x: Tensor) -> bool:
     return (
-        x.device.type == "cpu"
+        torch.is_autocast_enabled("cpu")
+        and x.device.type == "cpu"
         and not torch.jit.is_tracing()
-        and torch.is_autocast_enabled("cpu")
         and torch.get_autocast_dtype("cpu") == torch.bfloat16
     )

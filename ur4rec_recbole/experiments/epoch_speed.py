@@ -4,9 +4,9 @@ python -m ur4rec_recbole.experiments.epoch_speed                (or: make bench-
 python -m ur4rec_recbole.experiments.epoch_speed --synthetic    on a million made-up interactions
 python -m ur4rec_recbole.experiments.epoch_speed --dataset amazon-scientific --data-path data
 
-All have the same size and read lists of 50. RecTools, of an environment of its own, predicts the
-last 50 interactions of each user, the others all of them: times a target stand beside those of an
-epoch.
+All have the same size and read lists of 50; a step of ours and of RecBole's has about 2,560
+targets. RecTools, of an environment of its own, predicts the last 50 interactions of each user, the
+others all of them: times a target stand beside those of an epoch.
 """
 
 import argparse
@@ -38,6 +38,7 @@ SIZE = {
 }
 QUIET = {"train_neg_sample_args": None, "state": "ERROR", "show_progress": False}
 COLUMNS = {"inter": ["user_id", "item_id", "timestamp"]}
+TARGETS = 2_560  # of a step
 LISTED = 50  # MAX_ITEM_LIST_LENGTH, RecBole's default
 ADAPTER = {
     "adapter": "examples/rectools_adapter.py",
@@ -86,13 +87,11 @@ def main() -> int:
         where = {"data_path": chosen.data_path, "load_col": COLUMNS}
     if chosen.synthetic:
         dataset, where = synthetic.NAME, synthetic.location(Path("dataset"))
-    ours, our_data = trainer_and_data(
-        dataset, "UR4Rec", {"stages": ["pretrain_sasrec"], "train_batch_size": 64, **where}
-    )
+    ours, our_data = _ours(dataset, where)
     ours._begin(ours.stages[0])
     seconds(ours, our_data)  # warm-up
     fast = statistics.median(seconds(ours, our_data) for _ in range(REPEATS))
-    lengths = training_interactions(our_data._dataset)[our_data._dataset.uid_field].bincount()[1:]
+    lengths = _lengths(our_data)
     targets = int((lengths - 1).clamp(min=0).sum())
     print(f"{dataset}, 64 dims, 2 layers, float32, {torch.get_num_threads()} threads, seed 2020")
 
@@ -116,10 +115,25 @@ def main() -> int:
         last = int((lengths - 1).clamp(min=0, max=LISTED).sum())
         tell("RecTools' SASRec", spent, last)
     for name, quick in (("RecBole's, quick_layers", True), ("RecBole's SASRec", False)):
-        settings = {"train_batch_size": 2048, "quick_layers": quick, **where}
+        settings = {"train_batch_size": TARGETS, "quick_layers": quick, **where}
         theirs, their_data = trainer_and_data(dataset, "SASRec", settings)
         tell(name, seconds(theirs, their_data), targets)
     return 0
+
+
+def _ours(dataset: str, where: dict[str, Any]) -> tuple[Any, Any]:
+    """Build UR4Rec's encoder with as many windows a step as have `TARGETS` in the mean."""
+    settings = {"stages": ["pretrain_sasrec"], "train_batch_size": 64, **where}
+    _, data = trainer_and_data(dataset, "UR4Rec", settings)
+    per_window = (_lengths(data) - 1).clamp(min=0).sum() / len(data._dataset)
+    settings["train_batch_size"] = max(1, round(TARGETS / float(per_window)))
+    return trainer_and_data(dataset, "UR4Rec", settings)
+
+
+def _lengths(data: Any) -> torch.Tensor:
+    """Return how many training interactions each user has."""
+    users: torch.Tensor = training_interactions(data._dataset)[data._dataset.uid_field]
+    return users.bincount()[1:]
 
 
 def _parser() -> argparse.ArgumentParser:
