@@ -30,6 +30,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Ten users; one with a single interaction, some shorter and some longer than the window of 5.
 LENGTHS = (1, 2, 3, 4, 5, 7, 9, 11, 12, 14)
 N_ITEMS = 20
+# For tests that need a RecBole which starts before this package is imported.
+recbole_alone = pytest.mark.skipif(
+    np.__version__ >= "2" or sys.version_info >= (3, 12),
+    reason="RecBole does not start by itself with numpy 2, or on Python 3.12, where it has no ray",
+)
+
 SMALL = {
     "hidden_size": 16,
     "inner_size": 32,

@@ -20,7 +20,7 @@ from recbole.utils import ModelType, get_model, get_trainer, init_seed
 from recbole.utils.case_study import full_sort_topk
 
 import ur4rec_recbole
-from tests.conftest import SMALL, write_atomic_files
+from tests.conftest import SMALL, recbole_alone, write_atomic_files
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.model.ur4rec import UR4Rec
 from ur4rec_recbole.registration import register
@@ -171,6 +171,7 @@ print({imported}("ur4rec_recbole" in sys.modules), repr(total), dict(result))
 """
 
 
+@recbole_alone
 @pytest.mark.parametrize("model", ["SASRec", "BPR"])
 def test_other_models_train_as_if_the_package_were_never_imported(
     toy_settings: dict[str, Any], model: str

@@ -10,7 +10,7 @@ import pytest
 import torch
 from recbole.quick_start import load_data_and_model
 
-from tests.conftest import SMALL, make_table, sequences, write_atomic_files
+from tests.conftest import SMALL, make_table, recbole_alone, sequences, write_atomic_files
 from ur4rec_recbole import InputError, run
 from ur4rec_recbole.patches import torch_load
 
@@ -105,6 +105,7 @@ def test_a_checkpoint_is_refused_where_its_data_or_tables_have_changed(tmp_path:
         load_data_and_model(checkpoint)
 
 
+@recbole_alone
 def test_a_name_bound_before_the_package_was_imported_is_repaired_too(toy: Any) -> None:
     made = toy(model="SASRec", train_neg_sample_args=None, epochs=1)
     trainer = made.new_trainer()
