@@ -16,7 +16,12 @@ LLM = ["openai>=1.40,<4", "tenacity>=8"]
 TABLES = ["pyarrow>=12,<22", "charset-normalizer>=3"]  # later pyarrow needs numpy 2
 SERVE = ["fastapi>=0.110", "uvicorn>=0.27", "prometheus-client>=0.19"]
 EXPORT = ["onnx>=1.16", "onnxruntime>=1.17", "onnxscript>=0.1", "faiss-cpu>=1.8", "ml-dtypes<0.6"]
-DOCS = ["mkdocs-material==9.8.2", "mkdocstrings[python]==1.0.8", "mkdocstrings-python==2.0.11"]
+DOCS = [
+    "mkdocs-material==9.8.2",
+    "mkdocstrings[python]==1.0.8",
+    "mkdocstrings-python==2.0.11",
+    "griffelib==2.4.1",
+]
 # optuna for `ur4rec tune`, hyperopt for RecBole's HyperTuning: with 0.2.7 its exhaustive search
 # fails; 0.2.5 imports pkg_resources.
 TUNE = ["optuna>=5,<6", "hyperopt==0.2.5", "setuptools<81"]
