@@ -21,6 +21,7 @@ from ur4rec_recbole.data.dataset import (
     sort_exactly,
     training_fingerprint,
 )
+from ur4rec_recbole.model.positions import Positions
 
 SPLITS = {
     "leave_one_out": {"split": {"LS": "valid_and_test"}, "order": "TO"},
@@ -170,8 +171,8 @@ def test_every_training_interaction_is_predicted_exactly_once_an_epoch(
     made = toy(eval_args=split)
     predicted: Counter = Counter()
     for batch in made.loaders[0]:
-        where, _, targets = made.model._trained(batch)
-        users = batch["user_id"][where.row]
+        chosen, targets = made.model._positions(batch, Positions(batch["item_id_list"] > 0))
+        users = batch["user_id"][chosen.row]
         predicted.update(zip(users.tolist(), targets.tolist(), strict=True))
     train = made.train
     expected = Counter(

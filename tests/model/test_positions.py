@@ -12,6 +12,14 @@ def test_rows_stand_at_true_places_and_zeros_elsewhere() -> None:
     where = Positions(MASK)
     found = where.unpack(torch.tensor([[1.0], [2.0], [3.0]]))
     assert found.squeeze(-1).tolist() == [[1.0, 0.0, 0.0], [2.0, 3.0, 0.0]]
+    full = Positions(torch.ones(2, 2, dtype=torch.bool))
+    found = full.unpack(torch.tensor([[1.0], [2.0], [3.0], [4.0]]))
+    assert found.squeeze(-1).tolist() == [[1.0, 2.0], [3.0, 4.0]]
+
+
+def test_each_state_knows_its_place_and_which_are_last() -> None:
+    where = Positions(MASK)
+    assert where.last.tolist() == [0, 2]
     assert where.row.tolist() == [0, 1, 1]
     assert where.place.tolist() == [0, 0, 1]
 

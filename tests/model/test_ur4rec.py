@@ -30,8 +30,10 @@ def predict_by(model: Any, kind: str) -> Any:
 
 def trained(model: Any, interaction: Any) -> tuple[Positions, torch.Tensor]:
     """The trained positions and their targets [P]."""
-    where, asked, targets = model._trained(interaction)
-    return where if asked is None else where.some(asked), targets
+    found: tuple[Positions, torch.Tensor] = model._positions(
+        interaction, Positions(interaction["item_id_list"] > 0)
+    )
+    return found
 
 
 def position_scores(model: Any, interaction: Interaction, kind: str = "fused") -> Tensor:

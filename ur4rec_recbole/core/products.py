@@ -27,12 +27,14 @@ def by_rows(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Apply to x [..., D] a function that maps each row alone, on a number of rows met before."""
     if not _compiles_shapes(x):  # asked first: a served history is thirty products of one row
         return function(x)
-    rows = x.shape[:-1]
-    missing = -rows.numel() % STEP
-    if not missing:
-        return function(x)
     flat = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
-    return function(functional.pad(flat, (0, 0, 0, missing)))[: len(flat)].unflatten(0, rows)
+    return function(filled(flat))[: len(flat)].unflatten(0, x.shape[:-1])
+
+
+def filled(rows: Tensor) -> Tensor:
+    """Add zero rows to [P, D] up to a multiple of `STEP`."""
+    missing = -len(rows) % STEP
+    return functional.pad(rows, (0, 0, 0, missing)) if missing else rows
 
 
 def _compiles_shapes(x: Tensor) -> bool:

@@ -91,8 +91,7 @@ def main() -> int:
     ours._begin(ours.stages[0])
     seconds(ours, our_data)  # warm-up
     fast = statistics.median(seconds(ours, our_data) for _ in range(REPEATS))
-    lengths = _lengths(our_data)
-    targets = int((lengths - 1).clamp(min=0).sum())
+    targets = _targets(our_data)
     print(f"{dataset}, 64 dims, 2 layers, float32, {torch.get_num_threads()} threads, seed 2020")
 
     def tell(name: str, spent: float, number: int) -> None:
@@ -112,8 +111,7 @@ def main() -> int:
             epochs = [row["seconds"] for row in itertools.islice(told, 1 + REPEATS)]
             told.close()  # without scoring
         spent = statistics.median(epochs[1:])  # the first one warms up
-        last = int((lengths - 1).clamp(min=0, max=LISTED).sum())
-        tell("RecTools' SASRec", spent, last)
+        tell("RecTools' SASRec", spent, _targets(our_data, LISTED))
     for name, quick in (("RecBole's, quick_layers", True), ("RecBole's SASRec", False)):
         settings = {"train_batch_size": TARGETS, "quick_layers": quick, **where}
         theirs, their_data = trainer_and_data(dataset, "SASRec", settings)
@@ -125,15 +123,14 @@ def _ours(dataset: str, where: dict[str, Any]) -> tuple[Any, Any]:
     """Build UR4Rec's encoder with as many windows a step as have `TARGETS` in the mean."""
     settings = {"stages": ["pretrain_sasrec"], "train_batch_size": 64, **where}
     _, data = trainer_and_data(dataset, "UR4Rec", settings)
-    per_window = (_lengths(data) - 1).clamp(min=0).sum() / len(data._dataset)
-    settings["train_batch_size"] = max(1, round(TARGETS / float(per_window)))
+    settings["train_batch_size"] = max(1, round(TARGETS * len(data._dataset) / _targets(data)))
     return trainer_and_data(dataset, "UR4Rec", settings)
 
 
-def _lengths(data: Any) -> torch.Tensor:
-    """Return how many training interactions each user has."""
-    users: torch.Tensor = training_interactions(data._dataset)[data._dataset.uid_field]
-    return users.bincount()[1:]
+def _targets(data: Any, most: int | None = None) -> int:
+    """Count the interactions to predict, of each user all but the first, or the `most` last."""
+    users = training_interactions(data._dataset)[data._dataset.uid_field]
+    return int((users.bincount()[1:] - 1).clamp(min=0, max=most).sum())
 
 
 def _parser() -> argparse.ArgumentParser:

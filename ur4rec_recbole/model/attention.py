@@ -121,6 +121,7 @@ class MultiHeadAttention(nn.Module):
         scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5  # [B, H, L, S]
         if bias is not None:
             scores = scores + bias
+        # Added, since a mask that fills is slow on [B, H, L, S].
         refused = torch.zeros_like(allowed, dtype=scores.dtype)
         scores = scores + refused.masked_fill_(~allowed, torch.finfo(scores.dtype).min)
         return self.dropout(scores.softmax(-1)) @ value

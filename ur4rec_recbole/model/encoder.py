@@ -94,11 +94,10 @@ def _last_states(block: Any, x: Tensor, where: Positions, bias: Tensor | None) -
 
     Keys and values are of all states; the query and all that follows are of the last one.
     """
-    length = where.mask.sum(1)
+    last = where.last
     if bias is not None:
-        last = (length - 1).view(-1, 1, 1, 1).expand(-1, bias.shape[1], 1, bias.shape[3])
-        bias = bias.gather(2, last)  # [B, H, 1, L]
+        place = where.place[last].view(-1, 1, 1, 1).expand(-1, bias.shape[1], 1, bias.shape[3])
+        bias = bias.gather(2, place)  # [B, H, 1, L]
     memory = block.attention_norm(x) if block.norm_first else x
     one = Positions(where.mask[:, :1])  # what is made new would have a fixed size in ONNX
-    newest = x.index_select(0, length.cumsum(0) - 1)
-    return block(newest, one, where.unpack(memory), where.mask.unsqueeze(1), bias)
+    return block(x.index_select(0, last), one, where.unpack(memory), where.mask.unsqueeze(1), bias)

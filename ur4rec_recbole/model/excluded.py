@@ -6,8 +6,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ur4rec_recbole.core.memory import SCORES_HELD
-
 
 class History(NamedTuple):
     """What the users of a batch have had, and when.
@@ -58,15 +56,7 @@ class Excluded:
         cold = ~self.warm.unsqueeze(0)
         if self.history is None:
             return cold
-        if len(self.history.windows) * len(self.warm) > SCORES_HELD:
-            return cold | known(self.history, len(self.warm), positions)
-        row, place = self.history.row[positions], self.history.place[positions]
-        return cold | (self._first[row] <= place.to(self._first.dtype).unsqueeze(1))
-
-    @cached_property
-    def _first(self) -> Tensor:
-        assert self.history is not None
-        return first_places(self.history.windows, self.history.earlier, len(self.warm))
+        return cold | known(self.history, len(self.warm), positions)
 
     def of(self, items: Tensor) -> Tensor:
         """Mark some items [K] at all positions, [P, K] or [1, K]."""
@@ -88,19 +78,12 @@ class Excluded:
 def known(history: History, n_items: int, positions: slice = slice(None)) -> Tensor:
     """Mark the items [p, N] that the user has had up to each of some positions."""
     rows, row = history.row[positions].unique(return_inverse=True)
-    earlier = None if history.earlier is None else history.earlier[rows]
-    first = first_places(history.windows[rows], earlier, n_items)
-    asked = history.place[positions].to(first.dtype)  # in no wider type: [P, N] is large
-    return first[row] <= asked.unsqueeze(1)
-
-
-def first_places(windows: Tensor, earlier: Tensor | None, n_items: int) -> Tensor:
-    """Return where in each window each item first occurs, [B, N].
-
-    That is -1 for an item before the window, and L for one that does not occur.
-    """
+    windows = history.windows[rows]
     length = windows.shape[1]
     place = torch.arange(length, dtype=torch.int16, device=windows.device).expand_as(windows)
-    first = place.new_full((len(windows), n_items), length)
-    first = first.scatter_reduce(1, windows, place, "amin")
-    return first if earlier is None else first.scatter_(1, earlier, -1)
+    first = place.new_full((len(rows), n_items), length)
+    first = first.scatter_reduce(1, windows, place, "amin")  # [B, N] where an item first occurs
+    if history.earlier is not None:
+        first.scatter_(1, history.earlier[rows], -1)
+    asked = history.place[positions].to(first.dtype)  # in no wider type: [P, N] is large
+    return first[row] <= asked.unsqueeze(1)

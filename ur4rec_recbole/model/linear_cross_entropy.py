@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ur4rec_recbole.core.memory import SCORES_HELD
-from ur4rec_recbole.core.products import STEP
+from ur4rec_recbole.core.products import STEP, filled
 
 CACHED = 2**20  # scores that stay near a core, 4 MB
 
@@ -62,7 +61,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_vectors = torch.zeros_like(vectors) if wanted else None
         with torch.autocast(kind, enabled=False):
             columns = vectors.to(dtype)
-            states = _filled(queries.to(dtype), number + -number % STEP)
+            states = filled(queries.to(dtype))
             for start in range(0, number, size):
                 at = slice(start, min(start + size, number))
                 piece, target = states[start : start + size], targets[at].unsqueeze(1)
@@ -79,7 +78,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 if grad_queries is None or grad_vectors is None:
                     continue
                 share.scatter_add_(1, target, torch.full_like(hit, -1))
-                rows = _filled(share.to(dtype), len(piece))
+                rows = filled(share.to(dtype))
                 grad_queries[at] = (rows @ columns)[: len(target)]
                 grad_vectors += rows.T @ piece
         ctx.save_for_backward(grad_queries, grad_vectors)
@@ -99,9 +98,3 @@ def _refuse(scores: Tensor, excluded: Tensor) -> None:
         scores += torch.zeros_like(scores[:1]).masked_fill_(excluded, -torch.inf)
     else:
         scores.masked_fill_(excluded, -torch.inf)
-
-
-def _filled(rows: Tensor, number: int) -> Tensor:
-    """Add zero rows up to a number of them."""
-    missing = number - len(rows)
-    return functional.pad(rows, (0, 0, 0, missing)) if missing else rows

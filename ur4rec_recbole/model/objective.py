@@ -11,7 +11,6 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import training_interactions
 from ur4rec_recbole.model import losses, negatives
 from ur4rec_recbole.model.excluded import Excluded
-from ur4rec_recbole.model.linear_cross_entropy import linear_cross_entropy
 from ur4rec_recbole.model.scores import DotScores, Scores
 
 
@@ -92,12 +91,8 @@ class Objective(nn.Module):
         epoch
             Of the stage, from 1: hard negatives join after their warm-up.
         """
-        if drawn is None and isinstance(scores, DotScores):
-            return linear_cross_entropy(scores.queries, scores.vectors, targets, excluded.at)
         if drawn is None:
-            return scores.mean(
-                lambda values, at: losses.next_item(values, targets[at], excluded.at(at))
-            )
+            return scores.next_item(targets, excluded.at)
         share = self._hard_share(epoch)
         draws = self.config["num_negatives"]
         if self.distribution == "in_batch":

@@ -32,6 +32,11 @@ class Positions:
         """Return the place of each state in its sequence, [P]."""
         return self.flat % self.shape[1]
 
+    @property
+    def last(self) -> Tensor:
+        """Return which state is the last of each sequence, [B]; none may be empty."""
+        return self.mask.sum(1).cumsum(0) - 1
+
     def pack(self, padded: Tensor) -> Tensor:
         """Take the rows [P, ...] out of [B, L, ...]."""
         rows = padded.flatten(0, 1)

@@ -13,7 +13,9 @@ from torch.utils.checkpoint import checkpoint
 
 from ur4rec_recbole.core.memory import SCORES_HELD
 from ur4rec_recbole.core.products import by_rows
+from ur4rec_recbole.model import losses
 from ur4rec_recbole.model.fusion import Fusion
+from ur4rec_recbole.model.linear_cross_entropy import linear_cross_entropy
 
 
 class Scores:
@@ -60,6 +62,18 @@ class Scores:
         ]
         return torch.stack(sums).sum() / self.n_positions
 
+    def next_item(self, targets: Tensor, excluded: Callable[[slice], Tensor]) -> Tensor:
+        """Return the mean of `losses.next_item`.
+
+        Parameters
+        ----------
+        targets
+            [P].
+        excluded
+            Gives, for a slice of the positions, what is no candidate, [p, N] or [1, N].
+        """
+        return self.mean(lambda values, at: losses.next_item(values, targets[at], excluded(at)))
+
 
 class DotScores(Scores):
     """s_pj = q_p . v_j.
@@ -80,9 +94,16 @@ class DotScores(Scores):
         self.n_items = len(vectors) if place is None else len(place)
 
     def _scored(self, positions: slice) -> Tensor:
+        return _products(self.queries[positions], self._of_all_items())
+
+    def next_item(self, targets: Tensor, excluded: Callable[[slice], Tensor]) -> Tensor:
+        """Return the same in pieces that stay in cache; `excluded` marks padding, too."""
+        return linear_cross_entropy(self.queries, self._of_all_items(), targets, excluded)
+
+    def _of_all_items(self) -> Tensor:
         if self.place is not None:
             raise ValueError("a step that needs all scores has the vectors of all items")
-        return _products(self.queries[positions], self.vectors)
+        return self.vectors
 
     def of_each(self, items: Tensor) -> Tensor:
         """Score one item [P] at each position, [P]."""

@@ -382,8 +382,8 @@ class UR4Rec(SequentialRecommender):
         """Return the weighted losses of the running stage by name."""
         interaction = self._trimmed(interaction)
         stage, seq = self.stage, interaction[self.ITEM_SEQ]
-        where, asked, targets = self._trained(interaction)
-        chosen = where if asked is None else where.some(asked)
+        where = Positions(seq > 0)
+        chosen, targets = self._positions(interaction, where)
         drawn = {kind: self.objective.draw(kind, targets) for kind in stage.losses}
         batch = self._batch_items(seq, targets, drawn)
         shortlist = (
@@ -393,7 +393,7 @@ class UR4Rec(SequentialRecommender):
         with torch.set_grad_enabled(torch.is_grad_enabled() and "encoder" in stage.rates):
             table = self.item_embedding(self.features, items)
             h = self(interaction, table, place, where)
-        h = h if asked is None else h[asked]
+        h = h if chosen is where else h[where.last]
         r, vectors, named = None, None, {}
         if set(stage.losses) != {"sequence"}:
             query = torch.arange(seq.shape[1], device=seq.device).expand_as(seq)
@@ -499,18 +499,11 @@ class UR4Rec(SequentialRecommender):
         length = interaction[self.ITEM_SEQ_LEN]
         return length.sum() if self.all_positions else length.new_tensor(len(length))
 
-    def _trained(self, interaction: Interaction) -> tuple[Positions, Tensor | None, Tensor]:
-        """Return where items are, which of these states are trained, and their targets [P].
-
-        None means all of them: RecBole's rows train the newest one of each alone.
-        """
-        seq = interaction[self.ITEM_SEQ]
-        where = Positions(seq > 0)
-        targets = where.pack(self._following(seq, interaction[self.ITEM_ID], interaction))
-        if self.all_positions:
-            return where, None, targets
-        newest = interaction[self.ITEM_SEQ_LEN].cumsum(0) - 1  # [B]
-        return where, newest, targets[newest]
+    def _positions(self, interaction: Interaction, where: Positions) -> tuple[Positions, Tensor]:
+        """Return the trained positions, all or the last of each row, and their targets [P]."""
+        chosen = where if self.all_positions else where.some(where.last)
+        seq, target = interaction[self.ITEM_SEQ], interaction[self.ITEM_ID]
+        return chosen, chosen.pack(self._following(seq, target, interaction))
 
     def _following(self, listed: Tensor, last: Tensor, interaction: Interaction) -> Tensor:
         """Shift a list [B, L] by one, so that each position shows what follows it."""

@@ -22,7 +22,7 @@ from ur4rec_recbole.core.errors import needs
 
 LINKS = 32  # of a centre in the graph
 CELLS = 4  # times the square root of the number of items
-LEARNED, ROUNDS = 50, 10  # of k-means: items a cell at most (39 is faiss's least), and rounds
+LEAST, MOST, ROUNDS = 39, 50, 10  # of k-means: items a cell (faiss's least), and rounds
 PROBES = (4, 8, 16, 32, 64, 128, 256)  # cells tried for searching
 ENOUGH = 0.95  # recall@10
 
@@ -56,9 +56,9 @@ def exact(rows: np.ndarray, ids: np.ndarray) -> Any:
 
 def hnsw(rows: np.ndarray, ids: np.ndarray) -> Any:
     """Return an index [V + 1] that finds most of the best; arguments as in `exact`."""
-    cells = max(1, min(int(CELLS * len(rows) ** 0.5), len(rows) // 39))
+    cells = max(1, min(int(CELLS * len(rows) ** 0.5), len(rows) // LEAST))
     index = library("faiss").index_factory(rows.shape[1] + 1, f"IVF{cells}_HNSW{LINKS},Flat")
-    index.cp.max_points_per_centroid, index.cp.niter = LEARNED, ROUNDS
+    index.cp.max_points_per_centroid, index.cp.niter = MOST, ROUNDS
     squares = (rows**2).sum(1, keepdims=True)
     level = np.hstack([rows, np.sqrt(squares.max() - squares)])
     index.train(level)
