@@ -10,7 +10,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from rectools.fast_transformers import UniSRecModel
-from rectools_adapter import LISTED, BestSoFar, Rows, chunks, main
+from rectools_adapter import BestSoFar, Rows, best_lists, main
 
 
 def fit_unisrec(split: Any, options: dict[str, Any], stop: BestSoFar, valid: Rows) -> Callable:
@@ -38,13 +38,8 @@ def fit_unisrec(split: Any, options: dict[str, Any], stop: BestSoFar, valid: Row
         def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
             seconds = time.perf_counter() - self.began
             model._net = module.net  # which `fit` would set at its end
-            lists = []
-            for first, last in chunks(valid.number):
-                scores = score(valid, first, last)
-                for row in range(first, last):
-                    scores[row - first, valid.history(row)] = -np.inf
-                lists.append(np.argsort(-scores, axis=1, kind="stable")[:, :LISTED])
-            trainer.should_stop = stop.ends_after(np.concatenate(lists), module.net, seconds)
+            lists = best_lists(score, valid)
+            trainer.should_stop = stop.ends_after(lists, module.net, seconds)
             module.net.train()
 
     class Model(UniSRecModel):

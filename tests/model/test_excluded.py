@@ -42,6 +42,18 @@ def test_what_is_said_of_some_items_or_positions_is_said_of_all(earlier: bool) -
         assert torch.equal(excluded.at(part), everything[part])
 
 
+@pytest.mark.parametrize("given", [history(False), history(True), None])
+def test_what_is_excluded_is_refused_in_scores(given: History | None) -> None:
+    excluded = Excluded((torch.arange(N) % 7 != 2) & (torch.arange(N) > 0), given)
+    positions = 12 if given is None else len(given.row)
+    scores = torch.randn(positions, N)
+    for start in range(0, positions, 4):
+        part = slice(start, start + 4)
+        found = scores[part].clone()
+        excluded.refuse(found, part)
+        assert torch.equal(found, scores[part].masked_fill(excluded.at(part), -torch.inf))
+
+
 def test_where_items_repeat_only_those_that_training_never_had_are_excluded() -> None:
     excluded = Excluded(torch.arange(N) < 20)
     assert excluded.all.tolist() == [[False] * 20 + [True] * 10]

@@ -1,11 +1,22 @@
 """The cross-entropy that is computed in pieces, against that of the whole scores."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from ur4rec_recbole.model import linear_cross_entropy, losses
 
 P, N, D = 150, 40, 8
+
+
+def refusing(excluded: torch.Tensor) -> Callable[[torch.Tensor, slice], None]:
+    """Refuse what is marked, [P, N] or [1, N]."""
+
+    def refuse(scores: torch.Tensor, at: slice) -> None:
+        scores.masked_fill_(excluded[at] if len(excluded) > 1 else excluded, -torch.inf)
+
+    return refuse
 
 
 def both(
@@ -22,8 +33,7 @@ def both(
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
             if pieces:
                 loss = linear_cross_entropy.linear_cross_entropy(
-                    queries, vectors, targets,
-                    lambda at: excluded[at] if len(excluded) > 1 else excluded,
+                    queries, vectors, targets, refusing(excluded)
                 )  # fmt: skip
             else:
                 loss = losses.next_item(queries @ vectors.T, targets, excluded)
@@ -56,7 +66,7 @@ def test_scores_that_lie_far_apart_stay_finite() -> None:
     queries = torch.tensor([[1000.0], [-1000.0]], requires_grad=True)
     vectors = torch.tensor([[0.0], [1.0], [2.0]], requires_grad=True)
     loss = linear_cross_entropy.linear_cross_entropy(
-        queries, vectors, torch.tensor([1, 1]), lambda _: torch.tensor([[True, False, False]])
+        queries, vectors, torch.tensor([1, 1]), refusing(torch.tensor([[True, False, False]]))
     )
     loss.backward()
     assert loss.item() == pytest.approx(500)  # 1,000 behind the best item, and nothing

@@ -8,6 +8,8 @@ import torch
 from tests.conftest import Toy
 from tests.model.test_ur4rec import position_scores, trained
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.model.attention import BlockConfig
+from ur4rec_recbole.model.encoder import SequenceEncoder
 from ur4rec_recbole.model.positions import Positions
 from ur4rec_recbole.model.time_intervals import N_BINS, TimeIntervals
 
@@ -33,13 +35,29 @@ def test_a_bias_belongs_to_the_interval_of_query_and_key() -> None:
     times = torch.tensor([[0.0, 6.0, 40.0]], dtype=torch.float64)
     _, biases = made(times, Positions(torch.ones(1, 3, dtype=torch.bool)))
     assert len(biases) == 2
-    for layer, bias in zip(made.biases, biases, strict=True):
+    for layer, (bias,) in zip(made.biases, biases, strict=True):
         assert bias.shape == (1, 3, 3, 3)
         for query in range(3):
             for key in range(query + 1):
                 passed = times[0, query] - times[0, key] + 1
                 expected = layer.weight[int(torch.log2(passed))]
                 torch.testing.assert_close(bias[0, :, query, key], expected)
+
+
+def test_groups_of_rows_are_encoded_as_all_rows_together() -> None:
+    torch.manual_seed(0)
+    encoder = SequenceEncoder(2, 9, BlockConfig(8, 2, 16, 0.0, 0.0), True, True)
+    mask = torch.arange(9) < torch.tensor([9, 8, 3, 2, 1]).unsqueeze(1)
+    times = torch.rand(5, 9, dtype=torch.float64).cumsum(1) * 1e4
+    items = torch.randn(int(mask.sum()), 8)
+
+    def states_and_gradients(sizes: list[int]) -> list[torch.Tensor]:
+        encoder.zero_grad()
+        states = encoder(items, Positions(mask, sizes), times, times + 60)
+        states.square().sum().backward()
+        return [states, *(each.grad for each in encoder.parameters())]
+
+    torch.testing.assert_close(states_and_gradients([2, 1, 2]), states_and_gradients([]))
 
 
 def test_training_and_evaluation_attend_alike(timed: Toy) -> None:

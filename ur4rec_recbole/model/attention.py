@@ -5,7 +5,7 @@ Dimension legend for the whole package: B sequences, L positions, S context toke
 positions: states are kept as [P, D] for the real positions alone, so that padding costs nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -61,7 +61,7 @@ class MultiHeadAttention(nn.Module):
         where: Positions,
         memory: Tensor | None = None,
         mask: Tensor | None = None,
-        bias: Tensor | None = None,
+        biases: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Attend from the queries to a memory, or causally to each other.
 
@@ -75,23 +75,27 @@ class MultiHeadAttention(nn.Module):
             [B, S, D]; None for causal self-attention.
         mask
             [B, L, S] bool, True where a position may look; with a memory only.
-        bias
-            [B, H, L, S], added to the logits; S is L without a memory.
+        biases
+            Of each group of `where`, with a memory of the whole, [b, H, l, S], added to the logits;
+            S is l without a memory.
 
         Returns
         -------
         output
             [P, D].
         """
-        source = queries if memory is None else memory
+        query, source = self.query(queries), queries if memory is None else memory
         key, value = self.key(source), self.value(source)
-        if memory is None:
-            key, value = where.unpack(key), where.unpack(value)
-        query = self._split(where.unpack(self.query(queries)))
-        key, value = self._split(key), self._split(value)
-        context = self._attend(query, key, value, mask, bias)  # [B, H, L, D / H]
-        context = context.transpose(1, 2).flatten(-2)  # [B, L, D]
-        return self.dense(where.pack(context))
+        contexts, groups = [], where.groups if memory is None else [where.whole]
+        for place, (_, states, places) in enumerate(groups):
+            keys, values = key, value
+            if memory is None:
+                keys, values = places.unpack(key[states]), places.unpack(value[states])
+            queries, keys, values = map(self._split, (places.unpack(query[states]), keys, values))
+            bias = biases[place] if biases else None
+            context = self._attend(queries, keys, values, mask, bias)
+            contexts.append(places.pack(context.transpose(1, 2).flatten(-2)))  # of [b, l, D]
+        return self.dense(torch.cat(contexts))
 
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias: Tensor | None
@@ -191,11 +195,11 @@ class TransformerBlock(nn.Module):
         where: Positions,
         memory: Tensor | None = None,
         mask: Tensor | None = None,
-        bias: Tensor | None = None,
+        biases: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Transform the states [P, D] at `where`; see `MultiHeadAttention` for the rest."""
         query = self.attention_norm(x) if self.norm_first else x
-        x = x + self.dropout(self.attention(query, where, memory, mask, bias))
+        x = x + self.dropout(self.attention(query, where, memory, mask, biases))
         if not self.norm_first:
             x = self.attention_norm(x)
         inner = self.feed_forward_norm(x) if self.norm_first else x

@@ -1,5 +1,6 @@
 """SequenceEncoder: SASRec, giving a state at every position instead of the last one alone."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -74,30 +75,35 @@ class SequenceEncoder(nn.Module):
             where they are read.
         last_only
             Whether the last block computes the last state of each sequence alone; then none may be
-            empty.
+            empty, and all are one group.
         """
         x = item_emb + self.position_embedding.weight.index_select(0, where.place)
-        biases: list[Tensor | None] = [None] * len(self.blocks)
+        biases: list[Sequence[Tensor] | None] = [None] * len(self.blocks)
         if self.intervals is not None:
             intervals, biases[:] = self.intervals(times, where, requests)
             x = x + intervals
         x = self.dropout(self.input_norm(x))
-        *earlier, (block, bias) = zip(self.blocks, biases, strict=True)
-        for each, its_bias in earlier:
-            x = each(x, where, bias=its_bias)
-        x = _last_states(block, x, where, bias) if last_only else block(x, where, bias=bias)
+        *earlier, (block, last) = zip(self.blocks, biases, strict=True)
+        for each, its_own in earlier:
+            x = each(x, where, biases=its_own)
+        x = _last_states(block, x, where, last) if last_only else block(x, where, biases=last)
         return self.output_norm(x)
 
 
-def _last_states(block: Any, x: Tensor, where: Positions, bias: Tensor | None) -> Tensor:
+def _last_states(
+    block: Any, x: Tensor, where: Positions, biases: Sequence[Tensor] | None
+) -> Tensor:
     """Return what a block makes of the last state of each sequence, [B, D].
 
     Keys and values are of all states; the query and all that follows are of the last one.
     """
     last = where.last
-    if bias is not None:
+    if biases is not None:
+        (bias,) = biases
         place = where.place[last].view(-1, 1, 1, 1).expand(-1, bias.shape[1], 1, bias.shape[3])
-        bias = bias.gather(2, place)  # [B, H, 1, L]
+        biases = [bias.gather(2, place)]  # [B, H, 1, L]
     memory = block.attention_norm(x) if block.norm_first else x
     one = Positions(where.mask[:, :1])  # what is made new would have a fixed size in ONNX
-    return block(x.index_select(0, last), one, where.unpack(memory), where.mask.unsqueeze(1), bias)
+    return block(
+        x.index_select(0, last), one, where.unpack(memory), where.mask.unsqueeze(1), biases
+    )

@@ -58,6 +58,26 @@ class Excluded:
             return cold
         return cold | known(self.history, len(self.warm), positions)
 
+    def refuse(self, scores: Tensor, positions: slice) -> None:
+        """Set all items that are excluded at some positions to -inf in their scores [p, N].
+
+        In place, and without marking [p, N]: what is excluded all along a window is added, and the
+        window's own items are few.
+        """
+        never = torch.zeros_like(scores[:1]).masked_fill_(~self.warm, -torch.inf)
+        if self.history is None:
+            scores += never
+            return
+        windows, earlier, rows, places = self.history
+        distinct, row = rows[positions].unique(return_inverse=True)
+        refused = never.repeat(len(distinct), 1)
+        if earlier is not None:
+            refused.scatter_(1, earlier[distinct], -torch.inf)
+        scores += refused.index_select(0, row)
+        own = windows.index_select(0, rows[positions])  # [p, L]
+        shown = torch.arange(own.shape[1], device=own.device) <= places[positions].unsqueeze(1)
+        scores.scatter_(1, own * shown, -torch.inf)  # item 0, padding, is never a candidate
+
     def of(self, items: Tensor) -> Tensor:
         """Mark some items [K] at all positions, [P, K] or [1, K]."""
         cold = ~self.warm[items].unsqueeze(0)

@@ -23,7 +23,7 @@ def linear_cross_entropy(
     queries: Tensor,
     vectors: Tensor,
     targets: Tensor,
-    excluded: Callable[[slice], Tensor] | None = None,
+    refuse: Callable[[Tensor, slice], None] | None = None,
 ) -> Tensor:
     """Return the mean cross-entropy of the targets, by the scores `queries @ vectors.T`.
 
@@ -33,11 +33,11 @@ def linear_cross_entropy(
         [P, D] and [N, D].
     targets
         [P] in [0, N).
-    excluded
-        Gives, for a slice of the positions, [p, N] or [1, N] bool, True for what is no candidate.
-        A target is never excluded.
+    refuse
+        Sets what is no candidate to -inf in the scores [p, N] of a slice of the positions. A target
+        is never refused.
     """
-    loss: Tensor = _LinearCrossEntropy.apply(queries, vectors, targets, excluded)
+    loss: Tensor = _LinearCrossEntropy.apply(queries, vectors, targets, refuse)
     return loss
 
 
@@ -48,7 +48,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         queries: Tensor,
         vectors: Tensor,
         targets: Tensor,
-        excluded: Callable[[slice], Tensor] | None,
+        refuse: Callable[[Tensor, slice], None] | None,
     ) -> Tensor:
         kind, number = queries.device.type, len(queries)
         mixed = torch.is_autocast_enabled(kind)
@@ -67,8 +67,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 piece, target = states[start : start + size], targets[at].unsqueeze(1)
                 scores = (piece @ columns.T).float()[: len(target)]
                 hit = scores.gather(1, target)
-                if excluded is not None:
-                    _refuse(scores, excluded(at))
+                if refuse is not None:
+                    refuse(scores, at)
                     scores.scatter_(1, target, hit)
                 best = scores.amax(1, keepdim=True)
                 share = torch.softmax(scores, 1, out=scores)
@@ -90,11 +90,3 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_queries, grad_vectors = ctx.saved_tensors
         scale = grad / len(grad_queries)
         return grad_queries * scale, grad_vectors * scale, None, None
-
-
-def _refuse(scores: Tensor, excluded: Tensor) -> None:
-    """Set what is excluded to -inf, in place; adding is faster, but needs one row."""
-    if len(excluded) == 1:
-        scores += torch.zeros_like(scores[:1]).masked_fill_(excluded, -torch.inf)
-    else:
-        scores.masked_fill_(excluded, -torch.inf)

@@ -92,7 +92,7 @@ class Objective(nn.Module):
             Of the stage, from 1: hard negatives join after their warm-up.
         """
         if drawn is None:
-            return scores.next_item(targets, excluded.at)
+            return scores.next_item(targets, excluded)
         share = self._hard_share(epoch)
         draws = self.config["num_negatives"]
         if self.distribution == "in_batch":

@@ -1,6 +1,8 @@
 """Where packed states stand: states are kept for the real positions alone."""
 
+from collections.abc import Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,10 +17,12 @@ class Positions:
     ----------
     mask
         [B, L] bool with P True places.
+    sizes
+        How many rows each group has, of `by_length`; all are one group without them.
     """
 
-    def __init__(self, mask: Tensor) -> None:
-        self.mask = mask
+    def __init__(self, mask: Tensor, sizes: Sequence[int] = ()) -> None:
+        self.mask, self.sizes = mask, sizes
         self.shape = mask.shape
         self.flat = mask.flatten().nonzero().squeeze(1)  # [P] their indices in B * L
 
@@ -49,6 +53,24 @@ class Positions:
             packed = rows.index_put((self.flat,), packed)
         return packed.unflatten(0, self.shape)
 
+    @property
+    def whole(self) -> "Group":
+        """Return all rows as one group."""
+        return Group(slice(None), slice(None), self)
+
+    @cached_property
+    def groups(self) -> list["Group"]:
+        """Return groups of rows that lie one after another, each padded to its own longest."""
+        if not self.sizes:
+            return [self.whole]
+        groups, row, state = [], 0, 0
+        for mask in self.mask.split(list(self.sizes)):
+            where = Positions(mask[:, : int(mask.sum(1).max())])
+            ends = row + len(mask), state + len(where.flat)
+            groups.append(Group(slice(row, ends[0]), slice(state, ends[1]), where))
+            row, state = ends
+        return groups
+
     def some(self, chosen: Tensor) -> "Positions":
         """Return the places of some of the states, by their indices [Q] in ascending order."""
         return _Some(self.shape, self.flat[chosen])
@@ -62,9 +84,37 @@ class _Some(Positions):
     """Places given by their indices; the mask is made where it is asked for."""
 
     def __init__(self, shape: torch.Size, flat: Tensor) -> None:
-        self.shape, self.flat = shape, flat
+        self.shape, self.flat, self.sizes = shape, flat, ()
 
     @cached_property
     def mask(self) -> Tensor:  # type: ignore[override]
         mask = self.flat.new_zeros(self.shape[0] * self.shape[1], dtype=torch.bool)
         return mask.index_fill(0, self.flat, True).view(self.shape)
+
+
+class Group(NamedTuple):
+    """Rows and packed states that lie one after another, and the places of the latter in [b, l]."""
+
+    rows: slice
+    states: slice
+    where: Positions
+
+
+def by_length(lengths: Tensor) -> tuple[Tensor, list[int]] | None:
+    """Return an order of rows [B], and the sizes of groups in it, lengths below twofold in each.
+
+    Attention costs by the square of the length that a batch is padded to. None where groups would
+    not save half of that, and on a graphics card, where one large product takes less time.
+
+    Parameters
+    ----------
+    lengths
+        [B], none of them 0.
+    """
+    if lengths.device.type != "cpu":
+        return None
+    halvings = torch.log2(lengths.max() / lengths).long()  # of the longest, to a group's padding
+    if (0.25**halvings).mean() > 0.5:
+        return None
+    sizes = [size for size in halvings.bincount().tolist() if size]
+    return halvings.argsort(stable=True), sizes

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from ur4rec_recbole.core.memory import SCORES_HELD
 from ur4rec_recbole.core.products import by_rows
 from ur4rec_recbole.model import losses
+from ur4rec_recbole.model.excluded import Excluded
 from ur4rec_recbole.model.fusion import Fusion
 from ur4rec_recbole.model.linear_cross_entropy import linear_cross_entropy
 
@@ -62,17 +63,9 @@ class Scores:
         ]
         return torch.stack(sums).sum() / self.n_positions
 
-    def next_item(self, targets: Tensor, excluded: Callable[[slice], Tensor]) -> Tensor:
-        """Return the mean of `losses.next_item`.
-
-        Parameters
-        ----------
-        targets
-            [P].
-        excluded
-            Gives, for a slice of the positions, what is no candidate, [p, N] or [1, N].
-        """
-        return self.mean(lambda values, at: losses.next_item(values, targets[at], excluded(at)))
+    def next_item(self, targets: Tensor, excluded: Excluded) -> Tensor:
+        """Return the mean of `losses.next_item` over the P positions, with targets [P]."""
+        return self.mean(lambda values, at: losses.next_item(values, targets[at], excluded.at(at)))
 
 
 class DotScores(Scores):
@@ -96,9 +89,9 @@ class DotScores(Scores):
     def _scored(self, positions: slice) -> Tensor:
         return _products(self.queries[positions], self._of_all_items())
 
-    def next_item(self, targets: Tensor, excluded: Callable[[slice], Tensor]) -> Tensor:
-        """Return the same in pieces that stay in cache; `excluded` marks padding, too."""
-        return linear_cross_entropy(self.queries, self._of_all_items(), targets, excluded)
+    def next_item(self, targets: Tensor, excluded: Excluded) -> Tensor:
+        """Return the same in pieces that stay in cache."""
+        return linear_cross_entropy(self.queries, self._of_all_items(), targets, excluded.refuse)
 
     def _of_all_items(self) -> Tensor:
         if self.place is not None:

@@ -39,7 +39,7 @@ class TimeIntervals(nn.Module):
 
     def forward(
         self, times: Tensor, where: Positions, requests: Tensor | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
         """Embed the intervals of a batch.
 
         Parameters
@@ -57,7 +57,8 @@ class TimeIntervals(nn.Module):
         vectors
             [P, D], to be added to the items' embeddings.
         biases
-            [B, H, L, L] for each block, by query and key, to be added to its attention logits.
+            For each block and group of `where`, [b, H, l, l] by query and key, to be added to its
+            attention logits.
         """
         # As times.diff(prepend=...), which has no form in ONNX.
         since_previous = times - torch.cat([times[:, :1], times[:, :-1]], dim=1)  # [B, L]
@@ -68,11 +69,15 @@ class TimeIntervals(nn.Module):
             until = requests
             until_request = _bins(where.pack(requests - times))
             vectors = vectors + _rows(self.until_request.weight, until_request)
-        bins = _bins(until.unsqueeze(2) - times.unsqueeze(1))  # [B, L, L]
         # One look-up for all blocks: its gradient, summed bin by bin, costs by the look-up.
         tables = torch.cat([block.get_parameter("weight") for block in self.biases], dim=1)
-        biases = _rows(tables, bins).permute(0, 3, 1, 2)
-        return vectors, list(biases.chunk(len(self.biases), dim=1))
+        biases = []
+        for rows, _, places in where.groups:
+            later, earlier = (each[rows, : places.shape[1]] for each in (until, times))
+            bins = _bins(later.unsqueeze(2) - earlier.unsqueeze(1))  # [b, l, l]
+            found = _rows(tables, bins).permute(0, 3, 1, 2)
+            biases.append(found.chunk(len(self.biases), dim=1))
+        return vectors, list(zip(*biases, strict=True))
 
 
 def _rows(table: Tensor, bins: Tensor) -> Tensor:
