@@ -17,7 +17,7 @@ class History(NamedTuple):
     earlier
         [B, E] items before the windows, zero-padded, or None.
     row, place
-        [P] window and place in it of each position; one knows its items up to there.
+        [P] window and place in it of each position, ascending; one knows its items up to there.
     """
 
     windows: Tensor
@@ -69,11 +69,12 @@ class Excluded:
             scores += never
             return
         windows, earlier, rows, places = self.history
-        distinct, row = rows[positions].unique(return_inverse=True)
+        distinct, counts = rows[positions].unique_consecutive(return_counts=True)
         refused = never.repeat(len(distinct), 1)
         if earlier is not None:
             refused.scatter_(1, earlier[distinct], -torch.inf)
-        scores += refused.index_select(0, row)
+        for part, of_window in zip(scores.split(counts.tolist()), refused, strict=True):
+            part += of_window
         own = windows.index_select(0, rows[positions])  # [p, L]
         shown = torch.arange(own.shape[1], device=own.device) <= places[positions].unsqueeze(1)
         scores.scatter_(1, own * shown, -torch.inf)  # item 0, padding, is never a candidate
