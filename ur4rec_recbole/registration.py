@@ -23,7 +23,14 @@ from ur4rec_recbole.core import config
 from ur4rec_recbole.core.errors import InputError, nearest
 from ur4rec_recbole.data import loading, time_split
 from ur4rec_recbole.data.dataset import UR4RecDataset
-from ur4rec_recbole.model import content_knn, ensemble, external, item_to_item, ur4rec
+from ur4rec_recbole.model import (
+    content_knn,
+    ensemble,
+    external,
+    item_to_item,
+    recent_popularity,
+    ur4rec,
+)
 from ur4rec_recbole.patches import (
     compat,
     config_reading,
@@ -43,6 +50,7 @@ CLASSES = {
     "SequentialEASE": (item_to_item, UR4RecDataset, TraditionalTrainer),
     "External": (external, UR4RecDataset, ExternalTrainer),
     "ContentKNN": (content_knn, UR4RecDataset, TraditionalTrainer),
+    "RecentPopularity": (recent_popularity, UR4RecDataset, TraditionalTrainer),
 }
 
 

@@ -16,7 +16,13 @@ from recbole.data.dataset import SequentialDataset
 
 from ur4rec_recbole.core.errors import InputError
 
-READ_TIMES = ("time_intervals", "request_time", "shuffle_gap", "recency_time")
+READ_TIMES = (
+    "time_intervals",
+    "request_time",
+    "shuffle_gap",
+    "recency_time",
+    "popularity_half_life",
+)
 
 
 class Chains(NamedTuple):

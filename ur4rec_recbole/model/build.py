@@ -10,12 +10,14 @@ from torch import Tensor
 from ur4rec_recbole.core.config import is_finite
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import training_interactions
+from ur4rec_recbole.data.moments import in_seconds
 from ur4rec_recbole.model.attention import BlockConfig
 from ur4rec_recbole.model.encoder import SequenceEncoder
 from ur4rec_recbole.model.experts import ExpertConfig, HierarchicalMoE, NoExperts, RouterConfig
 from ur4rec_recbole.model.fusion import Fusion, GatedFusion, WeightedFusion
 from ur4rec_recbole.model.items import ItemEmbedding, ItemTower
 from ur4rec_recbole.model.neighbours import ContentNeighbours
+from ur4rec_recbole.model.trend import Trend
 
 
 def encoder(config: Any) -> SequenceEncoder:
@@ -92,6 +94,27 @@ def neighbours(config: Any, modalities: tuple[str, ...]) -> ContentNeighbours | 
             )  # fmt: skip
         made.shares.copy_(torch.tensor(shares))
     return made
+
+
+def trend(config: Any, counts: Tensor) -> Trend | None:
+    """Build the trend, or return None where no request times are read."""
+    if not config["request_time"] or not config["trend_half_lives"]:
+        return None
+    choice = config["trend_choice"]
+    if choice is not None:
+        sound = len(choice) == 3 and all(is_finite(each) and each >= 0 for each in choice)
+        if not sound or (choice[2] and not all(choice)):
+            raise InputError(
+                "trend_choice", "must be a half-life in seconds, a prior and a weight above 0",
+                choice, "Leave it out: validation rows choose them.",
+            )  # fmt: skip
+    half_lives = [in_seconds(each, "trend_half_lives") for each in config["trend_half_lives"]]
+    if not all(half_lives):
+        raise InputError(
+            "trend_half_lives", "must be above 0", config["trend_half_lives"],
+            "Write for example [6h, 1d, 4d, 16d], or [] for no trend.",
+        )  # fmt: skip
+    return Trend(counts, half_lives)
 
 
 def items(config: Any, widths: dict[str, int]) -> ItemTower:

@@ -117,6 +117,10 @@ class ContentNeighbours(nn.Module):
         self.shares.zero_()
         self.shares[0] = 1.0
 
+    def told(self) -> str:
+        """Say what was chosen."""
+        return f"a share of {1 - float(self.shares[0]):.1%}"
+
     def _open(self, newest: Tensor, features: FeatureBank) -> Tensor:
         """Mark the components that apply to each row, [B, 1 + M K]."""
         known = [features.present(name)[newest] for name in self.modalities]  # each [B, K]

@@ -24,6 +24,7 @@ from ur4rec_recbole.data.dataset import (
     HISTORY_START,
     SECONDS,
     UR4RecDataset,
+    training_interactions,
 )
 from ur4rec_recbole.data.modalities import Modalities, load_modalities
 from ur4rec_recbole.data.moments import in_seconds, starts_of_moments
@@ -86,6 +87,11 @@ class UR4Rec(SequentialRecommender):
         self.all_positions = bool(getattr(dataset, "predicts_all_positions", False))
         counts = item_counts(dataset)
         self.build_scoring(config, counts, load_modalities(config, dataset))
+        if self.trend is not None:
+            rows = training_interactions(dataset)
+            self.trend.remember(rows[SECONDS], rows[dataset.iid_field])
+            if config["trend_choice"] is not None:
+                self.trend.choose(*config["trend_choice"])
         self.tasks = TaskHeads(config, dataset)
         self.objective = Objective(config, build.sampler(config, dataset), counts)
         self.apply(self._init_weights)
@@ -122,6 +128,7 @@ class UR4Rec(SequentialRecommender):
         self.items = build.items(config, item_widths)
         self.fusion = build.fusion(config)
         self.neighbours = build.neighbours(config, self.features.item_modalities)
+        self.trend = build.trend(config, counts)
 
     def parts(self) -> dict[str, list[nn.Module]]:
         """Return the modules of each component that a stage trains or freezes."""
@@ -268,12 +275,23 @@ class UR4Rec(SequentialRecommender):
         return scores.masked_fill(self._refused(interaction), -torch.inf)
 
     def _candidate_scores(self, interaction: Interaction) -> Tensor:
+        """Score by all but neighbours; what is not to be recommended is at -inf."""
+        scores = self._untimely_scores(interaction)
+        return scores if self.trend is None else self.trend(scores, interaction[SECONDS])
+
+    def _untimely_scores(self, interaction: Interaction) -> Tensor:
         """Score by the encoder and the experts; what is not to be recommended is at -inf."""
         begun = interaction[self.ITEM_SEQ_LEN] > 0
         scores = self.popularity.repeat(len(begun), 1)
         if begun.any():
             scores[begun] = self._score_begun(interaction[begun])
         return scores.masked_fill(self._refused(interaction), -torch.inf)
+
+    def trend_gains(self, interaction: Interaction) -> Tensor:
+        """Return what each choice of `trend` makes of the targets' ranks, [B, C]."""
+        assert self.trend is not None
+        scores = self._untimely_scores(interaction)
+        return self.trend.gains(scores, interaction[SECONDS], interaction[self.ITEM_ID])
 
     def _refused(self, interaction: Interaction) -> Tensor:
         """Mark what is never recommended, [B, N]: padding, unknown items, the user's own."""

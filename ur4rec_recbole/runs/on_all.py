@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.model import saved
@@ -17,9 +19,12 @@ from ur4rec_recbole.runs.assembly import configuration
 from ur4rec_recbole.runs.folder import RunFolder, require_free
 from ur4rec_recbole.runs.quick_start import run
 from ur4rec_recbole.runs.result import RunResult
-from ur4rec_recbole.runs.warm_start import SHARES
 
 EVERYTHING = {"split": {"RS": [1, 0, 0]}, "group_by": "user", "order": "TO", "mode": "full"}
+CHOSEN = {
+    "neighbour_shares": ["neighbours.shares"],
+    "trend_choice": ["trend.half_life", "trend.prior", "trend.weight"],
+}
 ENDING = "-all"  # of the second run's folder
 
 
@@ -52,9 +57,11 @@ def train_on_all(folder: Path) -> RunResult:
         "eval_args": EVERYTHING,
         "run_folder": f"{folder}{ENDING}",
     }
-    shares = given.state_dict.get(SHARES)
-    if shares is not None:  # chosen on validation rows, which there will be none of
-        settings["neighbour_shares"] = shares.tolist()
+    # What validation rows chose, of which there will be none.
+    for key, names in CHOSEN.items():
+        values = [given.state_dict[name] for name in names if name in given.state_dict]
+        if values:
+            settings[key] = torch.cat([each.flatten() for each in values]).tolist()
     return run("UR4Rec", settled.about["dataset"], None, settings)
 
 

@@ -18,7 +18,7 @@ from ur4rec_recbole.data.modalities import item_tables
 from ur4rec_recbole.model import saved
 
 IDS = "item_embedding.id.weight"
-SHARES = "neighbours.shares"  # no weights: validation rows choose them anew
+CHOSEN = ("neighbours.", "trend.")  # no weights: validation rows choose them anew
 
 
 def begin_from(network: Any, config: Any, train: Any) -> None:
@@ -37,7 +37,9 @@ def begin_from(network: Any, config: Any, train: Any) -> None:
     taken = {
         key: given.state_dict[key]
         for key, value in own.items()
-        if key not in (IDS, SHARES) and _shape(given.state_dict, key) == value.shape
+        if key != IDS
+        and not key.startswith(CHOSEN)
+        and _shape(given.state_dict, key) == value.shape
     }
     other = [key for key in own if key.startswith("encoder.") and key not in taken]
     if other:

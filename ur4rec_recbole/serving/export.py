@@ -39,6 +39,7 @@ NEIGHBOURS = (
     " Neighbours by content, which have a share in this model's scores, are no inner product and "
     "are left out; `kept` says what that costs."
 )
+TREND = " The trend at the time of the request is left out; `kept` says what that costs."
 PROFILES = " User profiles are not read; `kept` says what that costs."
 
 
@@ -243,7 +244,8 @@ def _finished(
         file.write(tokens)
     hashes = {each: folders.sha256((folder / each).read_bytes()) for each in (name, "items.json")}
     network = recommender.index.network
-    more = NEIGHBOURS if network.mixes_neighbours else ""
+    more = TREND if network.follows_trend else ""
+    more += NEIGHBOURS if network.mixes_neighbours else ""
     if "inputs" in told and len(network.features.profile_keys):
         more += PROFILES
     manifest = {"version": folders.VERSION, "model": "UR4Rec", **told, "exact": EXACT + more,

@@ -125,7 +125,8 @@ class ServedUR4Rec(UR4Rec):
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score all items as `UR4Rec` does, [B, N]."""
-        if self.neighbours is not None or not interaction[self.ITEM_SEQ_LEN].all():
+        mixes = self.neighbours is not None or self.trend is not None
+        if mixes or not interaction[self.ITEM_SEQ_LEN].all():
             return super().full_sort_predict(interaction)
         return self._score_begun(interaction).masked_fill_(self.refused_items, -torch.inf)
 
@@ -208,6 +209,7 @@ class ServedUR4Rec(UR4Rec):
         grown.popularity = torch.cat([self.popularity, self.popularity.new_zeros(count)])
         grown.warm = torch.cat([self.warm, self.warm.new_zeros(count)])
         grown.n_items = self.n_items + count
+        grown.trend = self.trend and self.trend.grown(count)
         grown._fix(torch.cat([self.table, table]), torch.cat([self.vectors, items]))
         return grown
 
@@ -224,6 +226,8 @@ class ServedUR4Rec(UR4Rec):
         if name in weights:
             missing = len(self.counts) - len(weights[name])
             weights[name] = torch.cat([weights[name], weights[name].new_zeros(missing, self.width)])
+        if self.trend is not None:
+            weights["trend.recent"] = self.trend.recent
         return weights
 
     @property
@@ -246,6 +250,11 @@ class ServedUR4Rec(UR4Rec):
         """Whether scores depend on when the items of a history were had."""
         by_profiles = self.shuffle_gap is not None and len(self.features.profile_keys) > 0
         return self.encoder.intervals is not None or by_profiles
+
+    @property
+    def follows_trend(self) -> bool:
+        """Whether what others chose of late has a part in the scores."""
+        return self.trend is not None and bool(self.trend.weight)
 
     @property
     def mixes_neighbours(self) -> bool:

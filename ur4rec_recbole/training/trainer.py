@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from ur4rec_recbole.core import collective
@@ -139,9 +140,13 @@ class UR4RecTrainer(WatchedTrainer):
             self._end(self.stages[index])
             if saved:
                 self._save_checkpoint(self._next_epoch - 1, verbose=False)
+        chosen = self.config["trend_choice"] is not None
+        if valid_data and self.model.trend is not None and not chosen:
+            self._choose("trend", self.model.trend, self.model.trend_gains, saved)
         chosen = self.config["neighbour_shares"] is not None
         if valid_data and self.model.neighbours is not None and not chosen:
-            self._weigh_neighbours(valid_data, saved)
+            neighbours, rows = self.model.neighbours, self.model.target_probabilities
+            self._choose("neighbours by content", neighbours, rows, saved)
         reached = self.results[-1].sampled_hit10 if self.results else None
         valid = valid_data._dataset if valid_data else None
         self.monitor.training_ends(reached, train_data._dataset, valid)
@@ -151,26 +156,20 @@ class UR4RecTrainer(WatchedTrainer):
         return self._handed_on, self.best_valid_result
 
     @torch.no_grad()
-    def _weigh_neighbours(self, valid_data: Any, saved: bool) -> None:
-        """Choose the shares of neighbours by content on validation rows, if they help there."""
-        neighbours = self.model.neighbours
-        neighbours.forget()
+    def _choose(
+        self, name: str, part: Any, rows: Callable[[Interaction], Tensor], saved: bool
+    ) -> None:
+        """Fit a part of the model that no gradient trains to validation rows, if it helps there."""
+        part.forget()
         self.model.eval()
-        rows = [
-            self.model.target_probabilities(interaction.to(self.device)).cpu()
-            for interaction, *_ in valid_data
-        ]
-        of_all = collective.all_rows({"rows": torch.cat(rows)})["rows"]
-        neighbours.fit(of_all.to(self.device))
-        score, result = super()._valid_epoch(valid_data)
+        found = [rows(batch.to(self.device)).cpu() for batch, *_ in self.valid_data]
+        part.fit(collective.all_rows({"rows": torch.cat(found)})["rows"].to(self.device))
+        score, result = super()._valid_epoch(self.valid_data)
         if self._worse(score, self._handed_on):
-            neighbours.forget()
-            self.logger.info("neighbours by content: no better, left out")
+            part.forget()
+            self.logger.info(f"{name}: no better, left out")
             return
-        share = 1 - float(neighbours.shares[0])
-        self.logger.info(
-            f"neighbours by content: a share of {share:.1%}, {self.valid_metric} {score:.4f}"
-        )
+        self.logger.info(f"{name}: {part.told()}, {self.valid_metric} {score:.4f}")
         self._handed_on = self.best_valid_score = score
         self._metrics = self.best_valid_result = result
         if saved:
