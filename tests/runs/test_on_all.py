@@ -34,7 +34,7 @@ def best_epochs(folder: str) -> dict[str, int]:
 
 
 def test_everything_is_trained_on_for_the_best_number_of_epochs(tmp_path: Path) -> None:
-    found = run("UR4Rec", "toy", config_dict=settings(tmp_path))
+    found = run("UR4Rec", "toy", config_dict=settings(tmp_path, request_time=True))
     best = {stage: epoch for stage, epoch in best_epochs("run").items() if epoch}
     every = train_on_all(Path("run"))
     assert every.folder == Path("run-all")
@@ -50,6 +50,7 @@ def test_everything_is_trained_on_for_the_best_number_of_epochs(tmp_path: Path) 
     checkpoint = torch.load("run-all/model.pth", weights_only=False)["state_dict"]
     assert torch.equal(now.model.neighbours.shares, shares)
     assert torch.equal(checkpoint["neighbours.shares"], shares)
+    assert now.model.trend.told() == before.model.trend.told()
     assert Recommender.load("run-all").recommend(["i1", "i2"]).items
 
 
@@ -59,6 +60,16 @@ def test_shares_of_neighbours_that_are_told_are_not_chosen_anew(tmp_path: Path) 
     train_on_all(Path("run"))
     for folder in ("run", "run-all"):
         assert torch.equal(load(folder).model.neighbours.shares, told)
+
+
+def test_a_trend_that_is_told_is_not_chosen_anew(tmp_path: Path) -> None:
+    told = {"request_time": True, "trend_choice": [20.0, 0.5, 0.75]}
+    run("UR4Rec", "toy", config_dict=settings(tmp_path, **told))
+    train_on_all(Path("run"))
+    before, now = load("run").model.trend, load("run-all").model.trend
+    for each in (before, now):
+        assert [float(each.half_life), float(each.prior), float(each.weight)] == [20.0, 0.5, 0.75]
+    assert now.end > before.end  # it has the newest interactions, too
 
 
 def test_shares_of_another_run_are_not_taken_over(tmp_path: Path) -> None:

@@ -374,3 +374,31 @@ def test_threads_agree_while_items_are_added(full_toy: Any) -> None:
         each.join()
     assert not wrong
     assert {f"n{n}" for n in range(5)} <= set(made.index.ids)
+
+
+def test_what_others_chose_of_late_counts_when_served(full_toy: Any, tmp_path: Path) -> None:
+    toy = full_toy(**MANY, request_time=True)
+    before = recommender(toy)
+    toy.model.trend.choose(20.0, 0.1, 1.0)
+    made = recommender(toy)
+    end = float(toy.model.trend.end)
+    asked = {"items": ["i1", "i2"], "times": [end - 2, end - 1], "now": end}
+
+    def scores(of: Recommender) -> dict[str, float]:
+        told = of.recommend(**asked, k=150)
+        return dict(zip(told.items, told.scores, strict=True))
+
+    found, usual = scores(made), scores(before)
+    added = toy.model.trend.added(torch.tensor([end], dtype=torch.float64))[0]
+    assert added.abs().max() > 0.1
+    for item, score in found.items():
+        trend = float(added[toy.train.token2id("item_id", item)])
+        assert score == pytest.approx(usual[item] + trend, abs=1e-4)
+    told = made.explain(item=next(iter(found)), **asked)
+    assert sum(told.parts.values()) == pytest.approx(told.score, abs=1e-4)
+    assert told.parts["trend"] == pytest.approx(told.score - usual[told.item], abs=1e-4)
+    made.add_items(["added"], {"text": make_table("item_text", ["added"], 6, 4).vectors})
+    made.save(tmp_path / "kept")
+    again = scores(Recommender.load(tmp_path / "kept"))
+    assert again == pytest.approx(scores(made), abs=1e-4)
+    assert again.keys() - found.keys() == {"added"}
