@@ -136,5 +136,16 @@ def test_the_recommended_preset_follows_from_the_data(toy: Any) -> None:
     few = toy()  # a dozen users and twenty items
     said = doctor.recommended_preset(few.train, few.valid, has_texts=False)
     assert "sparse" in said and "ur4rec extract text" in said
+    assert "request_time" not in said
     many = toy({f"u{n}": [f"i{(n + k) % 6}" for k in range(6)] for n in range(40)})
     assert "preset: small" in doctor.recommended_preset(many.train, many.valid, has_texts=True)
+
+
+def test_request_times_are_recommended_where_others_choose_the_same_of_late(
+    toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "DAY", 20.0)  # seconds; a step of all users takes 24
+    fashion = {f"u{n}": [f"i{5 * k + n % 5}" for k in range(10 + 2 * (n % 2))] for n in range(24)}
+    moving = toy(fashion)
+    said = doctor.recommended_preset(moving.train, moving.valid, has_texts=True)
+    assert "recommended: request_time: True" in said

@@ -22,6 +22,7 @@ from ur4rec_recbole.data.dataset import SECONDS
 from ur4rec_recbole.data.times import are_positions
 from ur4rec_recbole.evaluation.subsets import COLD, repeated
 from ur4rec_recbole.model.stages import read_stages
+from ur4rec_recbole.model.trend import RecentCounts
 from ur4rec_recbole.monitoring.data_rules import data_findings
 from ur4rec_recbole.training import resume
 
@@ -34,6 +35,9 @@ MANY_NEGATIVES = 0.25  # of all items
 LARGE_BATCH = 0.5  # of all windows
 HIGH_RATE = 0.05
 MEMORY_SHARE = 0.8
+DAY, TIES = 86400.0, 1e-6  # half-life of what others chose of late; popularity between equals
+PROBED, PROBED_AT_ONCE = 2000, 100  # validation rows
+CLEARLY = 1.2  # times as many targets
 DENSE = 20  # median of an item's training interactions from which ids say nearly everything
 
 
@@ -173,7 +177,38 @@ def recommended_preset(train: Any, valid: Any, has_texts: bool) -> str:
         f"validation targets at most {COLD}; times are {'moments' if timed else 'positions'}"
     )
     texts = "" if has_texts or preset == "small" else "; make a text table: `ur4rec extract text`"
-    return f"recommended preset: {preset} ({why}{texts})"
+    asked = _request_time(train, valid) if timed else ""
+    return f"recommended preset: {preset} ({why}{texts}){asked}"
+
+
+def _request_time(train: Any, valid: Any) -> str:
+    """Recommend request times where what others chose of late tells more than popularity."""
+    rows = valid.inter_feat
+    some = np.linspace(0, len(rows) - 1, min(len(rows), PROBED)).astype(int)
+    targets, moments = (rows[key].numpy()[some] for key in (valid.iid_field, SECONDS))
+    seen = train.seen_rows()
+    items, times = (train.interactions[key].numpy()[seen] for key in (train.iid_field, SECONDS))
+    recent = RecentCounts(times, items, train.item_num)
+    ever = train.training_counts[None]
+    of_late = []
+    for place in range(0, len(some), PROBED_AT_ONCE):
+        part = slice(place, place + PROBED_AT_ONCE)
+        of_late.append(_hits(recent.at(moments[part], DAY) + TIES * ever, targets[part]))
+    hit, usual = float(np.mean(np.concatenate(of_late))), float(np.mean(_hits(ever, targets)))
+    if hit < CLEARLY * usual:
+        return ""
+    return (
+        f"\nrecommended: request_time: True, where you ask when users choose (the ten items that "
+        f"others chose most in the days before have {hit:.0%} of validation targets, the ten most "
+        f"popular ever {usual:.0%})"
+    )
+
+
+def _hits(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Tell which targets [b] are among the ten best by scores [b or 1, N]; ties share ranks."""
+    scores = np.broadcast_to(scores, (len(targets), scores.shape[1]))
+    own = scores[np.arange(len(targets)), targets, None]
+    return (scores > own).sum(1) + ((scores == own).sum(1) - 1) / 2 < 10
 
 
 def config_warnings(config: Any, model: Any, train: Any, valid: Any) -> list[str]:
