@@ -48,7 +48,7 @@ ADAPTER = {
         "session_max_len": LISTED, "loss": "softmax", "batch_size": 128,
     },
 }  # fmt: skip
-REPEATS = 5
+REPEATS = 3
 SAMPLED = 5  # steps whose floor is counted
 
 
