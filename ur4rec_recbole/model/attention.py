@@ -91,9 +91,8 @@ class MultiHeadAttention(nn.Module):
             keys, values = key, value
             if memory is None:
                 keys, values = places.unpack(key[states]), places.unpack(value[states])
-            queries, keys, values = map(self._split, (places.unpack(query[states]), keys, values))
-            bias = biases[place] if biases else None
-            context = self._attend(queries, keys, values, mask, bias)
+            q, k, v = map(self._split, (places.unpack(query[states]), keys, values))
+            context = self._attend(q, k, v, mask, biases[place] if biases else None)
             contexts.append(places.pack(context.transpose(1, 2).flatten(-2)))  # of [b, l, D]
         return self.dense(torch.cat(contexts))
 

@@ -17,7 +17,7 @@ import psutil
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ur4rec_recbole.core.memory import peak_memory
+from ur4rec_recbole.core.memory import SCORES_HELD, peak_memory
 from ur4rec_recbole.data.dataset import SECONDS
 from ur4rec_recbole.data.times import are_positions
 from ur4rec_recbole.evaluation.subsets import COLD, repeated
@@ -36,7 +36,7 @@ LARGE_BATCH = 0.5  # of all windows
 HIGH_RATE = 0.05
 MEMORY_SHARE = 0.8
 DAY, TIES = 86400.0, 1e-6  # half-life of what others chose of late; popularity between equals
-PROBED, PROBED_AT_ONCE = 2000, 100  # validation rows
+PROBED = 2000  # validation rows
 CLEARLY = 1.2  # times as many targets
 DENSE = 20  # median of an item's training interactions from which ids say nearly everything
 
@@ -188,13 +188,15 @@ def _request_time(train: Any, valid: Any) -> str:
     targets, moments = (rows[key].numpy()[some] for key in (valid.iid_field, SECONDS))
     seen = train.seen_rows()
     items, times = (train.interactions[key].numpy()[seen] for key in (train.iid_field, SECONDS))
-    recent = RecentCounts(times, items, train.item_num)
-    ever = train.training_counts[None]
-    of_late = []
-    for place in range(0, len(some), PROBED_AT_ONCE):
-        part = slice(place, place + PROBED_AT_ONCE)
-        of_late.append(_hits(recent.at(moments[part], DAY) + TIES * ever, targets[part]))
-    hit, usual = float(np.mean(np.concatenate(of_late))), float(np.mean(_hits(ever, targets)))
+    recent, ever = RecentCounts(times, items, train.item_num), train.training_counts
+    hits = np.zeros((len(some), 2), dtype=bool)
+    size = max(1, SCORES_HELD // train.item_num)
+    for place in range(0, len(some), size):
+        at = slice(place, place + size)
+        of_late = recent.at(moments[at], DAY) + TIES * ever  # [b, N]
+        for column, scores in enumerate((of_late, np.broadcast_to(ever, of_late.shape))):
+            hits[at, column] = _hits(scores, targets[at])
+    hit, usual = hits.mean(0) if len(hits) else (0.0, 1.0)
     if hit < CLEARLY * usual:
         return ""
     return (
@@ -205,8 +207,7 @@ def _request_time(train: Any, valid: Any) -> str:
 
 
 def _hits(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Tell which targets [b] are among the ten best by scores [b or 1, N]; ties share ranks."""
-    scores = np.broadcast_to(scores, (len(targets), scores.shape[1]))
+    """Tell which targets [b] are among the ten best by scores [b, N]; ties share their ranks."""
     own = scores[np.arange(len(targets)), targets, None]
     return (scores > own).sum(1) + ((scores == own).sum(1) - 1) / 2 < 10
 
