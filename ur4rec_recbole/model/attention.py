@@ -84,8 +84,8 @@ class MultiHeadAttention(nn.Module):
         output
             [P, D].
         """
-        query, source = self.query(queries), queries if memory is None else memory
-        key, value = self.key(source), self.value(source)
+        source = queries if memory is None else memory
+        key, value, query = self.key(source), self.value(source), self.query(queries)
         contexts, groups = [], where.groups if memory is None else [where.whole]
         for place, (_, states, places) in enumerate(groups):
             keys, values = key, value
