@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import SMALL, make_table, sequences, write_atomic_files
 from ur4rec_recbole.commands import main as cli
-from ur4rec_recbole.reports import compare, run_page, run_plots
+from ur4rec_recbole.reports import benchmark_results, compare, run_page, run_plots
 from ur4rec_recbole.runs import quick_start
 from ur4rec_recbole.runs.folder import RunFolder
 
@@ -196,3 +196,13 @@ def test_texts_of_a_comparison_are_no_markup(
     shown = capsys.readouterr().out
     assert "[red]a[/red]" in shown and "[b]" in shown
     assert "run 1" in shown and "two" in shown
+
+
+def test_figures_are_in_sample_where_validation_has_chosen_numbers_of_the_model() -> None:
+    root = Path(__file__).parents[2] / "docs" / "results"
+    films = benchmark_results.read(root / "benchmark-movietweetings-100k")
+    assert {name for name in films.runs if films.is_in_sample(name)} == {
+        "Naive sum", "Naive sum at the request",  # an ensemble's weights
+        "UR4Rec sparse with times",  # shares of neighbours
+        "UR4Rec sparse with the request's time",  # and the trend
+    }  # fmt: skip

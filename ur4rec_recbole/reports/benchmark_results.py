@@ -105,12 +105,11 @@ class Benchmark:
     def is_in_sample(self, entry: str) -> bool:
         """Tell whether some numbers of the model were chosen on validation, beside its epoch."""
         run = self.runs[entry][0]
-        config = run.about.get("config", {})
-        of_content = any(
-            config.get(key, {}).get("value") for key in (*ITEM_TABLES.values(), MORE_TABLES)
-        )
-        chosen = of_content and config.get("n_neighbour_items", {}).get("value")
-        return run.about["model"] == "UR4RecEnsemble" or bool(chosen)
+        config = {key: each["value"] for key, each in run.about.get("config", {}).items()}
+        of_content = any(config.get(key) for key in (*ITEM_TABLES.values(), MORE_TABLES))
+        neighbours = of_content and config.get("n_neighbour_items")
+        trend = config.get("request_time") and config.get("trend_half_lives")
+        return run.about["model"] == "UR4RecEnsemble" or bool(neighbours or trend)
 
     def best(self, entries: Iterable[str]) -> str | None:
         """Return the entry that is best on validation, which is how one is chosen; None of none."""
