@@ -56,11 +56,11 @@ class ItemToItem(UntrainedRecommender):
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score all items for each row, [B, N]."""
-        seq, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        seq = interaction[self.ITEM_SEQ]
         weight = self.decay ** self.age(interaction).clamp(min=0).float()
         if self.tau is not None:
             times = interaction[self.times]
-            newest = times.gather(1, (length - 1).clamp(min=0).unsqueeze(1))
+            newest = self.newest(times, interaction)
             weight = weight * torch.exp((times - newest).clamp(max=0) / self.tau).float()
         weight = torch.where(seq > 0, weight, 0.0)
         history = weight.new_zeros(len(seq), self.n_items).scatter_add(1, seq, weight)  # [B, N]

@@ -42,7 +42,6 @@ class RecentPopularity(UntrainedRecommender):
         """Score all items for each row, [B, N]."""
         moments = interaction[SECONDS]
         if not self.request_time:
-            newest = (interaction[self.ITEM_SEQ_LEN] - 1).clamp(min=0).unsqueeze(1)
-            moments = interaction[self.times].gather(1, newest).squeeze(1)
+            moments = self.newest(interaction[self.times], interaction).squeeze(1)
         counts = self.counts.at(moments.cpu().numpy(), self.half_life)
         return (torch.from_numpy(counts) + self.ever).to(moments.device)

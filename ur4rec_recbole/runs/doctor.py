@@ -21,6 +21,7 @@ from ur4rec_recbole.core.memory import SCORES_HELD, peak_memory
 from ur4rec_recbole.data.dataset import SECONDS
 from ur4rec_recbole.data.times import are_positions
 from ur4rec_recbole.evaluation.subsets import COLD, repeated
+from ur4rec_recbole.model.recent_popularity import TIES
 from ur4rec_recbole.model.stages import read_stages
 from ur4rec_recbole.model.trend import RecentCounts
 from ur4rec_recbole.monitoring.data_rules import data_findings
@@ -35,7 +36,7 @@ MANY_NEGATIVES = 0.25  # of all items
 LARGE_BATCH = 0.5  # of all windows
 HIGH_RATE = 0.05
 MEMORY_SHARE = 0.8
-DAY, TIES = 86400.0, 1e-6  # half-life of what others chose of late; popularity between equals
+DAY = 86400.0  # half-life of what others chose of late
 PROBED = 2000  # validation rows
 CLEARLY = 1.2  # times as many targets
 DENSE = 20  # median of an item's training interactions from which ids say nearly everything

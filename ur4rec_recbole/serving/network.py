@@ -125,7 +125,7 @@ class ServedUR4Rec(UR4Rec):
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score all items as `UR4Rec` does, [B, N]."""
-        mixes = self.neighbours is not None or self.trend is not None
+        mixes = self.neighbours is not None or self.follows_trend
         if mixes or not interaction[self.ITEM_SEQ_LEN].all():
             return super().full_sort_predict(interaction)
         return self._score_begun(interaction).masked_fill_(self.refused_items, -torch.inf)
