@@ -17,6 +17,7 @@ valid.npy test.npy   [R, N] float32 scores; -inf for an item that cannot be scor
 """
 
 import copy
+import functools
 import json
 import sys
 import time
@@ -33,7 +34,7 @@ from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import HSTUModel, SASRecModel
 
-LISTED, CHUNK = 10, 256  # length of a list that validates; rows scored at a time
+LISTED, CHUNK = 10, 1024  # length of a list that validates; rows scored at a time
 MODELS = {"SASRec": SASRecModel, "HSTU": HSTUModel}
 
 
@@ -49,12 +50,10 @@ class Rows:
         """Return the items of a row, the oldest first."""
         return self.items[self.bounds[row] : self.bounds[row + 1]]
 
-    def frames(self, first: int, last: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return interactions and request times of some rows, each row as a user of its own."""
-        row = np.repeat(np.arange(first, last), np.diff(self.bounds[first : last + 1]))
-        held = slice(self.bounds[first], self.bounds[last])
-        asked = frame(np.arange(first, last), np.zeros(last - first), self.request[first:last])
-        return frame(row, self.items[held], self.times[held]), asked
+    def chunks(self) -> list[tuple["Rows", int, int]]:
+        """Return these rows with the bounds of each chunk of them."""
+        firsts = range(0, self.number, CHUNK)
+        return [(self, first, min(first + CHUNK, self.number)) for first in firsts]
 
 
 def frame(users: np.ndarray, items: np.ndarray, times: np.ndarray) -> pd.DataFrame:
@@ -87,22 +86,29 @@ def fit_transformer(split: Any, options: dict[str, Any], stop: BestSoFar, valid:
     model = MODELS[options.pop("model")](**options)
     train = Dataset.construct(frame(split["users"], split["items"], split["times"]))
 
+    @functools.cache
+    def prepare(rows: Rows, first: int, last: int) -> tuple[list, np.ndarray, np.ndarray]:
+        """Return batches, users and items, each row as a user: the same in every epoch."""
+        users, held = np.arange(first, last), slice(rows.bounds[first], rows.bounds[last])
+        user = np.repeat(users, np.diff(rows.bounds[first : last + 1]))
+        asked = frame(users, np.zeros(len(users)), rows.request[first:last])
+        data = model.data_preparator.transform_dataset_u2i(
+            Dataset.construct(frame(user, rows.items[held], rows.times[held])), users,
+            asked if model.require_recommend_context else None,
+        )  # fmt: skip
+        batches = list(model.data_preparator.get_dataloader_recommend(data, CHUNK))
+        return batches, data.user_id_map.external_ids, data.item_id_map.external_ids
+
     @torch.no_grad()
     def score(rows: Rows, first: int, last: int) -> np.ndarray:
         """Do what `recommend` does, which takes minutes to make tables of all items."""
-        held, asked = rows.frames(first, last)
-        prepared, network = model.data_preparator, model.lightning_model
-        data = prepared.transform_dataset_u2i(
-            Dataset.construct(held), np.arange(first, last),
-            asked if model.require_recommend_context else None,
-        )  # fmt: skip
-        batches = prepared.get_dataloader_recommend(data, CHUNK)
-        states, items = network._get_user_item_embeddings(batches, None)
-        known = prepared.get_known_items_sorted_internal_ids()
-        found = network.torch_model.similarity_module(states.to(items.device), items[known])
-        users, named = data.user_id_map.external_ids, data.item_id_map.external_ids[known]
+        batches, users, names = prepare(rows, first, last)
+        states, items = model.lightning_model._get_user_item_embeddings(batches, None)
+        known = model.data_preparator.get_known_items_sorted_internal_ids()
+        similarity = model.lightning_model.torch_model.similarity_module
+        found = similarity(states.to(items.device), items[known]).cpu().numpy()
         scores = np.full((last - first, rows.n_items), -np.inf, dtype=np.float32)
-        scores[np.ix_(users.astype(int) - first, named.astype(int))] = found.cpu().numpy()
+        scores[np.ix_(users.astype(int) - first, names[known].astype(int))] = found
         return scores
 
     while True:
@@ -115,19 +121,14 @@ def fit_transformer(split: Any, options: dict[str, Any], stop: BestSoFar, valid:
     return score
 
 
-def chunks(number: int) -> list[tuple[int, int]]:
-    """Return the bounds of chunks of rows."""
-    return [(first, min(first + CHUNK, number)) for first in range(0, number, CHUNK)]
-
-
 def best_lists(score: Callable, rows: Rows) -> np.ndarray:
     """Return the best items of each row that are not in its history, [R, 10]."""
     lists = []
-    for first, last in chunks(rows.number):
-        scores = score(rows, first, last)
-        for row in range(first, last):
-            scores[row - first, rows.history(row)] = -np.inf
-        lists.append(np.argsort(-scores, axis=1, kind="stable")[:, :LISTED])
+    for chunk in rows.chunks():
+        scores = score(*chunk)
+        for place, row in enumerate(range(*chunk[1:])):
+            scores[place, rows.history(row)] = -np.inf
+        lists.append(torch.from_numpy(scores).topk(LISTED).indices.numpy())
     return np.concatenate(lists)
 
 
@@ -140,8 +141,7 @@ def main(folder: Path, fit: Callable = fit_transformer) -> None:
     limits = options.pop("epochs", 300), options.pop("patience", 10)
     score = fit(split, options, BestSoFar(split["valid/targets"], *limits), Rows(split, "valid"))
     for part in ("valid", "test"):
-        rows = Rows(split, part)
-        scores = [score(rows, first, last) for first, last in chunks(rows.number)]
+        scores = [score(*chunk) for chunk in Rows(split, part).chunks()]
         np.save(folder / f"{part}.npy", np.concatenate(scores))
 
 

@@ -192,7 +192,7 @@ def _unpack_scaling(name: str, tensors: Mapping[str, Tensor]) -> Scaling | None:
     }
     if not found:
         return None
-    return Scaling(**found | {"factor": float(found["factor"])})
+    return Scaling(**found | {"factor": found["factor"].item()})
 
 
 def sha256(content: bytes) -> str:
