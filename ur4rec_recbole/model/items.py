@@ -46,7 +46,8 @@ class ItemEmbedding(nn.Module):
         [N] bool, the items that training has had, whose ids take part: of another item's id nothing
         was learned, and its vector is its content's. None leaves ids out altogether.
     id_dropout
-        Probability that a training step leaves an item's id out, so that content stands alone.
+        Probability that a training step leaves the id out of an item that has content, which then
+        stands alone.
     """
 
     warm: Tensor
@@ -76,6 +77,14 @@ class ItemEmbedding(nn.Module):
             marks.append(self.warm.squeeze(-1))
         return torch.stack(marks).any(0)
 
+    def _used(self, features: FeatureBank) -> Tensor:
+        """Mark the items [N, 1] whose id takes part in this step."""
+        if not (self.training and self.id_dropout and self.content):
+            return self.warm
+        left_out = torch.rand(self.warm.shape, device=self.warm.device) < self.id_dropout
+        described = torch.stack([features.present(name) for name in self.content]).any(0)
+        return self.warm & ~(left_out & described.unsqueeze(-1))
+
     def shrink_content(self) -> None:
         """Bring content of unit variance to the size of the ids that it is added to."""
         for projection in self.content.values():
@@ -86,9 +95,7 @@ class ItemEmbedding(nn.Module):
         """Return the table e [N, D], or the rows [U, D] of some items [U]."""
         parts = []
         if self.id is not None:
-            used, weight = self.warm, self.id.weight
-            if self.training and self.id_dropout:
-                used = used & (torch.rand(used.shape, device=used.device) >= self.id_dropout)
+            used, weight = self._used(features), self.id.weight
             if items is not None:
                 used, weight = used[items], functional.embedding(items, weight)
             parts.append(weight * used)
