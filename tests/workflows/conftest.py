@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from tests.conftest import SMALL, sequences, write_atomic_files
+from tests.conftest import SMALL, make_table, sequences, write_atomic_files
+from ur4rec_recbole.runs.folder import RunFolder
 
 PREAMBLE = """
 import json, sys, warnings
@@ -21,6 +24,47 @@ import ur4rec_recbole
 given = json.load(sys.stdin)
 """
 SHORT = SMALL | {"stages": ["pretrain_sasrec", "end_to_end"], "learning_rate": 0.01}
+
+# 19 windows: of the last batch of 6 the second process has none.
+LENGTHS = (14, 9, 12, 3, 14, 7, 11, 14, 14)
+SETTINGS: dict[str, Any] = SMALL | {
+    "data_path": ".",
+    "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+    "item_text_table": "text.npz",
+    "item_image_table": "image.npz",
+    "epochs": 2,
+    "learning_rate": 0.01,
+    "retriever_learning_rate": 0.01,
+    "train_batch_size": 6,
+    "metric_decimal_place": 8,
+    "sequence_loss": "softmax",
+    "retrieval_loss": "softmax",
+    "n_sub_experts": 3,
+    "router_top_k": 2,
+    "load_balance_weight": 0.1,
+    "contrastive_weight": 0.1,
+    "weight_decay": 0.01,
+}
+TIMES = ("seconds", "seconds_per_step", "elapsed", "peak_memory")
+
+
+@pytest.fixture
+def described_toy(tmp_path: Path) -> None:
+    """Write the toy data set of `SETTINGS`, with texts and images, into the test's folder."""
+    write_atomic_files(tmp_path, sequences(LENGTHS))
+    tokens = [f"i{n}" for n in range(1, 21)]
+    make_table("item_text", tokens, 6, 1).save(tmp_path / "text.npz")
+    make_table("item_image", tokens, 5, 2).save(tmp_path / "image.npz")
+
+
+def curve(folder: str) -> list[tuple[str, dict[str, float]]]:
+    """Return what the epochs came to, by stage, without what they took."""
+    rows = [dict(row) for row in RunFolder.open(folder).epochs()]
+    return [(row.pop("stage"), {k: row[k] for k in row if k not in TIMES}) for row in rows]
+
+
+def weights(folder: str) -> dict[str, torch.Tensor]:
+    return load_file(f"{folder}/model.safetensors")
 
 
 def fresh(code: str, given: Any, folder: Path) -> Any:

@@ -13,9 +13,11 @@ import psutil
 import pytest
 import torch
 
-from tests.workflows.test_several_processes import SETTINGS, _toy, curve, weights  # noqa: F401
+from tests.workflows.conftest import SETTINGS, curve, weights
 from ur4rec_recbole import run
 from ur4rec_recbole.runs.folder import RunFolder
+
+pytestmark = pytest.mark.usefixtures("described_toy")
 
 
 def command(*more: str, **settings: Any) -> list[str]:

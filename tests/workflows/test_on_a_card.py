@@ -1,26 +1,19 @@
 """A graphics card trains what the processor would. Skipped where there is none."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.conftest import make_table, sequences, write_atomic_files
-from tests.workflows.test_several_processes import LENGTHS, SETTINGS, curve
+from tests.workflows.conftest import SETTINGS, curve
 from ur4rec_recbole import run
 from ur4rec_recbole.serving.recommender import Recommender
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card"),
+    pytest.mark.usefixtures("described_toy"),
+]
 TIMES = {"time_intervals": True, "request_time": True, "encoder_content": True}
-
-
-@pytest.fixture(autouse=True)
-def _toy(tmp_path: Path) -> None:
-    write_atomic_files(tmp_path, sequences(LENGTHS))
-    tokens = [f"i{n}" for n in range(1, 21)]
-    make_table("item_text", tokens, 6, 1).save(tmp_path / "text.npz")
-    make_table("item_image", tokens, 5, 2).save(tmp_path / "image.npz")
 
 
 @pytest.mark.parametrize("settings", [{}, TIMES, {"fusion": "gated", "router_top_k": 0}])
