@@ -16,6 +16,7 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import HISTORY_END, sort_exactly
 from ur4rec_recbole.model import ur4rec
 from ur4rec_recbole.model.excluded import known
+from ur4rec_recbole.model.objective import item_counts
 from ur4rec_recbole.model.positions import Positions
 from ur4rec_recbole.model.stages import SCORES, read_stages
 
@@ -161,6 +162,40 @@ def test_exclude_history_changes_no_other_score(full_toy: Any) -> None:
     kept = torch.isfinite(after)
     assert not kept.all()
     assert torch.equal(after[kept], before[kept])
+
+
+@pytest.mark.parametrize("place", [0, 2, 4])
+@torch.no_grad()
+def test_what_nothing_is_known_of_is_left_out_of_a_history(toy: Any, place: int) -> None:
+    made = toy(n_layers=2, time_intervals=True, exclude_history=False)
+    rows = made.rows()
+    full = rows[rows["item_length"] == 4]
+    [cold, *_] = set(range(1, made.train.item_num)) - set(full["item_id_list"].flatten().tolist())
+    made.model.item_embedding.warm[cold] = False
+    expected = made.model.full_sort_predict(full)
+    for field, value in (("item_id_list", cold), ("exact_seconds_list", 7.0)):
+        known = full[field][:, :4]
+        new = torch.full_like(known[:, :1], value)
+        full.interaction[field] = torch.cat([known[:, :place], new, known[:, place:]], dim=1)
+    full.interaction["item_length"] = full["item_length"] + 1
+    torch.testing.assert_close(made.model.full_sort_predict(full), expected)
+    full.interaction["item_id_list"] = torch.full_like(full["item_id_list"], cold)
+    alone = made.model.full_sort_predict(full)
+    assert torch.equal(alone.isfinite(), expected.isfinite())
+    kept = alone.isfinite()
+    assert torch.equal(alone[kept], made.model.popularity.expand_as(alone)[kept])
+
+
+@torch.no_grad()
+def test_popularity_adds_to_the_sequence_score_what_it_says(full_toy: Any) -> None:
+    made = full_toy(exclude_history=False)
+    rows, model = made.rows(), predict_by(made.model, "sequence")
+    before = model.full_sort_predict(rows)
+    model.config["popularity_prior"] = 0.5
+    gained = model.full_sort_predict(rows) - before
+    expected = 0.5 * torch.log1p(item_counts(made.train).float())
+    kept = before.isfinite()
+    torch.testing.assert_close(gained[kept], expected.expand_as(gained)[kept])
 
 
 def test_training_never_competes_with_what_the_user_has_had(full_toy: Any) -> None:

@@ -25,6 +25,8 @@ WAYS = [
     TIMED,
     {"fusion": "gated", "exclude_history": True, "encoder_content": True},
     {"stages": ["pretrain_sasrec"]},
+    {"stages": ["pretrain_sasrec"], "popularity_prior": 1.0},
+    {"popularity_prior": 0.5},
     {"stages": ["pretrain_sasrec", "pretrain_retriever"], "feature_scaling": "whiten"},
     {"n_sub_experts": 0},
 ]

@@ -110,6 +110,16 @@ class DotScores(Scores):
         return self.vectors[items if self.place is None else self.place[items]]
 
 
+def with_prior(vectors: Tensor, prior: Tensor | None) -> Tensor:
+    """Put a prior [N] beside vectors [N, D], if there is one; `with_one` is for the queries."""
+    return vectors if prior is None else torch.cat([vectors, prior.unsqueeze(1)], dim=1)
+
+
+def with_one(queries: Tensor, prior: Tensor | None) -> Tensor:
+    """Put a 1 beside queries [P, D] where vectors have a prior, which their products gain so."""
+    return with_prior(queries, None if prior is None else queries.new_ones(len(queries)))
+
+
 def _products(queries: Tensor, vectors: Tensor) -> Tensor:
     return by_rows(lambda rows: rows @ vectors.T, queries)
 

@@ -36,7 +36,7 @@ from ur4rec_recbole.model.features import FeatureBank
 from ur4rec_recbole.model.items import ItemEmbedding, Shortlist
 from ur4rec_recbole.model.objective import Objective, item_counts
 from ur4rec_recbole.model.positions import Positions, by_length
-from ur4rec_recbole.model.scores import DotScores, FusedScores, Scores
+from ur4rec_recbole.model.scores import DotScores, FusedScores, Scores, with_one, with_prior
 from ur4rec_recbole.model.stages import SCORES, Stage, read_stages
 from ur4rec_recbole.model.tasks import TaskHeads
 
@@ -129,6 +129,18 @@ class UR4Rec(SequentialRecommender):
         self.fusion = build.fusion(config)
         self.neighbours = build.neighbours(config, self.features.item_modalities)
         self.trend = build.trend(config, counts)
+
+    def prior(self, items: Tensor | None = None) -> Tensor | None:
+        """Return what popularity adds to the sequence score of all items, [N], or of some, [U].
+
+        None where it adds nothing. With it, states need not learn how popular items are, and those
+        of rare items do not suffer from that. Source: Menon et al. 2021, section 4 (the prior as an
+        offset of the logits in training; here predictions keep it).
+        """
+        weight = self.config["popularity_prior"]
+        if not weight:
+            return None
+        return weight * (self.popularity if items is None else self.popularity[items])
 
     def parts(self) -> dict[str, list[nn.Module]]:
         """Return the modules of each component that a stage trains or freezes."""
@@ -245,7 +257,8 @@ class UR4Rec(SequentialRecommender):
         items, place = shortlist or (None, None)
         made: dict[str, Scores] = {}
         if {"sequence", "fused"} & set(kinds):
-            made["sequence"] = DotScores(h, table, place)
+            prior = self.prior(items)
+            made["sequence"] = DotScores(with_one(h, prior), with_prior(table, prior), place)
         if r is not None:
 
             def unit_vectors() -> Tensor:
@@ -265,7 +278,8 @@ class UR4Rec(SequentialRecommender):
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score all items for each row, [B, N]; with `exclude_history`, known items at -inf.
 
-        A row without any history gets the popularity of the items. Fields that a row may leave out:
+        A row without any history, or of items alone of which nothing is known, gets the popularity
+        of the items. Fields that a row may leave out:
         the user's id, where there is no profile; items before the window (`EARLIER`); times, where
         the model does not read them.
         """
@@ -281,7 +295,7 @@ class UR4Rec(SequentialRecommender):
 
     def _untimely_scores(self, interaction: Interaction) -> Tensor:
         """Score by the encoder and the experts; what is not to be recommended is at -inf."""
-        begun = interaction[self.ITEM_SEQ_LEN] > 0
+        begun = self.scorable()[interaction[self.ITEM_SEQ]].any(1)
         scores = self.popularity.repeat(len(begun), 1)
         if begun.any():
             scores[begun] = self._score_begun(interaction[begun])
@@ -361,6 +375,7 @@ class UR4Rec(SequentialRecommender):
 
         Without `retrieves` the experts stay out, and r and their routes are None.
         """
+        interaction = self._of_known_items(interaction)
         seq = interaction[self.ITEM_SEQ]
         last = (interaction[self.ITEM_SEQ_LEN] - 1).unsqueeze(1)  # [B, 1]
         r = routes = None
@@ -372,6 +387,32 @@ class UR4Rec(SequentialRecommender):
                 asks = Positions(torch.ones_like(last, dtype=torch.bool))
                 r, routes = self.retrieve(h, asks, interaction, last)
         return h.float(), None if r is None else r.float(), routes
+
+    def _of_known_items(self, interaction: Interaction) -> Interaction:
+        """Leave out of each history the items that the encoder knows nothing of, if it has others.
+
+        An item without training stands last in many a history, and would be a query of nothing.
+        """
+        seq, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        known = self.known_to_encoder()[seq] & (seq > 0)
+        number = torch.where(known.any(1), known.sum(1), length)
+        if not torch.jit.is_tracing() and (number == length).all():
+            return interaction
+        place, number = torch.arange(known.shape[1], device=known.device), number.unsqueeze(1)
+        unknown = (known.sum(1, keepdim=True) + (~known).long().cumsum(1)) - 1  # behind the known
+        goes_to = torch.where(known, known.long().cumsum(1) - 1, unknown)
+        left_out = (place >= number).gather(1, goes_to)
+
+        def shortened(value: Tensor) -> Tensor:
+            more = [1] * (value.ndim - 2)
+            to, out = (each.view(*each.shape, *more) for each in (goes_to, left_out))
+            value = value.masked_fill(out, 0)
+            return torch.zeros_like(value).scatter(1, to.expand_as(value), value)
+
+        suffix = self.config["LIST_SUFFIX"]
+        fields = interaction.interaction.items()
+        rest = {name: shortened(v) if name.endswith(suffix) else v for name, v in fields}
+        return Interaction(rest | {self.ITEM_SEQ_LEN: number.squeeze(1)})
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Score the item of each row, [B]; rows that share a history are computed once."""

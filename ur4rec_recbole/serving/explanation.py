@@ -83,7 +83,7 @@ def _parts(
     h, r, routes = network.final_states(batch, network.table, network.retrieves)
     query, rows = network.products(h, r), network.products.rows
     if kind == "fused":  # both stand side by side
-        width = network.width
+        width = network.products.width
         parts = {
             "sequence": query[:, :width] @ rows[:, :width].T,
             "retrieval": query[:, width:] @ rows[:, width:].T,

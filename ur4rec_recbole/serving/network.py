@@ -126,7 +126,7 @@ class ServedUR4Rec(UR4Rec):
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score all items as `UR4Rec` does, [B, N]."""
         mixes = self.neighbours is not None or self.follows_trend
-        if mixes or not interaction[self.ITEM_SEQ_LEN].all():
+        if mixes or self.refused_items[interaction[self.ITEM_SEQ]].all(1).any():
             return super().full_sort_predict(interaction)
         return self._score_begun(interaction).masked_fill_(self.refused_items, -torch.inf)
 
@@ -153,12 +153,7 @@ class ServedUR4Rec(UR4Rec):
 
     def known_to_encoder(self) -> Tensor:
         """Mark the items [N] whose embedding says something; added ones have content alone."""
-        known = torch.zeros(len(self.table), dtype=torch.bool)
-        if self.embedding.id is not None:
-            known[: len(self.embedding.warm)] = self.embedding.warm.squeeze(-1)
-        for name in self.embedding.content:
-            known |= self.features.present(name)
-        return known
+        return self.known_items
 
     def _take_inputs(self) -> dict[str, nn.Module]:
         """Return the experts' input layers by item modality, which let tokens pass from now on."""
@@ -217,6 +212,11 @@ class ServedUR4Rec(UR4Rec):
         """Keep what no request changes."""
         self.item_embedding: Any = Fixed(table)
         self.items: Any = Fixed(vectors)
+        self.known_items = torch.zeros(len(table), dtype=torch.bool)
+        if self.embedding.id is not None:
+            self.known_items[: len(self.embedding.warm)] = self.embedding.warm.squeeze(-1)
+        for name in self.embedding.content:
+            self.known_items |= self.features.present(name)
         self.products = InnerProducts(self, table, vectors)
         self.refused_items = ~self.scorable()  # [N]
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ur4rec_recbole.model.scores import with_one, with_prior
 from ur4rec_recbole.model.stages import SCORES
 from ur4rec_recbole.model.ur4rec import UR4Rec
 
@@ -36,7 +37,10 @@ class InnerProducts(torch.nn.Module):
     Attributes
     ----------
     rows
-        [N, V]: e, u, or both side by side where the score is fused.
+        [N, V]: e, u, or both side by side where the score is fused. Beside e there is what
+        popularity adds, if it does.
+    width
+        How many of the V are of the sequence score, where it takes part.
     """
 
     fusion: Any  # a Fusion
@@ -49,6 +53,9 @@ class InnerProducts(torch.nn.Module):
         self.kind = SCORES[int(network.score)]
         self.temperature = network.config["retrieval_temperature"]
         self.fusion = network.fusion
+        self.prior = network.prior()
+        table = with_prior(table, self.prior)
+        self.width = table.shape[1]
         rows = {"sequence": table, "retrieval": functional.normalize(vectors, dim=-1)}
         if self.kind == "fused":
             neutral = _neutral(table, network.known_to_encoder())
@@ -59,15 +66,16 @@ class InnerProducts(torch.nn.Module):
 
     def forward(self, h: Tensor, r: Tensor | None) -> Tensor:
         """Return the query vectors."""
+        sequence = with_one(h, self.prior)
         if self.kind == "sequence":
-            return h
+            return sequence
         assert r is not None
         query = functional.normalize(r, dim=-1) / self.temperature
         if self.kind == "retrieval":
             return query
         w_s, w_r = self.fusion.mixture(h)
         scale = self.fusion.log_scale.exp()
-        left = scale * w_s / _deviation(h, self.covariance_s) * h
+        left = scale * w_s / _deviation(sequence, self.covariance_s) * sequence
         right = scale * w_r / _deviation(query, self.covariance_r) * query
         return torch.cat([left, right], dim=1)
 
