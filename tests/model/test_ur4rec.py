@@ -164,19 +164,20 @@ def test_exclude_history_changes_no_other_score(full_toy: Any) -> None:
     assert torch.equal(after[kept], before[kept])
 
 
-@pytest.mark.parametrize("place", [0, 2, 4])
+@pytest.mark.parametrize("place", [0, 1, 3])
 @torch.no_grad()
 def test_what_nothing_is_known_of_is_left_out_of_a_history(toy: Any, place: int) -> None:
     made = toy(n_layers=2, time_intervals=True, exclude_history=False)
     rows = made.rows()
-    full = rows[rows["item_length"] == 4]
+    full = rows[rows["item_length"] == 3]
     [cold, *_] = set(range(1, made.train.item_num)) - set(full["item_id_list"].flatten().tolist())
     made.model.item_embedding.warm[cold] = False
+    assert len(full)
     expected = made.model.full_sort_predict(full)
     for field, value in (("item_id_list", cold), ("exact_seconds_list", 7.0)):
-        known = full[field][:, :4]
-        new = torch.full_like(known[:, :1], value)
-        full.interaction[field] = torch.cat([known[:, :place], new, known[:, place:]], dim=1)
+        listed = full[field][:, :4]  # the fifth is padding
+        new = torch.full_like(listed[:, :1], value)
+        full.interaction[field] = torch.cat([listed[:, :place], new, listed[:, place:]], dim=1)
     full.interaction["item_length"] = full["item_length"] + 1
     torch.testing.assert_close(made.model.full_sort_predict(full), expected)
     full.interaction["item_id_list"] = torch.full_like(full["item_id_list"], cold)
@@ -184,6 +185,22 @@ def test_what_nothing_is_known_of_is_left_out_of_a_history(toy: Any, place: int)
     assert torch.equal(alone.isfinite(), expected.isfinite())
     kept = alone.isfinite()
     assert torch.equal(alone[kept], made.model.popularity.expand_as(alone)[kept])
+
+
+@torch.no_grad()
+def test_experts_read_the_content_of_an_item_that_the_encoder_does_not_know(full_toy: Any) -> None:
+    made = full_toy(exclude_history=False)
+    rows, described = made.rows(), made.item_ids([f"i{n}" for n in range(1, 16)])
+    full = rows[rows["item_length"] == 3]
+    [cold, *_] = set(described.tolist()) - set(full["item_id_list"].flatten().tolist())
+    made.model.item_embedding.warm[cold] = False
+    assert len(full)
+    before = {kind: predict_by(made.model, kind).full_sort_predict(full) for kind in SCORES}
+    full["item_id_list"][:, 3] = cold
+    full.interaction["item_length"] = full["item_length"] + 1
+    after = {kind: predict_by(made.model, kind).full_sort_predict(full) for kind in SCORES}
+    torch.testing.assert_close(after["sequence"], before["sequence"])
+    assert not torch.allclose(after["retrieval"][:, 1:], before["retrieval"][:, 1:], atol=1e-3)
 
 
 @torch.no_grad()

@@ -375,14 +375,13 @@ class UR4Rec(SequentialRecommender):
 
         Without `retrieves` the experts stay out, and r and their routes are None.
         """
-        interaction = self._of_known_items(interaction)
         seq = interaction[self.ITEM_SEQ]
         last = (interaction[self.ITEM_SEQ_LEN] - 1).unsqueeze(1)  # [B, 1]
         r = routes = None
         # States in the precision of training, scores in full: rounded ones would tie.
         mixed = bool(self.config["enable_amp"])
         with torch.autocast(seq.device.type, torch.bfloat16, enabled=mixed):
-            h = self(interaction, table, last_only=True)  # [B, D]
+            h = self(self._of_known_items(interaction), table, last_only=True)  # [B, D]
             if retrieves:
                 asks = Positions(torch.ones_like(last, dtype=torch.bool))
                 r, routes = self.retrieve(h, asks, interaction, last)
@@ -391,7 +390,8 @@ class UR4Rec(SequentialRecommender):
     def _of_known_items(self, interaction: Interaction) -> Interaction:
         """Leave out of each history the items that the encoder knows nothing of, if it has others.
 
-        An item without training stands last in many a history, and would be a query of nothing.
+        An item without training stands last in many a history, and would be a query of nothing. The
+        experts read all items, whose content may be known.
         """
         seq, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
         known = self.known_to_encoder()[seq] & (seq > 0)
