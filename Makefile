@@ -91,7 +91,7 @@ TABLES ?= tables
 BENCH = $(BIN)/python -m ur4rec_recbole benchmark
 SHOPS := --data-path $(DATA) --tables $(TABLES)
 NAIVE := Popularity,Transitions,Content kNN,Naive sum
-RIVALS := SASRec tuned,CORE tuned,RecTools SASRec tuned
+RIVALS := SASRec tuned,RecTools SASRec tuned
 SPARSE := UR4Rec sparse,UR4Rec sparse without texts
 TIMED := UR4Rec sparse with times,UR4Rec sparse with times without texts
 FILMS := UR4Rec small,UR4Rec small with the request's time,UR4Rec small without times
@@ -110,8 +110,8 @@ bench: setup ## three data sets: searches the rivals' settings, runs the plans, 
 
 bench-short: setup ## one seed of its main rows, settings as they were searched; under two hours
 	$(BENCH) properties/benchmark-scientific.yaml $(SHOPS) --seeds 1 --models "$(NAIVE),$(SPARSE),$(RIVALS)"
-	$(BENCH) properties/benchmark.yaml --seeds 1 --models "$(FILMS),Pop,Transitions,Naive sum,$(RIVALS)"
-	$(BENCH) properties/benchmark-movietweetings.yaml $(SHOPS) --seeds 1 --models "$(NAIVE),$(TIMED),$(RIVALS)"
+	$(BENCH) properties/benchmark.yaml --seeds 1 --models "$(FILMS),Pop,Transitions,Naive sum,SASRec tuned,RecTools HSTU tuned"
+	$(BENCH) properties/benchmark-movietweetings.yaml $(SHOPS) --seeds 1 --models "$(NAIVE),$(TIMED),RecTools SASRec tuned"
 
 tables: setup ## text tables of the data sets in DATA, into TABLES
 	mkdir -p $(TABLES)

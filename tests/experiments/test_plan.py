@@ -1,6 +1,8 @@
 """Plans: seeds, precedence of settings, selection, and what is refused."""
 
 import json
+import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -207,6 +209,22 @@ def test_a_missing_tuned_setting_names_the_search(tmp_path: Path) -> None:
     entry = {"name": "A", "model": "SASRec", "config_files": ["tuned.yaml"]}
     with pytest.raises(InputError, match="tuned.yaml must be a file"):
         plan(entries=[entry]).jobs()
+    searched = replace(plan(entries=[entry]), tune=({"output": "tuned.yaml"},))
+    with pytest.raises(InputError, match=r"tuned.yaml must be .* a search .* with --tune first"):
+        searched.jobs()
+
+
+def test_the_short_benchmark_asks_for_what_has_been_searched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    told = subprocess.run(
+        ["make", "-n", "bench-short"], check=True, capture_output=True, text=True
+    ).stdout
+    asked = re.findall(r'benchmark (properties/\S+) .*--models "([^"]*)"', told)
+    assert len(asked) == 3
+    for path, names in asked:
+        assert benchmark.choose(read_plan(Path(path), seeds=1), names, None).jobs()
 
 
 def test_a_members_file_is_part_of_the_setting(tmp_path: Path) -> None:

@@ -80,6 +80,14 @@ class Plan:
 
     def values(self, entry: Entry) -> dict[str, Any]:
         """Return an entry's settings: its own override its files', which override the plan's."""
+        outputs = [search.get("output") for search in self.tune]
+        for file in entry.config_files:
+            if file in outputs and not find_file(file).is_file():
+                refuse(
+                    f"Entry {entry.name}: {file}", "must be a file that a search has made",
+                    "none of that name",
+                    "Run the command with --tune first, or leave the entry out by --models.",
+                )  # fmt: skip
         found = {**self.settings, **file_values(entry.config_files), **entry.settings}
         if isinstance(found.get("members"), list):
             found["members"] = [with_file_values(each) for each in found["members"]]
