@@ -279,9 +279,8 @@ class UR4Rec(SequentialRecommender):
         """Score all items for each row, [B, N]; with `exclude_history`, known items at -inf.
 
         A row without any history, or of items alone of which nothing is known, gets the popularity
-        of the items. Fields that a row may leave out:
-        the user's id, where there is no profile; items before the window (`EARLIER`); times, where
-        the model does not read them.
+        of the items. Fields that a row may leave out: the user's id, where there is no profile;
+        items before the window (`EARLIER`); times, where the model does not read them.
         """
         scores = self._candidate_scores(interaction)
         if self.neighbours is not None:
@@ -398,10 +397,10 @@ class UR4Rec(SequentialRecommender):
         number = torch.where(known.any(1), known.sum(1), length)
         if not torch.jit.is_tracing() and (number == length).all():
             return interaction
-        place, number = torch.arange(known.shape[1], device=known.device), number.unsqueeze(1)
-        unknown = (known.sum(1, keepdim=True) + (~known).long().cumsum(1)) - 1  # behind the known
-        goes_to = torch.where(known, known.long().cumsum(1) - 1, unknown)
-        left_out = (place >= number).gather(1, goes_to)
+        # Known places move to the front, the others behind them; without a sort, for ONNX.
+        behind = known.sum(1, keepdim=True) + (~known).long().cumsum(1) - 1
+        goes_to = torch.where(known, known.long().cumsum(1) - 1, behind)
+        left_out = goes_to >= number.unsqueeze(1)
 
         def shortened(value: Tensor) -> Tensor:
             more = [1] * (value.ndim - 2)
@@ -412,7 +411,7 @@ class UR4Rec(SequentialRecommender):
         suffix = self.config["LIST_SUFFIX"]
         fields = interaction.interaction.items()
         rest = {name: shortened(v) if name.endswith(suffix) else v for name, v in fields}
-        return Interaction(rest | {self.ITEM_SEQ_LEN: number.squeeze(1)})
+        return Interaction(rest | {self.ITEM_SEQ_LEN: number})
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Score the item of each row, [B]; rows that share a history are computed once."""
