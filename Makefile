@@ -91,7 +91,6 @@ TABLES ?= tables
 BENCH = $(BIN)/python -m ur4rec_recbole benchmark
 SHOPS := --data-path $(DATA) --tables $(TABLES)
 NAIVE := Popularity,Transitions,Content kNN,Naive sum
-RIVALS := SASRec tuned,RecTools SASRec tuned
 SPARSE := UR4Rec sparse,UR4Rec sparse without texts
 TIMED := UR4Rec sparse with times,UR4Rec sparse with times without texts
 FILMS := UR4Rec small,UR4Rec small with the request's time,UR4Rec small without times
@@ -109,7 +108,7 @@ bench: setup ## three data sets: searches the rivals' settings, runs the plans, 
 		runs/benchmark-$$each --beside runs/benchmark-$$each-time || exit; done
 
 bench-short: setup ## one seed of its main rows, settings as they were searched; under two hours
-	$(BENCH) properties/benchmark-scientific.yaml $(SHOPS) --seeds 1 --models "$(NAIVE),$(SPARSE),$(RIVALS)"
+	$(BENCH) properties/benchmark-scientific.yaml $(SHOPS) --seeds 1 --models "$(NAIVE),$(SPARSE),SASRec tuned,RecTools SASRec tuned"
 	$(BENCH) properties/benchmark.yaml --seeds 1 --models "$(FILMS),Pop,Transitions,Naive sum,SASRec tuned,RecTools HSTU tuned"
 	$(BENCH) properties/benchmark-movietweetings.yaml $(SHOPS) --seeds 1 --models "$(NAIVE),$(TIMED),RecTools SASRec tuned"
 

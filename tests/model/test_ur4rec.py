@@ -164,15 +164,21 @@ def test_exclude_history_changes_no_other_score(full_toy: Any) -> None:
     assert torch.equal(after[kept], before[kept])
 
 
+def unknown_to_encoder(made: Toy, items: set[int]) -> tuple[Interaction, int]:
+    """Rows of three items, with room for a fourth, and one of `items` that they lack, now cold."""
+    rows = made.rows()
+    full = rows[rows["item_length"] == 3]
+    assert len(full)
+    [cold, *_] = items - set(full["item_id_list"].flatten().tolist())
+    made.model.item_embedding.warm[cold] = False
+    return full, cold
+
+
 @pytest.mark.parametrize("place", [0, 1, 3])
 @torch.no_grad()
 def test_what_nothing_is_known_of_is_left_out_of_a_history(toy: Any, place: int) -> None:
     made = toy(n_layers=2, time_intervals=True, exclude_history=False)
-    rows = made.rows()
-    full = rows[rows["item_length"] == 3]
-    [cold, *_] = set(range(1, made.train.item_num)) - set(full["item_id_list"].flatten().tolist())
-    made.model.item_embedding.warm[cold] = False
-    assert len(full)
+    full, cold = unknown_to_encoder(made, set(range(1, made.train.item_num)))
     expected = made.model.full_sort_predict(full)
     for field, value in (("item_id_list", cold), ("exact_seconds_list", 7.0)):
         listed = full[field][:, :4]  # the fifth is padding
@@ -190,11 +196,8 @@ def test_what_nothing_is_known_of_is_left_out_of_a_history(toy: Any, place: int)
 @torch.no_grad()
 def test_experts_read_the_content_of_an_item_that_the_encoder_does_not_know(full_toy: Any) -> None:
     made = full_toy(exclude_history=False)
-    rows, described = made.rows(), made.item_ids([f"i{n}" for n in range(1, 16)])
-    full = rows[rows["item_length"] == 3]
-    [cold, *_] = set(described.tolist()) - set(full["item_id_list"].flatten().tolist())
-    made.model.item_embedding.warm[cold] = False
-    assert len(full)
+    described = made.item_ids([f"i{n}" for n in range(1, 16)])
+    full, cold = unknown_to_encoder(made, set(described.tolist()))
     before = {kind: predict_by(made.model, kind).full_sort_predict(full) for kind in SCORES}
     full["item_id_list"][:, 3] = cold
     full.interaction["item_length"] = full["item_length"] + 1

@@ -408,10 +408,7 @@ class UR4Rec(SequentialRecommender):
             value = value.masked_fill(out, 0)
             return torch.zeros_like(value).scatter(1, to.expand_as(value), value)
 
-        suffix = self.config["LIST_SUFFIX"]
-        fields = interaction.interaction.items()
-        rest = {name: shortened(v) if name.endswith(suffix) else v for name, v in fields}
-        return Interaction(rest | {self.ITEM_SEQ_LEN: number})
+        return Interaction(self._with_lists(interaction, shortened) | {self.ITEM_SEQ_LEN: number})
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Score the item of each row, [B]; rows that share a history are computed once."""
@@ -546,11 +543,15 @@ class UR4Rec(SequentialRecommender):
     def _trimmed(self, interaction: Interaction) -> Interaction:
         """Cut the lists of a batch at its longest history: what lies behind is padding."""
         longest = int(interaction[self.ITEM_SEQ_LEN].max())
+        return Interaction(self._with_lists(interaction, lambda value: value[:, :longest]))
+
+    def _with_lists(
+        self, interaction: Interaction, change: Callable[[Tensor], Tensor]
+    ) -> dict[str, Tensor]:
+        """Return the fields of a batch by name, its lists changed."""
         suffix = self.config["LIST_SUFFIX"]
         fields = interaction.interaction.items()
-        return Interaction(
-            {name: v[:, :longest] if name.endswith(suffix) else v for name, v in fields}
-        )
+        return {name: change(v) if name.endswith(suffix) else v for name, v in fields}
 
     def _grouped(self, interaction: Interaction) -> tuple[Interaction, list[int]]:
         """Put rows of like lengths together, where that saves time, and return their numbers."""
