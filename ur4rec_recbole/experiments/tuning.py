@@ -16,7 +16,8 @@ sum of the lists' lengths, not their product, and never ends worse than it began
 occur in several steps; `adapter_options.lr` is the key `lr` of the setting `adapter_options`.
 
 A trial is a run like any other, so a search that was killed goes on. The best by validation NDCG@10
-(full_masked) is written to `output`; test metrics are not read.
+(full_masked) is written to `output`, without its tables, whose paths are of one machine: the plan's
+entry names them. Test metrics are not read.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -75,8 +76,9 @@ def choose(tune: Mapping[str, Any], trials: Plan, folder: Path, source: Path) ->
         f"NDCG@10 (full_masked), {score:.4f}.\n"
         f"# Made by: ur4rec benchmark {source} --tune\n"
     )
+    found = {key: value for key, value in best.settings.items() if not key.endswith("_table")}
     with atomic_write(tune["output"]) as file:
-        file.write((head + yaml.safe_dump(dict(best.settings), sort_keys=False)).encode())
+        file.write((head + yaml.safe_dump(found, sort_keys=False)).encode())
     return f"{tune['output']}: {best.name}, validation NDCG@10 {score:.4f}"
 
 
