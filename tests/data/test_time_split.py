@@ -44,9 +44,13 @@ def told(part: Any) -> list[tuple[str, list[str], str]]:
     return sorted(zip(users.tolist(), histories, targets.tolist(), strict=True))
 
 
+@pytest.mark.parametrize("normalize_all", [False, True])
 @pytest.mark.parametrize("model", ["UR4Rec", "SASRec"])
-def test_targets_are_each_users_next_interaction_after_a_moment(tmp_path: Path, model: str) -> None:
-    train, valid, test = (each._dataset for each in load_data(config(tmp_path, model)))
+def test_targets_are_each_users_next_interaction_after_a_moment(
+    tmp_path: Path, model: str, normalize_all: bool
+) -> None:
+    made = config(tmp_path, model, normalize_all=normalize_all)
+    train, valid, test = (each._dataset for each in load_data(made))
     assert told(valid) == [("old", ["i1", "i2", "i3"], "i4"), ("two", ["i1"], "i6")]
     assert told(test) == [("new", ["i2"], "i8"), ("old", ["i1", "i2", "i3", "i4"], "i5")]
     learned = {item for _, history, target in told(train) for item in [*history, target]}

@@ -6,7 +6,9 @@ the test target the first from t2 on, as for a model that was trained at t1 and 
 or item that was not there before is part of it; a user's very first interaction is no target,
 since it has no history.
 
-One of RecBole's methods is wrapped, which a TS of three shares still reaches.
+Two of RecBole's methods are wrapped: the split, which a TS of three shares still reaches, and the
+normalisation, after which times are shares of their span (as by its settings for ml-100k), to
+remember that span.
 """
 
 import functools
@@ -19,15 +21,30 @@ from recbole.data.dataset import Dataset
 
 
 def apply() -> None:
-    """Wrap the method; a second call changes nothing."""
+    """Wrap both methods; a second call changes nothing."""
     if not hasattr(Dataset.time_based_split, "at_moments"):
         Dataset.time_based_split = _at_moments(Dataset.time_based_split)
+        Dataset._normalize = _remembering_span(Dataset._normalize)
 
 
 def splits_at_moments(how: Any) -> bool:
     """Tell whether `eval_args` ask for this split."""
     moments = how["split"].get("TS")
     return moments is not None and len(moments) == 2
+
+
+def _remembering_span(normalize: Callable) -> Callable:
+    """Keep the first and the last time of a data set whose times become shares of their span."""
+
+    @functools.wraps(normalize)
+    def normalized(self: Dataset) -> None:
+        field = self.time_field
+        before = self.inter_feat[field].to_numpy(copy=True) if field in self.inter_feat else None
+        normalize(self)
+        if before is not None and not np.array_equal(before, self.inter_feat[field].to_numpy()):
+            self.time_span = before.min(), before.max()
+
+    return normalized
 
 
 def _at_moments(by_shares: Callable) -> Callable:
@@ -38,7 +55,11 @@ def _at_moments(by_shares: Callable) -> Callable:
         times = self.inter_feat[self.time_field].numpy()
         users = self.inter_feat[group_by].numpy()
         self._drop_unused_col()
-        found = rows_by_part(users, times, ratios)
+        moments = np.asarray(ratios, dtype=float)
+        if hasattr(self, "time_span"):
+            first, last = self.time_span
+            moments = (moments - first) / (last - first)
+        found = rows_by_part(users, times, moments)
         return [self.copy(self.inter_feat[torch.from_numpy(rows)]) for rows in found]
 
     split.at_moments = True  # type: ignore[attr-defined]
