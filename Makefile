@@ -18,7 +18,7 @@ SHORT := tests/workflows tests/patches tests/test_registration.py tests/serving/
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-short test-numpy2 test-slow coverage lint audit docs licences bench bench-short tables \
+.PHONY: help train test test-short test-numpy2 test-slow coverage lint audit docs licences bench bench-short tables pages \
 	bench-epoch report ablation cold-start setup version
 
 help: ## this list
@@ -122,6 +122,11 @@ tables: setup ## text tables of the data sets in DATA, into TABLES
 
 report: setup ## the benchmark's report again
 	for each in runs/benchmark-*; do $(BIN)/python -m ur4rec_recbole report $$each || exit; done
+
+pages: setup ## the benchmark's pages in docs/ again, from the committed runs; minutes
+	for each in ml-100k amazon-scientific movietweetings-100k; do \
+		runs=docs/results/benchmark-$$each; test -d $$runs-time && beside="--beside $$runs-time" || beside=; \
+		$(BIN)/ur4rec report $$runs $$beside --markdown docs/benchmark-$$each.md || exit; done
 
 bench-epoch: setup ## an epoch of UR4Rec's encoder against SASRec of RecBole and of RecTools
 	$(BIN)/python -m ur4rec_recbole.experiments.epoch_speed

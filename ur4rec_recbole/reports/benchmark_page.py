@@ -25,18 +25,28 @@ def write(
     `baseline` is the entry that all others are compared with, instead of the plan's; `beside` a
     folder of runs of the same entries under another split, whose order is shown too.
     """
-    found = read(Path(folder), baseline)
-    made = list(tables(found))
-    if beside is not None:
-        made.insert(0, orders(found, read(Path(beside))))
+    found, made = _tables(folder, baseline, beside)
     with atomic_write(found.folder / "report.md") as file:
-        file.write(markdown(found, made).encode(errors="replace"))
+        file.write(_markdown(found, made).encode(errors="replace"))
     path = found.folder / "report.html"
     with atomic_write(path) as file:
         parts: list[Table | Plot] = [*_plots(found), *made]
         text = report(title(found), list(_summary(found)), parts)
         file.write(text.encode(errors="replace"))
     return path
+
+
+def write_markdown(
+    file: str | Path,
+    folder: str | Path,
+    baseline: str | None = None,
+    beside: str | Path | None = None,
+) -> Path:
+    """Write the tables of a folder of runs into a file and nothing into the folder."""
+    text = _markdown(*_tables(folder, baseline, beside))
+    with atomic_write(file) as page:
+        page.write(text.encode(errors="replace"))
+    return Path(file)
 
 
 def title(found: Benchmark) -> str:
@@ -47,8 +57,17 @@ def title(found: Benchmark) -> str:
     return f"Benchmark on {names}{made_up}: {len(found.runs)} models, {len(runs)} runs"
 
 
-def markdown(found: Benchmark, made: list[Table]) -> str:
-    """Lay the tables out as Markdown."""
+def _tables(
+    folder: str | Path, baseline: str | None, beside: str | Path | None
+) -> tuple[Benchmark, list[Table]]:
+    found = read(Path(folder), baseline)
+    made = list(tables(found))
+    if beside is not None:
+        made.insert(0, orders(found, read(Path(beside))))
+    return found, made
+
+
+def _markdown(found: Benchmark, made: list[Table]) -> str:
     lines = [f"# {title(found)}"]
     for table in made:
         lines += ["", f"## {table.title}", "", table.note, "", *ablation.markdown(table)]

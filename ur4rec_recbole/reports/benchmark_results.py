@@ -96,20 +96,23 @@ class Benchmark:
 
     def is_ours(self, entry: str) -> bool:
         """Tell whether an entry is a UR4Rec, or an ensemble that has one among its members."""
-        run = self.runs[entry][0]
-        if run.about["model"] != "UR4RecEnsemble":
-            return run.about["model"] == "UR4Rec"
-        members = run.read("members.json") or []
-        return any(str(each["member"]).startswith("UR4Rec-") for each in members)
+        members = self._config(entry).get("members") or []
+        models = [self.runs[entry][0].about["model"], *(each["model"] for each in members)]
+        return "UR4Rec" in models
 
     def is_in_sample(self, entry: str) -> bool:
         """Tell whether some numbers of the model were chosen on validation, beside its epoch."""
-        run = self.runs[entry][0]
-        config = {key: each["value"] for key, each in run.about.get("config", {}).items()}
+        config = self._config(entry)
         of_content = any(config.get(key) for key in (*ITEM_TABLES.values(), MORE_TABLES))
         neighbours = of_content and config.get("n_neighbour_items")
         trend = config.get("request_time") and config.get("trend_half_lives")
-        return run.about["model"] == "UR4RecEnsemble" or bool(neighbours or trend)
+        fitted = self.runs[entry][0].about["model"] == "UR4RecEnsemble"
+        return fitted or bool(neighbours or trend)
+
+    def _config(self, entry: str) -> dict[str, Any]:
+        """Return the configuration of an entry's first run by key."""
+        about = self.runs[entry][0].about
+        return {key: each["value"] for key, each in about.get("config", {}).items()}
 
     def best(self, entries: Iterable[str]) -> str | None:
         """Return the entry that is best on validation, which is how one is chosen; None of none."""
