@@ -67,7 +67,7 @@ def _at_moments(by_shares: Callable) -> Callable:
 
 
 def rows_by_part(
-    users: np.ndarray, times: np.ndarray, moments: Sequence[float]
+    users: np.ndarray, times: np.ndarray, moments: Sequence[float] | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the rows, ascending, of training, validation and test.
 
