@@ -12,6 +12,7 @@ from recbole.utils import get_model, get_trainer
 
 from tests.conftest import Toy
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.dataset import HISTORY_END, HISTORY_START
 from ur4rec_recbole.evaluation import protocols, ranking
 from ur4rec_recbole.model.ensemble import combine, standardise
 from ur4rec_recbole.training.ensemble import weigh
@@ -94,7 +95,8 @@ def trained(toy: Any, tmp_path: Path) -> dict[str, Any]:
         "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
     }
     split = {"eval_args": first.config["eval_args"], "repeatable": True}
-    config = Config("EASE", "toy", config_dict=shared | split | {"valid_metric": "NDCG@10"})
+    own = {"valid_metric": "NDCG@10", "MAX_ITEM_LIST_LENGTH": 5}
+    config = Config("EASE", "toy", config_dict=shared | split | own)
     other = Toy(config, data := create_dataset(config), data_preparation(config, data))
     ease = get_trainer(config["MODEL_TYPE"], "EASE")(config, other.model)
     ease.fit(*other.loaders[:2])
@@ -120,6 +122,22 @@ def test_an_ensemble_of_a_sequential_and_a_general_model_is_one_recbole_model(
     torch.testing.assert_close(model.eval().full_sort_predict(made.rows()), expected)
     ranks = ranking.rank(expected, made.rows()["item_id"])
     assert protocols.metrics(ranks, made.config)["ndcg@10"] == pytest.approx(best, abs=1e-4)
+
+
+@pytest.mark.parametrize("length", [5, 7])
+def test_nothing_that_a_user_has_ever_had_is_recommended(
+    trained: dict[str, Any], length: int
+) -> None:
+    """Neither what lies before the lists of the ensemble nor before those of its members, of 5."""
+    made = build(trained | {"MAX_ITEM_LIST_LENGTH": length})
+    model = get_model("UR4RecEnsemble")(made.config, made.train).eval()
+    rows = made.rows()
+    scores = model.full_sort_predict(rows)
+    spans = zip(rows[HISTORY_START].tolist(), rows[HISTORY_END].tolist(), strict=True)
+    histories = [made.train.interactions["item_id"][slice(*span)] for span in spans]
+    assert max(map(len, histories)) > length
+    for row, history in enumerate(histories):
+        assert (scores[row, history] < -1e5).all()
 
 
 def test_an_ensemble_of_nothing_is_refused(trained: dict[str, Any]) -> None:

@@ -32,7 +32,7 @@ from ur4rec_recbole.data.rows import Rows, grouped, hold_out_last, sorted_spans
 HISTORY_START = "history_start"  # row of the user's first interaction
 HISTORY_END = "history_end"  # row of the target: the history is all rows before it
 SECONDS = "exact_seconds"  # float64 times as the files have them; SECONDS + LIST_SUFFIX of windows
-EARLIER = "earlier_items"  # what a window no longer shows, zero-padded; with `exclude_history`
+EARLIER = "earlier_items"  # what a window no longer shows, zero-padded; for `exclude_history`
 
 
 def sort_exactly(dataset: Dataset) -> Dataset:
@@ -136,7 +136,7 @@ class UR4RecDataset(presplit.PresplitDataset):
                 shown = self._reordered(window, end)
                 rows.update(self._targets(shown.gather(-1, length).squeeze(-1)))
             rows.update(self._histories(window, shown, length))
-            if self.config["exclude_history"]:
+            if self.config["exclude_history"] or self.config["member_configs"]:
                 rows.update(Interaction({EARLIER: self._earlier(rows)}))
         return self.join(rows) if join else rows
 
