@@ -9,7 +9,7 @@ from ur4rec_recbole.extract.encoders import save_learned, text_encoder
 from ur4rec_recbole.extract.joined import JoinedEncoder
 from ur4rec_recbole.extract.lexical import TfidfEncoder
 
-TOPICS = ("drill", "glue", "tape")
+TOPICS = ("drill bits", "glue sticks", "tape rolls")
 TEXTS = [
     f"{topic} for {use} number {n}" for topic in TOPICS for use in ("wood", "steel") for n in "123"
 ]

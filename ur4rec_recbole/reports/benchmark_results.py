@@ -96,8 +96,10 @@ class Benchmark:
 
     def is_ours(self, entry: str) -> bool:
         """Tell whether an entry is a UR4Rec, or an ensemble that has one among its members."""
-        members = self._config(entry).get("members") or []
-        models = [self.runs[entry][0].about["model"], *(each["model"] for each in members)]
+        models = [self.runs[entry][0].about["model"]]
+        for each in self._config(entry).get("members") or []:  # recipes, or names of folders
+            named = each["model"] if isinstance(each, Mapping) else Path(str(each)).name
+            models.append(named.partition("-")[0])
         return "UR4Rec" in models
 
     def is_in_sample(self, entry: str) -> bool:

@@ -115,7 +115,8 @@ class Index:
             )  # fmt: skip
         grown = network.with_items(added, len(features))
         for rows in (grown.table, grown.vectors):
-            if not rows[-len(features) :].isfinite().all():
+            squares = rows[-len(features) :].square().sum(-1)  # products, too, must stay finite
+            if not squares.isfinite().all():
                 raise InputError(
                     "new items", "must have vectors that the model can read", "too large numbers",
                     "Use the encoder that wrote the table.",
