@@ -10,7 +10,12 @@ from ur4rec_recbole.reports.benchmark_comparisons import best_pairs
 from ur4rec_recbole.reports.benchmark_results import read
 
 DOCS = Path(__file__).parents[2] / "docs"
-NAMES = ("ml-100k", "amazon-scientific", "movietweetings-100k")
+TITLES = {
+    "ml-100k": "ML-100K",
+    "amazon-scientific": "Amazon Scientific",
+    "movietweetings-100k": "MovieTweetings",
+}
+NAMES = tuple(TITLES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -21,6 +26,18 @@ def test_a_page_has_the_figures_of_the_committed_runs(name: str) -> None:
     for table in [*made, benchmark_tables.validation(found)]:
         assert table.rows
         assert "\n".join(ablation.markdown(table)) in page, table.title
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_short_table_of_best_against_best_is_that_of_the_page(name: str) -> None:
+    page = (DOCS / f"benchmark-{name}.md").read_text(encoding="utf-8")
+    short = (DOCS / "benchmark.md").read_text(encoding="utf-8")
+    cells = [line.strip("| ").split(" | ") for line in page.splitlines()]
+    full = [row for row in cells if len(row) == 12 and row[3:5] == ["full_masked", "ndcg@10"]]
+    assert full
+    for reads, ours, other, _, _, *values, relative, _, _, p in full:
+        row = [TITLES[name], reads, ours, other, *values[:2], relative, p]
+        assert f"| {' | '.join(row)} |" in short
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -136,9 +136,15 @@ class UR4RecDataset(presplit.PresplitDataset):
                 shown = self._reordered(window, end)
                 rows.update(self._targets(shown.gather(-1, length).squeeze(-1)))
             rows.update(self._histories(window, shown, length))
-            if self.config["exclude_history"] or self.config["member_configs"]:
+            if self._is_asked_for_earlier:
                 rows.update(Interaction({EARLIER: self._earlier(rows)}))
         return self.join(rows) if join else rows
+
+    @property
+    def _is_asked_for_earlier(self) -> bool:
+        """Tell whether the model, or a member of an ensemble, excludes what the user has had."""
+        configs = [self.config, *(self.config["member_configs"] or [])]
+        return any(each["exclude_history"] for each in configs)
 
     @property
     def _reorders(self) -> bool:

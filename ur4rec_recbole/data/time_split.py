@@ -38,13 +38,23 @@ def _remembering_span(normalize: Callable) -> Callable:
 
     @functools.wraps(normalize)
     def normalized(self: Dataset) -> None:
-        field = self.time_field
-        before = self.inter_feat[field].to_numpy(copy=True) if field in self.inter_feat else None
+        if (
+            not splits_at_moments(self.config["eval_args"])
+            or self.time_field not in self.inter_feat
+        ):
+            normalize(self)
+            return
+        before = _span(self)
         normalize(self)
-        if before is not None and not np.array_equal(before, self.inter_feat[field].to_numpy()):
-            self.time_span = before.min(), before.max()
+        if _span(self) != before:
+            self.time_span = before
 
     return normalized
+
+
+def _span(dataset: Dataset) -> tuple[float, float]:
+    times = dataset.inter_feat[dataset.time_field]
+    return times.min(), times.max()
 
 
 def _at_moments(by_shares: Callable) -> Callable:

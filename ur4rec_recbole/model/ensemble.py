@@ -19,6 +19,7 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import EARLIER
 from ur4rec_recbole.model import saved
 from ur4rec_recbole.model.full_sort import FullSortRecommender
+from ur4rec_recbole.model.lists import with_lists
 
 
 class UR4RecEnsemble(FullSortRecommender):
@@ -93,17 +94,14 @@ def clip(interaction: Interaction, config: Any) -> Interaction:
     A member that excludes what the user has had is told of the others as earlier ones.
     """
     wanted, length_field = config["MAX_ITEM_LIST_LENGTH"], config["ITEM_LIST_LENGTH_FIELD"]
-    length = interaction[length_field]
+    suffix, length = config["LIST_SUFFIX"], interaction[length_field]
     first = (length - wanted).clamp(min=0).unsqueeze(1)
     place = first + torch.arange(wanted, device=length.device)  # [B, wanted]
     row = torch.arange(len(length), device=length.device).unsqueeze(1)
-    fields = dict(interaction.interaction)
-    seq = fields[config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]]
+    fields = with_lists(interaction, suffix, lambda values: values[row, place])
+    seq = interaction[config["ITEM_ID_FIELD"] + suffix]
     left_out = seq.masked_fill(torch.arange(seq.shape[1], device=seq.device) >= first, 0)
     earlier = [fields[EARLIER]] if EARLIER in fields else []
-    for name, values in fields.items():
-        if name.endswith(config["LIST_SUFFIX"]):
-            fields[name] = values[row, place]
     fields[EARLIER] = torch.cat([*earlier, left_out], dim=1)
     return Interaction(fields | {length_field: length.clamp(max=wanted)})
 

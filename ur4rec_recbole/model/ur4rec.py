@@ -34,6 +34,7 @@ from ur4rec_recbole.model.excluded import Excluded, History
 from ur4rec_recbole.model.experts import Routes
 from ur4rec_recbole.model.features import FeatureBank
 from ur4rec_recbole.model.items import ItemEmbedding, Shortlist
+from ur4rec_recbole.model.lists import with_lists
 from ur4rec_recbole.model.objective import Objective, item_counts
 from ur4rec_recbole.model.positions import Positions, by_length
 from ur4rec_recbole.model.scores import DotScores, FusedScores, Scores, with_one, with_prior
@@ -408,7 +409,8 @@ class UR4Rec(SequentialRecommender):
             value = value.masked_fill(out, 0)
             return torch.zeros_like(value).scatter(1, to.expand_as(value), value)
 
-        return Interaction(self._with_lists(interaction, shortened) | {self.ITEM_SEQ_LEN: number})
+        fields = with_lists(interaction, self.config["LIST_SUFFIX"], shortened)
+        return Interaction(fields | {self.ITEM_SEQ_LEN: number})
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Score the item of each row, [B]; rows that share a history are computed once."""
@@ -543,15 +545,8 @@ class UR4Rec(SequentialRecommender):
     def _trimmed(self, interaction: Interaction) -> Interaction:
         """Cut the lists of a batch at its longest history: what lies behind is padding."""
         longest = int(interaction[self.ITEM_SEQ_LEN].max())
-        return Interaction(self._with_lists(interaction, lambda value: value[:, :longest]))
-
-    def _with_lists(
-        self, interaction: Interaction, change: Callable[[Tensor], Tensor]
-    ) -> dict[str, Tensor]:
-        """Return the fields of a batch by name, its lists changed."""
         suffix = self.config["LIST_SUFFIX"]
-        fields = interaction.interaction.items()
-        return {name: change(v) if name.endswith(suffix) else v for name, v in fields}
+        return Interaction(with_lists(interaction, suffix, lambda value: value[:, :longest]))
 
     def _grouped(self, interaction: Interaction) -> tuple[Interaction, list[int]]:
         """Put rows of like lengths together, where that saves time, and return their numbers."""
