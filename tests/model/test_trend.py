@@ -67,10 +67,10 @@ def test_validation_rows_choose_what_lifts_their_targets() -> None:
     targets = torch.full((8,), 2)
     scores = torch.zeros(8, N)
     scores[:, 1] = 0.3  # all-time favourite, which item 2, chosen half a day ago, should overtake
-    gains = trend.gains(scores, moments, targets)
-    assert gains.shape == (8, 2 * len(PRIORS) * len(WEIGHTS))
-    assert gains.max() == 1
-    trend.fit(gains)
+    evidence = trend.evidence(scores, moments, targets)
+    assert evidence.shape == (8, 2 * len(PRIORS) * len(WEIGHTS))
+    assert evidence.max() == 1
+    trend.fit(evidence)
     assert trend(scores, moments).argmax(1).tolist() == targets.tolist()
     assert "half-life" in trend.told()
     trend.forget()
@@ -83,11 +83,11 @@ def test_what_is_served_knows_the_counts_of_the_end_and_lets_them_fade() -> None
     served = Trend(ITEMS.bincount(minlength=N), [DAY])
     served.load_state_dict(trend.state_dict())
     later = torch.tensor([3.5, 40.0], dtype=torch.float64) * DAY
-    torch.testing.assert_close(served.added(later), trend.added(later), atol=1e-4, rtol=1e-4)
-    assert served.added(later)[1].abs().max() < 1e-4  # a month later nothing is of late
-    more = served.grown(2)
-    assert more.added(later).shape == (2, N + 2)
-    torch.testing.assert_close(more.added(later)[:, :N], served.added(later))
+    added = served(torch.zeros(2, N), later)
+    torch.testing.assert_close(added, trend(torch.zeros(2, N), later), atol=1e-4, rtol=1e-4)
+    assert added[1].abs().max() < 1e-4  # a month later nothing is of late
+    more = served.grown(2)(torch.zeros(2, N + 2), later)
+    torch.testing.assert_close(more[:, :N], added)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_a_trend_changes_scores_by_the_time_of_the_request_alone(timed: Toy) -> 
     before = model.full_sort_predict(rows)
     model.trend.choose(10.0, 1.0, 1.0)
     found = model.full_sort_predict(rows)
-    expected = before + model.trend.added(rows["exact_seconds"])
+    expected = model.trend(before, rows["exact_seconds"])
     torch.testing.assert_close(found[:, 1:], expected[:, 1:])
     assert not torch.equal(found, before)
 

@@ -378,6 +378,35 @@ def test_threads_agree_while_items_are_added(full_toy: Any) -> None:
     assert {f"n{n}" for n in range(5)} <= set(made.index.ids)
 
 
+def test_counts_of_what_goes_together_are_served(full_toy: Any, tmp_path: Path) -> None:
+    toy = full_toy(**MANY, cooccurrence_window=3)
+    usual = recommender(toy)
+    toy.model.cooccurrences.choose(0.8, 1.0, 0.5)
+    made = recommender(toy)
+    asked = {"items": ["i1", "i2"], "k": 150}
+
+    def scores(of: Recommender) -> dict[str, float]:
+        told = of.recommend(**asked)
+        return dict(zip(told.items, told.scores, strict=True))
+
+    found, before = scores(made), scores(usual)
+    logits = torch.full((1, toy.model.n_items), -torch.inf)
+    ids = {item: toy.train.token2id("item_id", item) for item in before}
+    for item, score in before.items():
+        logits[0, ids[item]] = score
+    history = torch.tensor([[toy.train.token2id("item_id", item) for item in ("i1", "i2")]])
+    expected = toy.model.cooccurrences(logits, history, torch.tensor([2]))[0]
+    assert found == pytest.approx({item: float(expected[ids[item]]) for item in found}, abs=1e-4)
+    told = made.explain(item=next(iter(found)), items=asked["items"])
+    assert sum(told.parts.values()) == pytest.approx(told.score, abs=1e-4)
+    assert "cooccurrences" in told.parts
+    made.add_items(["added"], {"text": make_table("item_text", ["added"], 6, 4).vectors})
+    made.save(tmp_path / "kept")
+    again = scores(Recommender.load(tmp_path / "kept"))
+    assert again == pytest.approx(scores(made), abs=1e-4)
+    assert again.keys() - found.keys() == {"added"}
+
+
 def test_what_others_chose_of_late_counts_when_served(full_toy: Any, tmp_path: Path) -> None:
     toy = full_toy(**MANY, request_time=True)
     before = recommender(toy)
@@ -391,7 +420,8 @@ def test_what_others_chose_of_late_counts_when_served(full_toy: Any, tmp_path: P
         return dict(zip(told.items, told.scores, strict=True))
 
     found, usual = scores(made), scores(before)
-    added = toy.model.trend.added(torch.tensor([end], dtype=torch.float64))[0]
+    nothing = torch.zeros(1, toy.model.n_items)
+    added = toy.model.trend(nothing, torch.tensor([end], dtype=torch.float64))[0]
     assert added.abs().max() > 0.1
     for item, score in found.items():
         trend = float(added[toy.train.token2id("item_id", item)])

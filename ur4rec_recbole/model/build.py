@@ -12,12 +12,15 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import training_interactions
 from ur4rec_recbole.data.moments import in_seconds
 from ur4rec_recbole.model.attention import BlockConfig
+from ur4rec_recbole.model.cooccurrences import Cooccurrences
 from ur4rec_recbole.model.encoder import SequenceEncoder
 from ur4rec_recbole.model.experts import ExpertConfig, HierarchicalMoE, NoExperts, RouterConfig
 from ur4rec_recbole.model.fusion import Fusion, GatedFusion, WeightedFusion
 from ur4rec_recbole.model.items import ItemEmbedding, ItemTower
 from ur4rec_recbole.model.neighbours import ContentNeighbours
 from ur4rec_recbole.model.trend import Trend
+
+CORRECTIONS = (Trend, ContentNeighbours, Cooccurrences)
 
 
 def encoder(config: Any) -> SequenceEncoder:
@@ -115,6 +118,22 @@ def trend(config: Any, counts: Tensor) -> Trend | None:
             "Write for example [6h, 1d, 4d, 16d], or [] for no trend.",
         )  # fmt: skip
     return Trend(counts, half_lives)
+
+
+def cooccurrences(config: Any, n_items: int) -> Cooccurrences | None:
+    """Build the counts of what goes together, or return None where they are switched off."""
+    if not config["cooccurrence_window"]:
+        return None
+    made, choice = Cooccurrences(n_items), config["cooccurrence_choice"]
+    if choice is not None:
+        if len(choice) != 3 or not all(is_finite(each) and 0 <= each <= 1 for each in choice):
+            raise InputError(
+                "cooccurrence_choice", "must be a decay, 0 or 1 (whether what stood before an item "
+                "counts), and a share, each 0 to 1", choice,
+                "Leave it out: validation rows choose them.",
+            )  # fmt: skip
+        made.choose(*choice)
+    return made
 
 
 def items(config: Any, widths: dict[str, int]) -> ItemTower:

@@ -6,17 +6,24 @@ near copy of the last item stands out of a softmax of similarities, where a weig
 would bury it.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
-from torch import Tensor, nn
+from recbole.data.interaction import Interaction
+from torch import Tensor
 from torch.nn import functional
 
+from ur4rec_recbole.model.corrections import Correction
 from ur4rec_recbole.model.features import FeatureBank
+
+if TYPE_CHECKING:
+    from ur4rec_recbole.model.ur4rec import UR4Rec
 
 SMALLEST = 1e-12  # probability: the logarithm of an item that nothing speaks for stays finite
 ROUNDS = 200  # of expectation and maximisation; the shares settle in some fifty
 
 
-class ContentNeighbours(nn.Module):
+class ContentNeighbours(Correction):
     """p(j) = g_0 softmax(scores)_j + sum_mk g_mk softmax_j(cos(v_m,i_k, v_m,j) / temperature).
 
     i_k is the k-th newest item and v_m its vector of modality m. The shares g are no weights that
@@ -36,6 +43,11 @@ class ContentNeighbours(nn.Module):
     Source: Khandelwal et al. 2020, section 2 (neighbours as a distribution, mixed by a constant).
     """
 
+    name = "neighbours"
+    key = "neighbour_shares"
+    numbers = ("shares",)
+    told_as = "neighbours by content"
+
     shares: Tensor
 
     def __init__(self, modalities: tuple[str, ...], n_newest: int, temperature: float) -> None:
@@ -44,6 +56,18 @@ class ContentNeighbours(nn.Module):
         shares = torch.zeros(1 + len(modalities) * n_newest)
         shares[0] = 1.0
         self.register_buffer("shares", shares)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether neighbours have a share."""
+        return bool(self.shares[0] < 1)
+
+    def reads(self, model: "UR4Rec", interaction: Interaction) -> tuple[Tensor, FeatureBank]:
+        """Return the newest items [B, K], newest first, 0 where there are fewer; and features."""
+        seq, length = interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN].unsqueeze(1)
+        place = length - 1 - torch.arange(self.n_newest, device=seq.device)
+        newest = seq.gather(1, place.clamp(min=0)).masked_fill(place < 0, 0)
+        return newest, model.features
 
     def forward(self, scores: Tensor, newest: Tensor, features: FeatureBank) -> Tensor:
         """Return log p [B, N], or the scores themselves where only they have a share.
@@ -57,7 +81,7 @@ class ContentNeighbours(nn.Module):
         features
             Vectors and presence of the modalities.
         """
-        if self.shares[0] == 1:
+        if not self.is_active:
             return scores
         shares = self._open_shares(newest, features)
         items, place = newest.unique(return_inverse=True)
@@ -81,7 +105,7 @@ class ContentNeighbours(nn.Module):
         alike = alike.masked_fill(~present, -torch.inf).scatter(1, items.unsqueeze(1), -torch.inf)
         return alike.softmax(-1).nan_to_num(0.0) * present[items].unsqueeze(1)
 
-    def probabilities(
+    def evidence(
         self, scores: Tensor, newest: Tensor, features: FeatureBank, targets: Tensor
     ) -> Tensor:
         """Return each target's probability under each component, [B, 1 + M K]; -1 if not open."""
@@ -92,21 +116,21 @@ class ContentNeighbours(nn.Module):
             parts.append(self.distributions(items, name, features)[place, targets.unsqueeze(1)])
         return torch.cat(parts, dim=1).masked_fill(~self._open(newest, features), -1.0)
 
-    def fit(self, probabilities: Tensor) -> None:
+    def fit(self, evidence: Tensor) -> None:
         """Choose the shares that make targets likeliest, by expectation and maximisation.
 
         The likelihood is concave in the shares, so the start does not matter.
 
         Parameters
         ----------
-        probabilities
-            [R, 1 + M K], of `probabilities`, over validation rows.
+        evidence
+            [R, 1 + M K] probabilities, over validation rows.
         """
-        is_open = probabilities >= 0
+        is_open = evidence >= 0
         shares = torch.full_like(self.shares, 1 / len(self.shares))
         for _ in range(ROUNDS):
             each = shares * is_open
-            claims = each / each.sum(1, keepdim=True) * probabilities
+            claims = each / each.sum(1, keepdim=True) * evidence
             claims = claims / claims.sum(1, keepdim=True).clamp(min=SMALLEST)
             shares = claims.sum(0) / is_open.sum(0).clamp(min=1)
             shares = shares / shares.sum()

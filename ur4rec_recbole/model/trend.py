@@ -4,12 +4,19 @@ An encoder reads how long ago the items of a history were had, not what others c
 Where demand moves (new films, news, seasons) that says more than the history does.
 """
 
-import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from recbole.data.interaction import Interaction
+from torch import Tensor
+
+from ur4rec_recbole.data.dataset import SECONDS
+from ur4rec_recbole.model.corrections import Correction
+from ur4rec_recbole.model.scores import discounted_gain
+
+if TYPE_CHECKING:
+    from ur4rec_recbole.model.ur4rec import UR4Rec
 
 # What validation rows choose among, with the half-lives of the configuration.
 PRIORS = (0.1, 1.0)  # interactions
@@ -48,7 +55,7 @@ class RecentCounts:
         return found
 
 
-class Trend(nn.Module):
+class Trend(Correction):
     """Adds w log((c_j(t) + a) / (q_j C(t) + a)) to the scores; t is the time of the request.
 
     c_j(t) are recent counts and C(t) their sum, q_j is the item's share of all training
@@ -63,6 +70,12 @@ class Trend(nn.Module):
     half_lives
         In seconds, to choose from.
     """
+
+    name = "trend"
+    key = "trend_choice"
+    numbers = ("half_life", "prior", "weight")
+    of_items = ("recent", "usual")
+    told_as = "the trend at the time of the request"
 
     half_life: Tensor
     prior: Tensor
@@ -85,14 +98,22 @@ class Trend(nn.Module):
         """Take the training interactions [I], which tell what was chosen before any moment."""
         self.history = RecentCounts(times.numpy(), items.numpy(), len(self.usual))
 
+    @property
+    def is_active(self) -> bool:
+        """Whether the trend adds something."""
+        return bool(self.weight)
+
+    def reads(self, model: "UR4Rec", interaction: Interaction) -> tuple[Tensor]:
+        """Return the time of each request, [B] float64 seconds."""
+        del model
+        return (interaction[SECONDS],)
+
     def forward(self, scores: Tensor, moments: Tensor) -> Tensor:
         """Return the scores [B, N] at moments [B], float64 seconds, with what the trend adds."""
-        return scores + self.added(moments) if self.weight else scores
-
-    def added(self, moments: Tensor) -> Tensor:
-        """Return what the trend adds at moments [B], [B, N]."""
+        if not self.is_active:
+            return scores
         recent = self._recent(moments, float(self.half_life))
-        return float(self.weight) * self._ratio(recent, float(self.prior))
+        return scores + float(self.weight) * self._ratio(recent, float(self.prior))
 
     def _recent(self, moments: Tensor, half_life: float) -> Tensor:
         """Return c [B, N]."""
@@ -106,8 +127,8 @@ class Trend(nn.Module):
         expected = self.usual * recent.sum(1, keepdim=True)
         return torch.log((recent + prior) / (expected + prior))
 
-    def gains(self, scores: Tensor, moments: Tensor, targets: Tensor) -> Tensor:
-        """Return 1 / log2(1 + rank) of each target under each choice, [B, C], for `fit`.
+    def evidence(self, scores: Tensor, moments: Tensor, targets: Tensor) -> Tensor:
+        """Return each target's gain under each choice, [B, C].
 
         Parameters
         ----------
@@ -117,20 +138,16 @@ class Trend(nn.Module):
             [B].
         """
         found = []
-        row = torch.arange(len(targets), device=targets.device)
         for half_life in self.half_lives:
             recent = self._recent(moments, half_life)
             for prior in PRIORS:
                 ratio = self._ratio(recent, prior)
-                for weight in WEIGHTS:
-                    values = scores + weight * ratio
-                    better = (values > values[row, targets].unsqueeze(1)).sum(1)
-                    found.append(1 / torch.log2(2.0 + better))
+                found += [discounted_gain(scores + w * ratio, targets) for w in WEIGHTS]
         return torch.stack(found, dim=1)
 
-    def fit(self, gains: Tensor) -> None:
+    def fit(self, evidence: Tensor) -> None:
         """Choose by the mean of gains [R, C] over validation rows."""
-        best = int(gains.mean(0).argmax())
+        best = int(evidence.mean(0).argmax())
         rest, weight = divmod(best, len(WEIGHTS))
         half_life, prior = divmod(rest, len(PRIORS))
         self.choose(self.half_lives[half_life], PRIORS[prior], WEIGHTS[weight])
@@ -151,15 +168,6 @@ class Trend(nn.Module):
         """Add nothing again."""
         for value in self.state_dict().values():
             value.zero_()
-
-    def grown(self, count: int) -> "Trend":
-        """Return this trend for `count` more items, which nobody has chosen yet."""
-        more = copy.copy(self)
-        more._buffers = dict(self._buffers)
-        for name in ("recent", "usual"):
-            own = self.get_buffer(name)
-            more._buffers[name] = torch.cat([own, own.new_zeros(count)])
-        return more
 
     def told(self) -> str:
         """Say what was chosen."""

@@ -5,7 +5,7 @@ cos(r, z_i) / temperature -> Fusion -> scores [P, N] -> the losses of the runnin
 """
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +30,7 @@ from ur4rec_recbole.data.modalities import Modalities, load_modalities
 from ur4rec_recbole.data.moments import in_seconds, starts_of_moments
 from ur4rec_recbole.data.times import are_positions
 from ur4rec_recbole.model import build, losses
+from ur4rec_recbole.model.corrections import Correction
 from ur4rec_recbole.model.excluded import Excluded, History
 from ur4rec_recbole.model.experts import Routes
 from ur4rec_recbole.model.features import FeatureBank
@@ -88,11 +89,14 @@ class UR4Rec(SequentialRecommender):
         self.all_positions = bool(getattr(dataset, "predicts_all_positions", False))
         counts = item_counts(dataset)
         self.build_scoring(config, counts, load_modalities(config, dataset))
+        rows = training_interactions(dataset)
+        if self.cooccurrences is not None:
+            users, items = rows[dataset.uid_field], rows[dataset.iid_field]
+            self.cooccurrences.remember(users, items, config["cooccurrence_window"])
         if self.trend is not None:
-            rows = training_interactions(dataset)
             self.trend.remember(rows[SECONDS], rows[dataset.iid_field])
-            if config["trend_choice"] is not None:
-                self.trend.choose(*config["trend_choice"])
+            if config[self.trend.key] is not None:
+                self.trend.choose(*config[self.trend.key])
         self.tasks = TaskHeads(config, dataset)
         self.objective = Objective(config, build.sampler(config, dataset), counts)
         self.apply(self._init_weights)
@@ -129,6 +133,7 @@ class UR4Rec(SequentialRecommender):
         self.items = build.items(config, item_widths)
         self.fusion = build.fusion(config)
         self.neighbours = build.neighbours(config, self.features.item_modalities)
+        self.cooccurrences = build.cooccurrences(config, len(counts))
         self.trend = build.trend(config, counts)
 
     def prior(self, items: Tensor | None = None) -> Tensor | None:
@@ -276,6 +281,12 @@ class UR4Rec(SequentialRecommender):
                 made["fused"] = FusedScores(self.fusion, h, *both, known)
         return {kind: made[kind] for kind in kinds}
 
+    @property
+    def corrections(self) -> list[Correction]:
+        """What corrects the scores after training, in this order."""
+        parts = (self.trend, self.neighbours, self.cooccurrences)
+        return [each for each in parts if each is not None]
+
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score all items for each row, [B, N]; with `exclude_history`, known items at -inf.
 
@@ -283,29 +294,27 @@ class UR4Rec(SequentialRecommender):
         of the items. Fields that a row may leave out: the user's id, where there is no profile;
         items before the window (`EARLIER`); times, where the model does not read them.
         """
-        scores = self._candidate_scores(interaction)
-        if self.neighbours is not None:
-            scores = self.neighbours(scores, self._newest(interaction), self.features)
-        return scores.masked_fill(self._refused(interaction), -torch.inf)
+        return self.corrected(interaction, self.corrections)
 
-    def _candidate_scores(self, interaction: Interaction) -> Tensor:
-        """Score by all but neighbours; what is not to be recommended is at -inf."""
-        scores = self._untimely_scores(interaction)
-        return scores if self.trend is None else self.trend(scores, interaction[SECONDS])
-
-    def _untimely_scores(self, interaction: Interaction) -> Tensor:
-        """Score by the encoder and the experts; what is not to be recommended is at -inf."""
+    def corrected(self, interaction: Interaction, corrections: Iterable[Correction]) -> Tensor:
+        """Score as `full_sort_predict` does, by some of the corrections alone."""
+        refused = self._refused(interaction)
         begun = self.scorable()[interaction[self.ITEM_SEQ]].any(1)
         scores = self.popularity.repeat(len(begun), 1)
         if begun.any():
             scores[begun] = self._score_begun(interaction[begun])
-        return scores.masked_fill(self._refused(interaction), -torch.inf)
+        scores = scores.masked_fill(refused, -torch.inf)
+        for each in corrections:
+            if each.is_active:
+                scores = each(scores, *each.reads(self, interaction))
+                scores = scores.masked_fill(refused, -torch.inf)
+        return scores
 
-    def trend_gains(self, interaction: Interaction) -> Tensor:
-        """Return what each choice of `trend` makes of the targets' ranks, [B, C]."""
-        assert self.trend is not None
-        scores = self._untimely_scores(interaction)
-        return self.trend.gains(scores, interaction[SECONDS], interaction[self.ITEM_ID])
+    def evidence(self, correction: Correction, interaction: Interaction) -> Tensor:
+        """Return what a correction's `fit` needs of each row, [B, C], its target known."""
+        before = self.corrections[: self.corrections.index(correction)]
+        scores, read = self.corrected(interaction, before), correction.reads(self, interaction)
+        return correction.evidence(scores, *read, interaction[self.ITEM_ID])
 
     def _refused(self, interaction: Interaction) -> Tensor:
         """Mark what is never recommended, [B, N]: padding, unknown items, the user's own."""
@@ -326,21 +335,6 @@ class UR4Rec(SequentialRecommender):
             for name in self.features.item_modalities:
                 known = known | self.features.present(name)
         return known & (torch.arange(self.n_items, device=known.device) > 0)
-
-    def _newest(self, interaction: Interaction) -> Tensor:
-        """Return the newest items of each row, newest first, [B, K]; 0 where there are fewer."""
-        assert self.neighbours is not None
-        seq, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN].unsqueeze(1)
-        place = length - 1 - torch.arange(self.neighbours.n_newest, device=seq.device)
-        return seq.gather(1, place.clamp(min=0)).masked_fill(place < 0, 0)
-
-    def target_probabilities(self, interaction: Interaction) -> Tensor:
-        """Return each target's probability under each component of `neighbours`, [B, 1 + M K]."""
-        assert self.neighbours is not None
-        scores, newest = self._candidate_scores(interaction), self._newest(interaction)
-        return self.neighbours.probabilities(
-            scores, newest, self.features, interaction[self.ITEM_ID]
-        )
 
     def _score_begun(self, interaction: Interaction) -> Tensor:
         """Score all items for rows that have a history."""

@@ -14,6 +14,7 @@ import torch
 from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.model import saved
+from ur4rec_recbole.model.build import CORRECTIONS
 from ur4rec_recbole.model.stages import SCORES
 from ur4rec_recbole.runs.assembly import configuration
 from ur4rec_recbole.runs.folder import RunFolder, require_free
@@ -21,10 +22,6 @@ from ur4rec_recbole.runs.quick_start import run
 from ur4rec_recbole.runs.result import RunResult
 
 EVERYTHING = {"split": {"RS": [1, 0, 0]}, "group_by": "user", "order": "TO", "mode": "full"}
-CHOSEN = {
-    "neighbour_shares": ["neighbours.shares"],
-    "trend_choice": ["trend.half_life", "trend.prior", "trend.weight"],
-}
 ENDING = "-all"  # of the second run's folder
 
 
@@ -58,10 +55,11 @@ def train_on_all(folder: Path) -> RunResult:
         "run_folder": f"{folder}{ENDING}",
     }
     # What validation rows chose, of which there will be none.
-    for key, names in CHOSEN.items():
+    for each in CORRECTIONS:
+        names = [f"{each.name}.{number}" for number in each.numbers]
         values = [given.state_dict[name] for name in names if name in given.state_dict]
         if values:
-            settings[key] = torch.cat([each.flatten() for each in values]).tolist()
+            settings[each.key] = torch.cat([value.flatten() for value in values]).tolist()
     return run("UR4Rec", settled.about["dataset"], None, settings)
 
 

@@ -16,9 +16,11 @@ from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.data.fingerprints import table_hashes
 from ur4rec_recbole.data.modalities import item_tables
 from ur4rec_recbole.model import saved
+from ur4rec_recbole.model.build import CORRECTIONS
 
 IDS = "item_embedding.id.weight"
-CHOSEN = ("neighbours.", "trend.")  # no weights: validation rows choose them anew
+# No weights: validation rows choose them anew.
+CHOSEN = tuple(f"{each.name}." for each in CORRECTIONS)
 
 
 def begin_from(network: Any, config: Any, train: Any) -> None:

@@ -26,8 +26,8 @@ class Explanation(NamedTuple):
     score, rank
         Among all items; 1 is best.
     parts
-        What the sequence and the retrieval score add to it, the trend where it counts, and
-        neighbours by content where they have a share; they sum to the score. Of a model that
+        What the sequence and the retrieval score add to it, and each correction that has a part in
+        it (trend, neighbours by content, co-occurrences); they sum to the score. Of a model that
         predicts by one score, that one alone.
     routes
         Weight of each modality in the experts' state; they sum to 1, or are 0 where a history has
@@ -57,11 +57,11 @@ def explain(index: Index, history: History, item: int) -> Explanation:
     parts, routes = _parts(network, history, index.config)
     scores = next(index.scores([history]))[0]  # [N]
     told = {name: float(values[item]) for name, values in parts.items()}
-    if network.trend is not None and network.follows_trend:
-        when = torch.tensor([history.now], dtype=torch.float64)
-        told["trend"] = float(network.trend.added(when)[0, item])
-    if network.mixes_neighbours:
-        told["neighbours"] = float(scores[item]) - sum(told.values())
+    batch = as_batch([history], index.config, whole_window=False)
+    for number, each in enumerate(network.corrections, start=1):
+        if each.is_active:
+            corrected = network.corrected(batch, network.corrections[:number])
+            told[each.name] = float(corrected[0, item]) - sum(told.values())
     shorter = _without_each(history)
     without = torch.cat(list(index.scores(shorter)))[:, item] if len(history.items) > 1 else None
     reasons = []

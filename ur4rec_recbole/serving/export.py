@@ -35,11 +35,7 @@ EXACT = (
     "included, up to rounding: standardising a score over the items is affine for one query. "
     "Items of the history are not excluded."
 )
-NEIGHBOURS = (
-    " Neighbours by content, which have a share in this model's scores, are no inner product and "
-    "are left out; `kept` says what that costs."
-)
-TREND = " The trend at the time of the request is left out; `kept` says what that costs."
+LEFT_OUT = " Left out is what no inner product says: {}; `kept` says what that costs."
 PROFILES = " User profiles are not read; `kept` says what that costs."
 
 
@@ -244,8 +240,8 @@ def _finished(
         file.write(tokens)
     hashes = {each: folders.sha256((folder / each).read_bytes()) for each in (name, "items.json")}
     network = recommender.index.network
-    more = TREND if network.follows_trend else ""
-    more += NEIGHBOURS if network.mixes_neighbours else ""
+    corrections = ", ".join(each.told_as for each in network.corrections if each.is_active)
+    more = LEFT_OUT.format(corrections) if corrections else ""
     if "inputs" in told and len(network.features.profile_keys):
         more += PROFILES
     manifest = {"version": folders.VERSION, "model": "UR4Rec", **told, "exact": EXACT + more,

@@ -41,7 +41,8 @@ class Settings(dict):
             *(key for key in schema("UR4Rec") if not key.endswith(("_table", "_tables"))),
         ]
         # A softmax over what may be recommended has to know the history; else who asks says it.
-        excludes = bool(config["exclude_history"] and config["n_neighbour_items"])
+        mixes = config["n_neighbour_items"] or config["cooccurrence_window"]
+        excludes = bool(config["exclude_history"] and mixes)
         return cls({key: config[key] for key in keys} | {"exclude_history": excludes})
 
 
@@ -104,6 +105,8 @@ class ServedUR4Rec(UR4Rec):
         self.build_scoring(config, counts, modalities)
         self.counts = counts
         self.register_buffer("score", weights["score"].clone())
+        if self.cooccurrences is not None:
+            self.cooccurrences.hold(weights)
         self.load_state_dict({name: weights[name] for name in self.state_dict()})
         self.requires_grad_(False)
         self.eval()
@@ -120,13 +123,16 @@ class ServedUR4Rec(UR4Rec):
     def of(cls, model: UR4Rec, counts: Tensor) -> "ServedUR4Rec":
         """Copy a trained model, onto the CPU."""
         bank = copy.deepcopy(model.features).cpu()
-        weights = {name: value.cpu() for name, value in model.state_dict().items()}
+        weights = dict(model.state_dict())
+        if model.cooccurrences is not None:
+            weights |= model.cooccurrences.tables()
+        weights = {name: value.cpu() for name, value in weights.items()}
         return cls(Settings.of(model.config), counts.cpu(), modalities_of(bank), weights)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score all items as `UR4Rec` does, [B, N]."""
-        mixes = self.neighbours is not None or self.follows_trend
-        if mixes or self.refused_items[interaction[self.ITEM_SEQ]].all(1).any():
+        corrected = any(each.is_active for each in self.corrections)
+        if corrected or self.refused_items[interaction[self.ITEM_SEQ]].all(1).any():
             return super().full_sort_predict(interaction)
         return self._score_begun(interaction).masked_fill_(self.refused_items, -torch.inf)
 
@@ -204,7 +210,8 @@ class ServedUR4Rec(UR4Rec):
         grown.popularity = torch.cat([self.popularity, self.popularity.new_zeros(count)])
         grown.warm = torch.cat([self.warm, self.warm.new_zeros(count)])
         grown.n_items = self.n_items + count
-        grown.trend = self.trend and self.trend.grown(count)
+        for each in self.corrections:
+            setattr(grown, each.name, each.grown(count))
         grown._fix(torch.cat([self.table, table]), torch.cat([self.vectors, items]))
         return grown
 
@@ -226,8 +233,10 @@ class ServedUR4Rec(UR4Rec):
         if name in weights:
             missing = len(self.counts) - len(weights[name])
             weights[name] = torch.cat([weights[name], weights[name].new_zeros(missing, self.width)])
-        if self.trend is not None:
-            weights["trend.recent"] = self.trend.recent
+        for part in self.corrections:
+            names = {f"{part.name}.{each}": each for each in part.of_items}
+            weights |= {name: part.get_buffer(each) for name, each in names.items()
+                        if name in weights}  # fmt: skip
         return weights
 
     @property
@@ -250,16 +259,6 @@ class ServedUR4Rec(UR4Rec):
         """Whether scores depend on when the items of a history were had."""
         by_profiles = self.shuffle_gap is not None and len(self.features.profile_keys) > 0
         return self.encoder.intervals is not None or by_profiles
-
-    @property
-    def follows_trend(self) -> bool:
-        """Whether what others chose of late has a part in the scores."""
-        return self.trend is not None and bool(self.trend.weight)
-
-    @property
-    def mixes_neighbours(self) -> bool:
-        """Whether neighbours by content have a share in the scores."""
-        return self.neighbours is not None and bool(self.neighbours.shares[0] < 1)
 
     @property
     def retrieves(self) -> bool:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from ur4rec_recbole.core import collective
 from ur4rec_recbole.core.files import atomic_write
 from ur4rec_recbole.data.fingerprints import INPUTS, check_inputs, table_hashes
+from ur4rec_recbole.model.corrections import Correction
 from ur4rec_recbole.model.stages import Stage, read_stages
 from ur4rec_recbole.monitoring import probe
 from ur4rec_recbole.monitoring.findings import Finding, NotFinite
@@ -143,13 +143,9 @@ class UR4RecTrainer(WatchedTrainer):
             self._end(self.stages[index])
             if saved:
                 self._save_checkpoint(self._next_epoch - 1, verbose=False)
-        chosen = self.config["trend_choice"] is not None
-        if valid_data and self.model.trend is not None and not chosen:
-            self._choose("trend", self.model.trend, self.model.trend_gains, saved)
-        chosen = self.config["neighbour_shares"] is not None
-        if valid_data and self.model.neighbours is not None and not chosen:
-            neighbours, rows = self.model.neighbours, self.model.target_probabilities
-            self._choose("neighbours by content", neighbours, rows, saved)
+        for correction in self.model.corrections:
+            if valid_data and self.config[correction.key] is None:
+                self._choose(correction, saved)
         reached = self.results[-1].sampled_hit10 if self.results else None
         valid = valid_data._dataset if valid_data else None
         self.monitor.training_ends(reached, train_data._dataset, valid)
@@ -159,22 +155,23 @@ class UR4RecTrainer(WatchedTrainer):
         return self._handed_on, self.best_valid_result
 
     @torch.no_grad()
-    def _choose(
-        self, name: str, part: Any, rows: Callable[[Interaction], Tensor], saved: bool
-    ) -> None:
-        """Fit a part of the model that no gradient trains to validation rows, if it helps there."""
-        part.forget()
+    def _choose(self, correction: Correction, saved: bool) -> None:
+        """Fit a correction to validation rows, if it helps there."""
+        correction.forget()
         self.model.eval()
         every = 1 + len(self.valid_data._dataset) * self.model.n_items // CHOOSING
         some = itertools.islice(self.valid_data, 0, None, every)
-        found = [rows(batch.to(self.device)).cpu() for batch, *_ in some]
-        part.fit(collective.all_rows({"rows": torch.cat(found)})["rows"].to(self.device))
+        found = [self.model.evidence(correction, batch.to(self.device)).cpu() for batch, *_ in some]
+        rows = collective.all_rows({"rows": torch.cat(found)})["rows"]
+        correction.fit(rows.to(self.device))
         score, result = super()._valid_epoch(self.valid_data)
         if self._worse(score, self._handed_on):
-            part.forget()
-            self.logger.info(f"{name}: no better, left out")
+            correction.forget()
+            self.logger.info(f"{correction.told_as}: no better, left out")
             return
-        self.logger.info(f"{name}: {part.told()}, {self.valid_metric} {score:.4f}")
+        self.logger.info(
+            f"{correction.told_as}: {correction.told()}, {self.valid_metric} {score:.4f}"
+        )
         self._handed_on = self.best_valid_score = score
         self._metrics = self.best_valid_result = result
         if saved:

@@ -1,0 +1,135 @@
+"""Cooccurrences: what is counted, how it is mixed with the scores, and what validation chooses."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.dataset import training_interactions
+from ur4rec_recbole.model import cooccurrences
+from ur4rec_recbole.model.cooccurrences import COUNTED, SHARES, Cooccurrences
+
+N = 6
+USERS = torch.tensor([1, 1, 1, 2, 2, 2])
+ITEMS = torch.tensor([1, 2, 3, 1, 2, 1])
+
+
+def made(window: int = 2) -> Cooccurrences:
+    counts = Cooccurrences(N)
+    counts.remember(USERS, ITEMS, window)
+    return counts
+
+
+def dense(counts: Cooccurrences, name: str) -> torch.Tensor:
+    """n(i, j) [N, N] of a table."""
+    found = torch.zeros(N, N)
+    return found.scatter_add(1, counts.near.long(), counts.get_buffer(name))
+
+
+def test_pairs_count_within_a_user_and_a_window_and_less_further_apart() -> None:
+    after = torch.zeros(N, N)
+    after[1, 2] = 2.0  # once in each history; 1 then 1, two places apart, says nothing
+    after[2, 3] = after[2, 1] = 1.0
+    after[1, 3] = 0.8
+    torch.testing.assert_close(dense(made(), "after"), after)
+    torch.testing.assert_close(dense(made(), "before"), after.T)
+    after[1, 3] = 0.0
+    torch.testing.assert_close(dense(made(window=1), "after"), after)
+
+
+def test_of_many_companions_the_most_frequent_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cooccurrences, "KEPT", 1)
+    counts = made()
+    assert counts.near.shape == (N, 1)
+    assert counts.near[:4, 0].tolist() == [0, 2, 1, 2]
+    assert not counts.after[[0, 4, 5]].any()
+
+
+def test_users_with_one_interaction_leave_nothing_to_count() -> None:
+    counts = Cooccurrences(N)
+    counts.remember(torch.arange(3), torch.tensor([1, 2, 2]), 10)
+    counts.choose(0.8, 1.0, 0.5)
+    scores = torch.randn(1, N)
+    found = counts(scores, torch.tensor([[1]]), torch.tensor([1]))
+    torch.testing.assert_close(found, scores.log_softmax(-1))
+
+
+def test_until_a_share_is_chosen_the_scores_stay_as_they_are() -> None:
+    scores = torch.randn(1, N)
+    assert made()(scores, torch.tensor([[1, 2]]), torch.tensor([2])) is scores
+
+
+def test_the_mixture_is_that_of_the_formula_for_candidates_alone() -> None:
+    counts, scores = made(), torch.randn(2, N)
+    scores[:, 0] = scores[0, 2] = -torch.inf
+    counts.choose(0.5, 1.0, 0.6)
+    histories, lengths = torch.tensor([[3, 1, 2], [1, 0, 0]]), torch.tensor([3, 1])
+    found = counts(scores, histories, lengths).exp()
+    n = (dense(counts, "after") + dense(counts, "before")).numpy()
+    rows = [n[2] + 0.5 * n[1] + 0.25 * n[3], n[1]]
+    for row, c in enumerate(rows):
+        c[0] = 0.0
+        if row == 0:
+            c[2] = 0.0
+        weight = 0.6 * c.sum() / (c.sum() + 10)
+        expected = (1 - weight) * scores[row].softmax(0).numpy() + weight * c / c.sum()
+        np.testing.assert_allclose(found[row], expected, atol=1e-6)
+
+
+def test_a_choice_of_validation_rows_lifts_their_targets() -> None:
+    """After item 1 comes 2; the scores would have 5."""
+    counts = made()
+    scores = torch.zeros(8, N)
+    scores[:, 5], scores[:, 0] = 0.2, -torch.inf
+    histories, lengths = torch.full((8, 1), 1), torch.ones(8, dtype=torch.long)
+    targets = torch.full((8,), 2)
+    evidence = counts.evidence(scores, histories, lengths, targets)
+    assert evidence.shape == (8, len(COUNTED) * len(SHARES))
+    counts.fit(evidence)
+    assert counts(scores, histories, lengths).argmax(1).tolist() == targets.tolist()
+    best = evidence.mean(0).max()
+    again = cooccurrences.discounted_gain(counts(scores, histories, lengths), targets)
+    assert again.mean() == best
+    counts.forget()
+    assert counts(scores, histories, lengths) is scores
+
+
+def test_order_is_told_from_company() -> None:
+    """1 comes before 2 and never after it: only what counts both ways sees 1 near 2."""
+    counts = Cooccurrences(N)
+    counts.remember(torch.tensor([1, 1]), torch.tensor([1, 2]), 1)
+    scores, histories = torch.zeros(1, N), torch.tensor([[2]])
+    counts.choose(0.8, 0.0, 0.5)
+    assert counts(scores, histories, torch.tensor([1]))[0].std() == 0
+    counts.choose(0.8, 1.0, 0.5)
+    assert counts(scores, histories, torch.tensor([1]))[0].argmax() == 1
+
+
+@pytest.mark.parametrize("exclude_history", [False, True])
+def test_a_training_chooses_and_hands_on_nothing_worse(toy: Any, exclude_history: bool) -> None:
+    toy_data = toy(
+        cooccurrence_window=3, stages=["pretrain_sasrec"], exclude_history=exclude_history
+    )
+    trainer = toy_data.new_trainer()
+    score, _ = trainer.fit(toy_data.loaders[0], toy_data.loaders[1], verbose=False)
+    assert score >= trainer.results[-1].score
+    again, _ = trainer._valid_epoch(toy_data.loaders[1])
+    assert again == pytest.approx(score)
+
+
+def test_only_training_interactions_are_counted(toy: Any) -> None:
+    toy_data = toy(cooccurrence_window=1, stages=["pretrain_sasrec"])
+    model = toy_data.new_trainer().model
+    rows = training_interactions(toy_data.loaders[0]._dataset)
+    users, items = rows["user_id"], rows["item_id"]
+    pairs = (users[1:] == users[:-1]) & (items[1:] != items[:-1])
+    assert len(users) < len(toy_data.loaders[0]._dataset.interactions["user_id"])
+    assert float(model.cooccurrences.after.sum()) == pairs.sum()
+
+
+@pytest.mark.parametrize("choice", [[0.8, 1], [0.8, 1, 1.5], [0.8, 1, "a"], [0.8, -1, 0.5]])
+def test_told_numbers_must_be_a_decay_a_switch_and_a_share(toy: Any, choice: list) -> None:
+    with pytest.raises(InputError, match="cooccurrence_choice"):
+        toy(cooccurrence_window=1, cooccurrence_choice=choice).new_trainer()

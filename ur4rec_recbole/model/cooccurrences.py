@@ -1,0 +1,179 @@
+"""Cooccurrences: what training histories held near the items of a history, by plain counts.
+
+An encoder of a few dimensions smooths over what counts say outright of two items that are often had
+together. The two meet as probabilities, as with neighbours by content.
+"""
+
+import itertools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from recbole.data.interaction import Interaction
+from scipy import sparse
+from torch import Tensor
+
+from ur4rec_recbole.model.corrections import Correction
+from ur4rec_recbole.model.scores import discounted_gain
+
+if TYPE_CHECKING:
+    from ur4rec_recbole.model.ur4rec import UR4Rec
+
+KEPT = 100  # of the items that stood near an item, the most frequent ones
+FADING = 0.8  # what a place further apart counts relative to the one before
+EVIDENCE = 10.0  # counted interactions with which the counts get half of their share
+SMALLEST = 1e-12  # probability: the logarithm of an item that nothing speaks for stays finite
+# What validation rows choose among: decay, whether what stood before an item counts, and share.
+COUNTED = tuple(itertools.product((0.4, 0.6, 0.8, 0.9), (0.0, 1.0)))
+SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+
+
+class Cooccurrences(Correction):
+    """p(j) = (1 - w) p_0(j) + w c_j / C with w = share C / (C + 10) and C = sum_j c_j.
+
+    c_j = sum_k decay^k n(i_k, j), where i_k is the k-th newest item of the history (k = 0, 1, ...),
+    and p_0 is the softmax of the scores. n(i, j) counts how often j stood after i in the training
+    histories, and before it where `both` is 1: d places apart counts 0.8^(d - 1), for d up to a
+    window. Share, decay and `both` are no weights that training learns: `fit` chooses them on
+    validation rows, and until then the share is 0.
+
+    Parameters
+    ----------
+    n_items
+        N.
+
+    Source: as `ItemTransition`; mixed by a constant as in Khandelwal et al. 2020, section 2.
+    """
+
+    name = "cooccurrences"
+    key = "cooccurrence_choice"
+    numbers = ("decay", "both", "share")
+    of_items = ("near", "after", "before")
+    told_as = "counts of what goes together"
+
+    decay: Tensor
+    both: Tensor
+    share: Tensor
+    near: Tensor
+    after: Tensor
+    before: Tensor
+
+    def __init__(self, n_items: int) -> None:
+        super().__init__()
+        for name in self.numbers:
+            self.register_buffer(name, torch.zeros(()))
+        # [N, M], made anew from the training interactions: who stood near each item, and how often.
+        self.register_buffer("near", torch.zeros(n_items, 0, dtype=torch.int32), persistent=False)
+        for name in ("after", "before"):
+            self.register_buffer(name, torch.zeros(n_items, 0), persistent=False)
+
+    def remember(self, users: Tensor, items: Tensor, window: int) -> None:
+        """Count in the training interactions [I], which are sorted by user and time."""
+        n_items = len(self.near)
+        after = sparse.csr_array((n_items, n_items), dtype=np.float32)
+        for apart in range(1, window + 1):
+            pair = (users[apart:] == users[:-apart]) & (items[apart:] != items[:-apart])
+            pairs = items[:-apart][pair].numpy(), items[apart:][pair].numpy()
+            weights = np.full(len(pairs[0]), FADING ** (apart - 1), dtype=np.float32)
+            after = after + sparse.csr_array((weights, pairs), shape=after.shape)
+        found = (after + 1j * after.T).tocoo()  # what came after and what came before side by side
+        order = np.lexsort((found.col, -found.data.real - found.data.imag, found.row))
+        row = found.row[order]
+        place = np.arange(len(row)) - np.searchsorted(row, row)  # of each companion in its row
+        order, row, place = (each[place < KEPT] for each in (order, row, place))
+        told = found.data[order]
+        for name, values in zip(
+            self.of_items, (found.col[order], told.real, told.imag), strict=True
+        ):
+            table = np.zeros((n_items, place.max(initial=-1) + 1))
+            table[row, place] = values
+            setattr(self, name, torch.from_numpy(table).to(self.get_buffer(name).dtype))
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the counts have a share."""
+        return bool(self.share)
+
+    def reads(self, model: "UR4Rec", interaction: Interaction) -> tuple[Tensor, Tensor]:
+        """Return histories [B, L] and lengths [B]."""
+        return interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN]
+
+    def forward(self, scores: Tensor, histories: Tensor, lengths: Tensor) -> Tensor:
+        """Return log p [B, N], or the scores themselves where the counts have no share.
+
+        Parameters
+        ----------
+        scores
+            [B, N]; -inf where an item is no candidate.
+        histories
+            [B, L] items, oldest first, zero-padded on the right.
+        lengths
+            [B].
+        """
+        if not self.share:
+            return scores
+        counts = self._counts(scores, histories, lengths, float(self.decay), float(self.both))
+        mixed = _mixed(scores.softmax(-1), counts, float(self.share))
+        return mixed.clamp(min=SMALLEST).log()
+
+    def _counts(
+        self, scores: Tensor, histories: Tensor, lengths: Tensor, decay: float, both: float
+    ) -> Tensor:
+        """Return c [B, N], 0 of what is no candidate."""
+        age = lengths.unsqueeze(1) - 1 - torch.arange(histories.shape[1], device=scores.device)
+        weights = torch.where(histories > 0, decay ** age.clamp(min=0).float(), 0.0)
+        each = self.after[histories] + both * self.before[histories]  # [B, L, M]
+        near = self.near[histories].flatten(1).long()
+        counts = torch.zeros_like(scores)
+        counts.scatter_add_(1, near, (each * weights.unsqueeze(-1)).flatten(1))
+        return counts.masked_fill(scores == -torch.inf, 0.0)
+
+    def evidence(
+        self, scores: Tensor, histories: Tensor, lengths: Tensor, targets: Tensor
+    ) -> Tensor:
+        """Return each target's gain under each choice, [B, C]; arguments as of `forward`."""
+        found, likely = [], scores.softmax(-1)
+        for decay, both in COUNTED:
+            counts = self._counts(scores, histories, lengths, decay, both)
+            found += [discounted_gain(_mixed(likely, counts, share), targets) for share in SHARES]
+        return torch.stack(found, dim=1)
+
+    def fit(self, evidence: Tensor) -> None:
+        """Choose by the mean of gains [R, C] over validation rows."""
+        counted, share = divmod(int(evidence.mean(0).argmax()), len(SHARES))
+        self.choose(*COUNTED[counted], SHARES[share])
+
+    def choose(self, decay: float, both: float, share: float) -> None:
+        """Take the decay, whether what stood before an item counts (1 or 0), and the share."""
+        self.decay.fill_(decay)
+        self.both.fill_(both)
+        self.share.fill_(share)
+
+    def tables(self) -> dict[str, Tensor]:
+        """Return what was counted, by its name among the model's weights."""
+        return {f"{self.name}.{each}": self.get_buffer(each) for each in self.of_items}
+
+    def hold(self, weights: Mapping[str, Tensor]) -> None:
+        """Have the tables of a model that is served, among its weights from now on."""
+        n_items = len(self.near)
+        tables = [weights[name] for name in self.tables()]
+        near = tables[0]
+        if any(each.shape != near.shape for each in tables) or len(near) != n_items:
+            raise ValueError(f"counts of {[tuple(each.shape) for each in tables]}")
+        if near.dtype != torch.int32 or ((near < 0) | (near >= n_items)).any():
+            raise ValueError("counts of items that are none")
+        for name, table in zip(self.of_items, tables, strict=True):
+            self.register_buffer(name, table)
+
+    def told(self) -> str:
+        """Say what was chosen."""
+        where = "near" if self.both else "after"
+        return f"{float(self.share):.0%} by what stood {where} an item, decay {float(self.decay):g}"
+
+
+def _mixed(likely: Tensor, counts: Tensor, share: float) -> Tensor:
+    """Return p [B, N] of p_0 and c."""
+    total = counts.sum(1, keepdim=True)
+    weight = share * total / (total + EVIDENCE)
+    return (1 - weight) * likely + weight * counts / total.clamp(min=SMALLEST)

@@ -1,0 +1,74 @@
+"""Correction: what changes the scores after training by a few numbers that validation chooses."""
+
+import copy
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from recbole.data.interaction import Interaction
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from ur4rec_recbole.model.ur4rec import UR4Rec
+
+
+class Correction(nn.Module):
+    """A part of the score that no gradient trains; it changes nothing until `fit` or told numbers.
+
+    Attributes
+    ----------
+    name
+        The model's attribute that holds it.
+    key
+        Configuration key that tells its numbers outright.
+    numbers
+        Buffers that hold them, in the order of that key.
+    of_items
+        Buffers with a row for each item, [N, ...].
+    told_as
+        What it is, for a manifest.
+    """
+
+    name: ClassVar[str]
+    key: ClassVar[str]
+    numbers: ClassVar[tuple[str, ...]]
+    of_items: ClassVar[tuple[str, ...]] = ()
+    told_as: ClassVar[str]
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it changes anything."""
+        raise NotImplementedError
+
+    def reads(self, model: "UR4Rec", interaction: Interaction) -> tuple[Any, ...]:
+        """Return what it reads of a batch, beside the scores."""
+        raise NotImplementedError
+
+    def forward(self, scores: Tensor, *read: Any) -> Tensor:
+        """Return the scores [B, N] corrected; an item at -inf is no candidate."""
+        raise NotImplementedError
+
+    def evidence(self, scores: Tensor, *read_and_targets: Any) -> Tensor:
+        """Return what `fit` needs of each row, [B, C]; the last argument is the targets [B]."""
+        raise NotImplementedError
+
+    def fit(self, evidence: Tensor) -> None:
+        """Choose the numbers by the evidence [R, C] of validation rows."""
+        raise NotImplementedError
+
+    def forget(self) -> None:
+        """Change nothing again."""
+        for name in self.numbers:
+            self.get_buffer(name).zero_()
+
+    def told(self) -> str:
+        """Say what was chosen."""
+        raise NotImplementedError
+
+    def grown(self, count: int) -> "Correction":
+        """Return this correction for `count` more items, which nobody has had yet."""
+        more = copy.copy(self)
+        more._buffers = dict(self._buffers)
+        for name in self.of_items:
+            own = self.get_buffer(name)
+            more._buffers[name] = torch.cat([own, own.new_zeros(count, *own.shape[1:])])
+        return more
