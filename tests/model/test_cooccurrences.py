@@ -39,6 +39,13 @@ def test_pairs_count_within_a_user_and_a_window_and_less_further_apart() -> None
     torch.testing.assert_close(dense(made(window=1), "after"), after)
 
 
+def test_what_is_counted_in_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = made()
+    monkeypatch.setattr(cooccurrences, "PAIRS", 1)
+    for name, table in made().tables().items():
+        assert torch.equal(table, whole.tables()[name])
+
+
 def test_of_many_companions_the_most_frequent_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cooccurrences, "KEPT", 1)
     counts = made()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 KEPT = 100  # of the items that stood near an item, the most frequent ones
 FADING = 0.8  # what a place further apart counts relative to the one before
+PAIRS = 20_000_000  # of interactions, counted at a time
 EVIDENCE = 10.0  # counted interactions with which the counts get half of their share
 SMALLEST = 1e-12  # probability: the logarithm of an item that nothing speaks for stays finite
 # What validation rows choose among: decay, whether what stood before an item counts, and share.
@@ -70,25 +71,24 @@ class Cooccurrences(Correction):
 
     def remember(self, users: Tensor, items: Tensor, window: int) -> None:
         """Count in the training interactions [I], which are sorted by user and time."""
-        n_items = len(self.near)
-        after = sparse.csr_array((n_items, n_items), dtype=np.float32)
-        for apart in range(1, window + 1):
-            pair = (users[apart:] == users[:-apart]) & (items[apart:] != items[:-apart])
-            pairs = items[:-apart][pair].numpy(), items[apart:][pair].numpy()
-            weights = np.full(len(pairs[0]), FADING ** (apart - 1), dtype=np.float32)
-            after = after + sparse.csr_array((weights, pairs), shape=after.shape)
-        found = (after + 1j * after.T).tocoo()  # what came after and what came before side by side
-        order = np.lexsort((found.col, -found.data.real - found.data.imag, found.row))
-        row = found.row[order]
-        place = np.arange(len(row)) - np.searchsorted(row, row)  # of each companion in its row
-        order, row, place = (each[place < KEPT] for each in (order, row, place))
-        told = found.data[order]
-        for name, values in zip(
-            self.of_items, (found.col[order], told.real, told.imag), strict=True
-        ):
-            table = np.zeros((n_items, place.max(initial=-1) + 1))
-            table[row, place] = values
-            setattr(self, name, torch.from_numpy(table).to(self.get_buffer(name).dtype))
+        rows, pairs = items.numpy(), 2 * window * np.bincount(items, minlength=len(self.near))
+        block = np.cumsum(pairs) // PAIRS  # [N]: items that are counted at a time
+        made = []
+        for number in np.unique(block):
+            found = _near(users.numpy(), rows, window, block == number)
+            order = np.lexsort((found.col, -found.data.real - found.data.imag, found.row))
+            row = found.row[order]
+            place = np.arange(len(row)) - np.searchsorted(row, row)  # of a companion in its row
+            kept = place < KEPT
+            order = order[kept]
+            told = found.data[order]
+            made.append((row[kept], place[kept], found.col[order], told.real, told.imag))
+        row, place, *columns = (np.concatenate(each) for each in zip(*made, strict=True))
+        for name, values in zip(self.of_items, columns, strict=True):
+            own = self.get_buffer(name)
+            table = own.new_zeros(len(own), int(place.max(initial=-1)) + 1)
+            table[row, place] = torch.from_numpy(values).to(own.dtype)
+            setattr(self, name, table)
 
     @property
     def is_active(self) -> bool:
@@ -170,6 +170,24 @@ class Cooccurrences(Correction):
         """Say what was chosen."""
         where = "near" if self.both else "after"
         return f"{float(self.share):.0%} by what stood {where} an item, decay {float(self.decay):g}"
+
+
+def _near(
+    users: np.ndarray, items: np.ndarray, window: int, chosen: np.ndarray
+) -> sparse.coo_array:
+    """Count what stood near the chosen items [N] bool: [N, N], after them + 1j before them."""
+    rows, columns, values = [], [], []
+    for apart in range(1, window + 1):
+        earlier, later = items[:-apart], items[apart:]
+        pair = (users[:-apart] == users[apart:]) & (earlier != later)
+        for row, column, weight in ((earlier, later, 1.0), (later, earlier, 1.0j)):
+            mine = pair & chosen[row]
+            rows.append(row[mine])
+            columns.append(column[mine])
+            values.append(np.full(mine.sum(), weight * FADING ** (apart - 1), np.complex64))
+    row, column, value = (np.concatenate(each) for each in (rows, columns, values))
+    summed = sparse.coo_array((value, (row, column)), shape=(len(chosen), len(chosen)))
+    return summed.tocsr().tocoo()
 
 
 def _mixed(likely: Tensor, counts: Tensor, share: float) -> Tensor:
