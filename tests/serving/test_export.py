@@ -96,6 +96,28 @@ def test_all_is_kept_without_profiles(toy: Any, tmp_path: Path) -> None:
     assert manifest["kept"] == 1 and "profiles" not in manifest["exact"]
 
 
+@pytest.mark.parametrize("exclude_history", [False, True])
+def test_onnx_has_what_corrects_the_scores_and_an_index_tells_what_it_lacks(
+    toy: Any, tmp_path: Path, exclude_history: bool
+) -> None:
+    for name in ("onnxruntime", "onnxscript", "faiss"):
+        pytest.importorskip(name)
+    text = make_table("item_text", [f"i{n}" for n in range(1, 16)], 6, 1)
+    settings = {
+        "n_neighbour_items": 2, "neighbour_shares": [0.5, 0.3, 0.2], "cooccurrence_window": 3,
+        "cooccurrence_choice": [0.8, 1, 0.5], "request_time": True, "trend_half_lives": ["20s"],
+        "trend_choice": [20.0, 0.1, 1.0], "exclude_history": exclude_history,
+    }  # fmt: skip
+    made = recommender(toy(tables={"item_text_table": text}, **settings))
+    manifest = export(made, "onnx", tmp_path / "onnx")
+    assert manifest["kept"] == 1
+    assert "top 10 of PyTorch in 1000 of 1000 histories" in manifest["checked"]
+    left_out = export(made, "faiss", tmp_path / "index")
+    assert left_out["kept"] < 1
+    for part in ("the trend", "neighbours by content", "counts of what goes together"):
+        assert part in manifest["exact"] and part in left_out["exact"]
+
+
 def test_safetensors_is_a_folder_to_serve(full_toy: Any, tmp_path: Path) -> None:
     made = recommender(full_toy())
     export(made, "safetensors", tmp_path / "model")

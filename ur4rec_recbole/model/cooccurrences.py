@@ -125,8 +125,8 @@ class Cooccurrences(Correction):
         weights = torch.where(histories > 0, decay ** age.clamp(min=0).float(), 0.0)
         each = self.after[histories] + both * self.before[histories]  # [B, L, M]
         near = self.near[histories].flatten(1).long()
-        counts = torch.zeros_like(scores)
-        counts.scatter_add_(1, near, (each * weights.unsqueeze(-1)).flatten(1))
+        each = (each * weights.unsqueeze(-1)).flatten(1)
+        counts = torch.zeros_like(scores).scatter_add(1, near, each)
         return counts.masked_fill(scores == -torch.inf, 0.0)
 
     def evidence(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
-from torch.nn import functional
 
 from ur4rec_recbole.model.corrections import Correction
 from ur4rec_recbole.model.features import FeatureBank
@@ -84,15 +83,13 @@ class ContentNeighbours(Correction):
         if not self.is_active:
             return scores
         shares = self._open_shares(newest, features)
-        items, place = newest.unique(return_inverse=True)
+        items, place = _distinct(newest)
         mixed = shares[:, :1] * scores.softmax(-1)
         for m, name in enumerate(self.modalities):
-            mixed += functional.embedding_bag(
-                place,
-                self.distributions(items, name, features),
-                per_sample_weights=shares[:, 1 + m * self.n_newest :][:, : self.n_newest],
-                mode="sum",
-            )
+            told = self.distributions(items, name, features)
+            for k in range(self.n_newest):
+                column = 1 + m * self.n_newest + k
+                mixed = mixed + shares[:, column : column + 1] * told[place[:, k]]
         return mixed.clamp(min=SMALLEST).log()
 
     def distributions(self, items: Tensor, name: str, features: FeatureBank) -> Tensor:
@@ -111,7 +108,7 @@ class ContentNeighbours(Correction):
         """Return each target's probability under each component, [B, 1 + M K]; -1 if not open."""
         row = torch.arange(len(targets), device=targets.device)
         parts = [scores.softmax(-1)[row, targets].unsqueeze(1)]
-        items, place = newest.unique(return_inverse=True)
+        items, place = _distinct(newest)
         for name in self.modalities:
             parts.append(self.distributions(items, name, features)[place, targets.unsqueeze(1)])
         return torch.cat(parts, dim=1).masked_fill(~self._open(newest, features), -1.0)
@@ -153,3 +150,11 @@ class ContentNeighbours(Correction):
     def _open_shares(self, newest: Tensor, features: FeatureBank) -> Tensor:
         shares = self.shares * self._open(newest, features)
         return shares / shares.sum(1, keepdim=True)
+
+
+def _distinct(items: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distinct items [U], and where each of [B, K] is among them."""
+    if torch.jit.is_tracing():  # for ONNX, whose graph has no place for a choice
+        every = items.flatten()
+        return every, torch.arange(every.shape[0]).view_as(items)
+    return items.unique(return_inverse=True)

@@ -298,11 +298,17 @@ class UR4Rec(SequentialRecommender):
 
     def corrected(self, interaction: Interaction, corrections: Iterable[Correction]) -> Tensor:
         """Score as `full_sort_predict` does, by some of the corrections alone."""
-        refused = self._refused(interaction)
         begun = self.scorable()[interaction[self.ITEM_SEQ]].any(1)
         scores = self.popularity.repeat(len(begun), 1)
         if begun.any():
             scores[begun] = self._score_begun(interaction[begun])
+        return self.correct(scores, interaction, corrections)
+
+    def correct(
+        self, scores: Tensor, interaction: Interaction, corrections: Iterable[Correction]
+    ) -> Tensor:
+        """Return scores [B, N] corrected; what is never recommended at -inf."""
+        refused = self._refused(interaction)
         scores = scores.masked_fill(refused, -torch.inf)
         for each in corrections:
             if each.is_active:
@@ -317,12 +323,12 @@ class UR4Rec(SequentialRecommender):
         return correction.evidence(scores, *read, interaction[self.ITEM_ID])
 
     def _refused(self, interaction: Interaction) -> Tensor:
-        """Mark what is never recommended, [B, N]: padding, unknown items, the user's own."""
-        seq = interaction[self.ITEM_SEQ]
-        refused = (~self.scorable()).repeat(len(seq), 1)
-        if self.config["exclude_history"]:
-            refused = refused.scatter(1, self._known_items(interaction), True)
-        return refused
+        """Mark what is never recommended, [N] or [B, N]: padding, unknown items, the user's own."""
+        refused = ~self.scorable()
+        if not self.config["exclude_history"]:
+            return refused
+        own = self._known_items(interaction)
+        return refused.expand(own.shape[0], -1).scatter(1, own, torch.ones_like(own).bool())
 
     def known_to_encoder(self) -> Tensor:
         """Mark the items [N] whose embedding says something: a learned id, or content."""

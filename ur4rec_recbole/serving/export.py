@@ -36,6 +36,10 @@ EXACT = (
     "Items of the history are not excluded."
 )
 LEFT_OUT = " Left out is what no inner product says: {}; `kept` says what that costs."
+CORRECTED = (
+    " The scores, not the query, have what no inner product says: {}. Where that are probabilities "
+    "and the history was excluded in training, it is here, too."
+)
 PROFILES = " User profiles are not read; `kept` says what that costs."
 
 
@@ -69,8 +73,8 @@ class ScoredHistories(nn.Module):
             }
         )
         query = network.query(batch)
-        scores = query @ network.products.rows.T
-        return scores.masked_fill(network.refused_items, -torch.inf), query
+        scores = network.correct(query @ network.products.rows.T, batch, network.corrections)
+        return scores, query
 
 
 def _without_profiles(network: ServedUR4Rec) -> ServedUR4Rec:
@@ -241,8 +245,9 @@ def _finished(
     hashes = {each: folders.sha256((folder / each).read_bytes()) for each in (name, "items.json")}
     network = recommender.index.network
     corrections = ", ".join(each.told_as for each in network.corrections if each.is_active)
-    more = LEFT_OUT.format(corrections) if corrections else ""
-    if "inputs" in told and len(network.features.profile_keys):
+    is_onnx = "inputs" in told
+    more = (CORRECTED if is_onnx else LEFT_OUT).format(corrections) if corrections else ""
+    if is_onnx and len(network.features.profile_keys):
         more += PROFILES
     manifest = {"version": folders.VERSION, "model": "UR4Rec", **told, "exact": EXACT + more,
                 "sha256": hashes}  # fmt: skip
