@@ -6,19 +6,16 @@ together. The two meet as probabilities, as with neighbours by content.
 
 import itertools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import SequentialRecommender
 from scipy import sparse
 from torch import Tensor
 
 from ur4rec_recbole.model.corrections import Correction
 from ur4rec_recbole.model.scores import discounted_gain
-
-if TYPE_CHECKING:
-    from ur4rec_recbole.model.ur4rec import UR4Rec
 
 KEPT = 100  # of the items that stood near an item, the most frequent ones
 FADING = 0.8  # what a place further apart counts relative to the one before
@@ -95,7 +92,9 @@ class Cooccurrences(Correction):
         """Whether the counts have a share."""
         return bool(self.share)
 
-    def reads(self, model: "UR4Rec", interaction: Interaction) -> tuple[Tensor, Tensor]:
+    def reads(
+        self, model: SequentialRecommender, interaction: Interaction
+    ) -> tuple[Tensor, Tensor]:
         """Return histories [B, L] and lengths [B]."""
         return interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN]
 

@@ -1,14 +1,12 @@
 """Correction: what changes the scores after training by a few numbers that validation chooses."""
 
 import copy
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from ur4rec_recbole.model.ur4rec import UR4Rec
 
 
 class Correction(nn.Module):
@@ -39,7 +37,7 @@ class Correction(nn.Module):
         """Whether it changes anything."""
         raise NotImplementedError
 
-    def reads(self, model: "UR4Rec", interaction: Interaction) -> tuple[Any, ...]:
+    def reads(self, model: SequentialRecommender, interaction: Interaction) -> tuple[Any, ...]:
         """Return what it reads of a batch, beside the scores."""
         raise NotImplementedError
 

@@ -6,17 +6,13 @@ near copy of the last item stands out of a softmax of similarities, where a weig
 would bury it.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor
 
 from ur4rec_recbole.model.corrections import Correction
 from ur4rec_recbole.model.features import FeatureBank
-
-if TYPE_CHECKING:
-    from ur4rec_recbole.model.ur4rec import UR4Rec
 
 SMALLEST = 1e-12  # probability: the logarithm of an item that nothing speaks for stays finite
 ROUNDS = 200  # of expectation and maximisation; the shares settle in some fifty
@@ -61,7 +57,9 @@ class ContentNeighbours(Correction):
         """Whether neighbours have a share."""
         return bool(self.shares[0] < 1)
 
-    def reads(self, model: "UR4Rec", interaction: Interaction) -> tuple[Tensor, FeatureBank]:
+    def reads(
+        self, model: SequentialRecommender, interaction: Interaction
+    ) -> tuple[Tensor, FeatureBank]:
         """Return the newest items [B, K], newest first, 0 where there are fewer; and features."""
         seq, length = interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN].unsqueeze(1)
         place = length - 1 - torch.arange(self.n_newest, device=seq.device)

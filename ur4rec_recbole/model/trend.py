@@ -4,19 +4,17 @@ An encoder reads how long ago the items of a history were had, not what others c
 Where demand moves (new films, news, seasons) that says more than the history does.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor
 
 from ur4rec_recbole.data.dataset import SECONDS
 from ur4rec_recbole.model.corrections import Correction
 from ur4rec_recbole.model.scores import discounted_gain
-
-if TYPE_CHECKING:
-    from ur4rec_recbole.model.ur4rec import UR4Rec
 
 # What validation rows choose among, with the half-lives of the configuration.
 PRIORS = (0.1, 1.0)  # interactions
@@ -103,7 +101,7 @@ class Trend(Correction):
         """Whether the trend adds something."""
         return bool(self.weight)
 
-    def reads(self, model: "UR4Rec", interaction: Interaction) -> tuple[Tensor]:
+    def reads(self, model: SequentialRecommender, interaction: Interaction) -> tuple[Tensor]:
         """Return the time of each request, [B] float64 seconds."""
         del model
         return (interaction[SECONDS],)
