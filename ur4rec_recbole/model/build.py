@@ -20,7 +20,7 @@ from ur4rec_recbole.model.items import ItemEmbedding, ItemTower
 from ur4rec_recbole.model.neighbours import ContentNeighbours
 from ur4rec_recbole.model.trend import Trend
 
-CORRECTIONS = (Trend, ContentNeighbours, Cooccurrences)
+CORRECTIONS = (Trend, ContentNeighbours, Cooccurrences)  # in the order in which they apply
 
 
 def encoder(config: Any) -> SequenceEncoder:

@@ -14,14 +14,14 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from scipy import sparse
 from torch import Tensor
 
-from ur4rec_recbole.model.corrections import Correction
+from ur4rec_recbole.model.corrections import Correction, logarithms
+from ur4rec_recbole.model.item_to_item import pairs_apart
 from ur4rec_recbole.model.scores import discounted_gain
 
 KEPT = 100  # of the items that stood near an item, the most frequent ones
 FADING = 0.8  # what a place further apart counts relative to the one before
 PAIRS = 20_000_000  # of interactions, counted at a time
 EVIDENCE = 10.0  # counted interactions with which the counts get half of their share
-SMALLEST = 1e-12  # probability: the logarithm of an item that nothing speaks for stays finite
 # What validation rows choose among: decay, whether what stood before an item counts, and share.
 COUNTED = tuple(itertools.product((0.4, 0.6, 0.8, 0.9), (0.0, 1.0)))
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
@@ -95,26 +95,14 @@ class Cooccurrences(Correction):
     def reads(
         self, model: SequentialRecommender, interaction: Interaction
     ) -> tuple[Tensor, Tensor]:
-        """Return histories [B, L] and lengths [B]."""
+        """Return histories [B, L], oldest first, zero-padded on the right, and lengths [B]."""
         return interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN]
 
-    def forward(self, scores: Tensor, histories: Tensor, lengths: Tensor) -> Tensor:
-        """Return log p [B, N], or the scores themselves where the counts have no share.
-
-        Parameters
-        ----------
-        scores
-            [B, N]; -inf where an item is no candidate.
-        histories
-            [B, L] items, oldest first, zero-padded on the right.
-        lengths
-            [B].
-        """
-        if not self.is_active:
-            return scores
+    def change(self, scores: Tensor, histories: Tensor, lengths: Tensor) -> Tensor:
+        """Return log p [B, N]."""
         counts = self._counts(scores, histories, lengths, float(self.decay), float(self.both))
         mixed = _mixed(scores.softmax(-1), counts, counts.sum(1, keepdim=True), float(self.share))
-        return (mixed / mixed.sum(1, keepdim=True)).clamp(min=SMALLEST).log()
+        return logarithms(mixed / mixed.sum(1, keepdim=True))
 
     def _counts(
         self, scores: Tensor, histories: Tensor, lengths: Tensor, decay: float, both: float
@@ -131,7 +119,7 @@ class Cooccurrences(Correction):
     def evidence(
         self, scores: Tensor, histories: Tensor, lengths: Tensor, targets: Tensor
     ) -> Tensor:
-        """Return each target's gain under each choice, [B, C]; arguments as of `forward`."""
+        """Return each target's gain under each choice, [B, C]; arguments as of `change`."""
         found, likely = [], scores.softmax(-1)
         for decay, both in COUNTED:
             counts = self._counts(scores, histories, lengths, decay, both)
@@ -150,10 +138,6 @@ class Cooccurrences(Correction):
         self.decay.fill_(decay)
         self.both.fill_(both)
         self.share.fill_(share)
-
-    def tables(self) -> dict[str, Tensor]:
-        """Return what was counted, by its name among the model's weights."""
-        return {f"{self.name}.{each}": self.get_buffer(each) for each in self.of_items}
 
     def hold(self, weights: Mapping[str, Tensor]) -> None:
         """Have the tables of a model that is served, among its weights from now on."""
@@ -178,11 +162,9 @@ def _near(
 ) -> sparse.coo_array:
     """Count what stood near the chosen items [N] bool: [N, N], after them + 1j before them."""
     rows, columns, values = [], [], []
-    for apart in range(1, window + 1):
-        earlier, later = items[:-apart], items[apart:]
-        pair = (users[:-apart] == users[apart:]) & (earlier != later)
+    for apart, earlier, later in pairs_apart(users, items, window):
         for row, column, weight in ((earlier, later, 1.0), (later, earlier, 1.0j)):
-            mine = pair & chosen[row]
+            mine = (earlier != later) & chosen[row]
             rows.append(row[mine])
             columns.append(column[mine])
             values.append(np.full(mine.sum(), weight * FADING ** (apart - 1), np.complex64))

@@ -8,6 +8,8 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
+SMALLEST = 1e-12  # probability: the logarithm of an item that nothing speaks for stays finite
+
 
 class Correction(nn.Module):
     """A part of the score that no gradient trains; it changes nothing until `fit` or told numbers.
@@ -42,7 +44,19 @@ class Correction(nn.Module):
         raise NotImplementedError
 
     def forward(self, scores: Tensor, *read: Any) -> Tensor:
-        """Return the scores [B, N] corrected; an item at -inf is no candidate."""
+        """Return the scores [B, N] corrected, or themselves while it is not active.
+
+        Parameters
+        ----------
+        scores
+            [B, N]; -inf where an item is no candidate.
+        read
+            What `reads` returns.
+        """
+        return self.change(scores, *read) if self.is_active else scores
+
+    def change(self, scores: Tensor, *read: Any) -> Tensor:
+        """Return the scores [B, N] corrected; arguments as of `forward`."""
         raise NotImplementedError
 
     def evidence(self, scores: Tensor, *read_and_targets: Any) -> Tensor:
@@ -62,6 +76,10 @@ class Correction(nn.Module):
         """Say what was chosen."""
         raise NotImplementedError
 
+    def tables(self) -> dict[str, Tensor]:
+        """Return the buffers with a row for each item, by their names among the model's weights."""
+        return {f"{self.name}.{each}": self.get_buffer(each) for each in self.of_items}
+
     def grown(self, count: int) -> "Correction":
         """Return this correction for `count` more items, which nobody has had yet."""
         more = copy.copy(self)
@@ -70,3 +88,8 @@ class Correction(nn.Module):
             own = self.get_buffer(name)
             more._buffers[name] = torch.cat([own, own.new_zeros(count, *own.shape[1:])])
         return more
+
+
+def logarithms(probabilities: Tensor) -> Tensor:
+    """Return log p [B, N], finite where p is 0."""
+    return probabilities.clamp(min=SMALLEST).log()

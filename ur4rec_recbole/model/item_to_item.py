@@ -6,6 +6,7 @@ They learn nothing by gradients and see what encoders smooth over, which makes t
 an ensemble. `ur4rec train --model=ItemTransition --dataset=ml-100k` runs one alone.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,16 @@ from ur4rec_recbole.model.full_sort import UntrainedRecommender
 
 LARGEST = 20_000  # items: 3 GiB a matrix, and several are held while one is solved for
 USERS_AT_A_TIME = 4096
+
+
+def pairs_apart(users: Any, items: Any, window: int) -> Iterator[tuple[int, Any, Any]]:
+    """Yield, for 1..window places, the items of a user that stand so far apart: earlier, later.
+
+    Users and items are those of interactions [I], tensors or arrays, sorted by user and time.
+    """
+    for apart in range(1, window + 1):
+        same = users[apart:] == users[:-apart]
+        yield apart, items[:-apart][same], items[apart:][same]
 
 
 class ItemToItem(UntrainedRecommender):
@@ -80,9 +91,7 @@ class ItemTransition(ItemToItem):
         rows = training_interactions(dataset)
         users, items = rows[self.USER_ID], rows[self.ITEM_ID]
         counts = torch.zeros(self.n_items, self.n_items, dtype=torch.float64)
-        for gap in range(1, config["transition_window"] + 1):
-            same = users[gap:] == users[:-gap]
-            place = (items[:-gap][same], items[gap:][same])
+        for gap, *place in pairs_apart(users, items, config["transition_window"]):
             weight = torch.full((len(place[0]),), config["gap_decay"] ** (gap - 1)).double()
             counts.index_put_(place, weight, accumulate=True)
         leaving = counts.sum(1, keepdim=True) + config["shrinkage"]

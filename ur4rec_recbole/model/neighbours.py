@@ -11,10 +11,9 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor
 
-from ur4rec_recbole.model.corrections import Correction
+from ur4rec_recbole.model.corrections import SMALLEST, Correction, logarithms
 from ur4rec_recbole.model.features import FeatureBank
 
-SMALLEST = 1e-12  # probability: the logarithm of an item that nothing speaks for stays finite
 ROUNDS = 200  # of expectation and maximisation; the shares settle in some fifty
 
 
@@ -66,20 +65,8 @@ class ContentNeighbours(Correction):
         newest = seq.gather(1, place.clamp(min=0)).masked_fill(place < 0, 0)
         return newest, model.features
 
-    def forward(self, scores: Tensor, newest: Tensor, features: FeatureBank) -> Tensor:
-        """Return log p [B, N], or the scores themselves where only they have a share.
-
-        Parameters
-        ----------
-        scores
-            [B, N]; -inf where an item is no candidate.
-        newest
-            [B, K] items, the newest first, 0 where a history is shorter.
-        features
-            Vectors and presence of the modalities.
-        """
-        if not self.is_active:
-            return scores
+    def change(self, scores: Tensor, newest: Tensor, features: FeatureBank) -> Tensor:
+        """Return log p [B, N]."""
         shares = self._open_shares(newest, features)
         items, place = _distinct(newest)
         mixed = shares[:, :1] * scores.softmax(-1)
@@ -88,7 +75,7 @@ class ContentNeighbours(Correction):
             for k in range(self.n_newest):
                 column = 1 + m * self.n_newest + k
                 mixed = mixed + shares[:, column : column + 1] * told[place[:, k]]
-        return mixed.clamp(min=SMALLEST).log()
+        return logarithms(mixed)
 
     def distributions(self, items: Tensor, name: str, features: FeatureBank) -> Tensor:
         """Return each of U items' distribution over all other items by one modality, [U, N].

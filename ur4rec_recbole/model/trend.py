@@ -86,7 +86,7 @@ class Trend(Correction):
         super().__init__()
         self.half_lives = half_lives
         self.history: RecentCounts | None = None
-        for name in ("half_life", "prior", "weight", "end"):
+        for name in (*self.numbers, "end"):
             self.register_buffer(name, torch.zeros((), dtype=torch.float64))
         # A served model has no interactions: their counts at the end are all that it needs.
         self.register_buffer("recent", torch.zeros(len(counts)))
@@ -106,10 +106,8 @@ class Trend(Correction):
         del model
         return (interaction[SECONDS],)
 
-    def forward(self, scores: Tensor, moments: Tensor) -> Tensor:
+    def change(self, scores: Tensor, moments: Tensor) -> Tensor:
         """Return the scores [B, N] at moments [B], float64 seconds, with what the trend adds."""
-        if not self.is_active:
-            return scores
         recent = self._recent(moments, float(self.half_life))
         return scores + float(self.weight) * self._ratio(recent, float(self.prior))
 

@@ -89,11 +89,12 @@ class UR4Rec(SequentialRecommender):
         self.all_positions = bool(getattr(dataset, "predicts_all_positions", False))
         counts = item_counts(dataset)
         self.build_scoring(config, counts, load_modalities(config, dataset))
-        rows = training_interactions(dataset)
         if self.cooccurrences is not None:
+            rows = training_interactions(dataset)
             users, items = rows[dataset.uid_field], rows[dataset.iid_field]
             self.cooccurrences.remember(users, items, config["cooccurrence_window"])
         if self.trend is not None:
+            rows = training_interactions(dataset)
             self.trend.remember(rows[SECONDS], rows[dataset.iid_field])
             if config[self.trend.key] is not None:
                 self.trend.choose(*config[self.trend.key])
@@ -284,7 +285,7 @@ class UR4Rec(SequentialRecommender):
     @property
     def corrections(self) -> list[Correction]:
         """What corrects the scores after training, in this order."""
-        parts = (self.trend, self.neighbours, self.cooccurrences)
+        parts = (getattr(self, each.name) for each in build.CORRECTIONS)
         return [each for each in parts if each is not None]
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:

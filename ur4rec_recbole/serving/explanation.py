@@ -58,9 +58,10 @@ def explain(index: Index, history: History, item: int) -> Explanation:
     scores = next(index.scores([history]))[0]  # [N]
     told = {name: float(values[item]) for name, values in parts.items()}
     batch = as_batch([history], index.config, whole_window=False)
-    for number, each in enumerate(network.corrections, start=1):
+    corrected = network.corrected(batch, [])
+    for each in network.corrections:
         if each.is_active:
-            corrected = network.corrected(batch, network.corrections[:number])
+            corrected = network.correct(corrected, batch, [each])
             told[each.name] = float(corrected[0, item]) - sum(told.values())
     shorter = _without_each(history)
     without = torch.cat(list(index.scores(shorter)))[:, item] if len(history.items) > 1 else None

@@ -124,8 +124,8 @@ class ServedUR4Rec(UR4Rec):
         """Copy a trained model, onto the CPU."""
         bank = copy.deepcopy(model.features).cpu()
         weights = dict(model.state_dict())
-        if model.cooccurrences is not None:
-            weights |= model.cooccurrences.tables()
+        for part in model.corrections:
+            weights |= part.tables()
         weights = {name: value.cpu() for name, value in weights.items()}
         return cls(Settings.of(model.config), counts.cpu(), modalities_of(bank), weights)
 
@@ -234,9 +234,7 @@ class ServedUR4Rec(UR4Rec):
             missing = len(self.counts) - len(weights[name])
             weights[name] = torch.cat([weights[name], weights[name].new_zeros(missing, self.width)])
         for part in self.corrections:
-            names = {f"{part.name}.{each}": each for each in part.of_items}
-            weights |= {name: part.get_buffer(each) for name, each in names.items()
-                        if name in weights}  # fmt: skip
+            weights |= {name: table for name, table in part.tables().items() if name in weights}
         return weights
 
     @property
