@@ -93,7 +93,7 @@ class RunFolder:
             "config": resolved(config, files),
             "versions": versions(),
             "commit": commit(),
-            "machine": machine(),
+            "machine": machine(config["device"]),
             "data_fingerprint": fingerprint,
             "inputs": dict(inputs or {}),
         }

@@ -59,14 +59,17 @@ def commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def machine() -> dict[str, Any]:
-    """Return processor, cores, torch's threads and memory in bytes."""
-    return {
+def machine(device: torch.device | None = None) -> dict[str, Any]:
+    """Return processor, cores, torch's threads, memory in bytes, and the card computed on, if any."""
+    found = {
         "cpu": _processor(),
         "cores": psutil.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory": psutil.virtual_memory().total,
     }
+    if device is not None and device.type == "cuda":
+        found["card"] = torch.cuda.get_device_name(device)
+    return found
 
 
 def _processor() -> str:
