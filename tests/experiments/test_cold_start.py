@@ -13,6 +13,7 @@ from tests.conftest import SMALL, make_table
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.atomic_files import read_cells
 from ur4rec_recbole.experiments import cold_start
+from ur4rec_recbole.experiments.cold_start import write_data
 
 FRAME = pd.DataFrame(
     [(f"u{u}", f"i{(u + t) % 10}", float(t)) for u in range(8) for t in range(7)],
@@ -99,7 +100,9 @@ def test_hits_are_counted_among_cold_items_and_among_all(monkeypatch: Any) -> No
     assert found.among_all_popular.tolist() == [0.0, 0.0]
 
 
-def test_items_taken_out_of_ml100k_are_unknown_to_training(tmp_path: Path) -> None:
+def test_items_taken_out_of_ml100k_are_unknown_to_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """RecBole reads ml-100k from its own folder, wherever data_path points."""
     text = make_table("item_text", [f"{n}" for n in range(1, 1683)])
     text.save(tmp_path / "text.npz")
@@ -112,7 +115,12 @@ def test_items_taken_out_of_ml100k_are_unknown_to_training(tmp_path: Path) -> No
     }
     file = tmp_path / "tiny.yaml"
     file.write_text(yaml.safe_dump(settings))
+    written = []
+    monkeypatch.setattr(
+        cold_start, "write_data", lambda *given: written.append(given[0]) or write_data(*given)
+    )
     found = cold_start.run_seed([str(file)], 0.1, 1, "ml-100k")
+    assert written[0].warm.timestamp.between(8e8, 9e8).all()  # seconds, not RecBole's shares
     assert found.among_all_popular.max() == 0  # popularity has never seen them
     assert len(found.among_cold) > 900
     assert 0.05 < found.among_cold_random.mean() < 0.07

@@ -150,7 +150,7 @@ def test_the_documented_plan_is_sound(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert sum(job.entry == "UR4Rec small" for job in jobs) == 3
 
 
-QUALITY = {(1, 4): 0.2, (2, 4): 0.1, (3, 4): 0.3, (3, 5): 0.25, (3, 6): None}
+QUALITY = {(1, 5): 0.4, (1, 4): 0.2, (2, 4): 0.1, (3, 4): 0.3, (3, 5): 0.25, (3, 6): None}
 
 
 def search(folder: Path, steps: Any) -> tuple[Any, list[int]]:
@@ -160,7 +160,7 @@ def search(folder: Path, steps: Any) -> tuple[Any, list[int]]:
     tried: list[int] = []
 
     def run(trials: Any) -> int:
-        jobs, failed = trials.jobs(), 0
+        jobs, failed = benchmark.with_folders(trials.jobs(), folder), 0
         tried.append(len(jobs))
         for job in jobs:
             quality = QUALITY[job.settings["a"], job.settings["b"]]
@@ -185,6 +185,12 @@ def test_a_search_turns_one_setting_after_the_other(tmp_path: Path) -> None:
     assert chosen == [(1, 4), (2, 4), (3, 4), (3, 5), (3, 6)]
     assert tried == [3, 5]
     assert failed == 1
+
+
+def test_an_edited_search_reads_its_own_trials(tmp_path: Path) -> None:
+    search(tmp_path, [{"a": [2, 3]}])
+    (trials, _), _ = search(tmp_path, [{"b": [5]}])  # its second trial is another one now
+    assert list(tuning._scores(trials, tmp_path).values()) == [0.2, 0.4]
 
 
 def test_the_best_trial_is_written_without_the_paths_of_its_tables(

@@ -63,9 +63,8 @@ def test_users_with_one_interaction_leave_nothing_to_count() -> None:
     torch.testing.assert_close(found, scores.log_softmax(-1))
 
 
-def test_until_a_share_is_chosen_the_scores_stay_as_they_are() -> None:
-    scores = torch.randn(1, N)
-    assert made()(scores, torch.tensor([[1, 2]]), torch.tensor([2])) is scores
+def test_until_a_share_is_chosen_it_changes_nothing() -> None:
+    assert not made().is_active
 
 
 def test_the_mixture_is_that_of_the_formula_for_candidates_alone() -> None:
@@ -85,6 +84,16 @@ def test_the_mixture_is_that_of_the_formula_for_candidates_alone() -> None:
         np.testing.assert_allclose(found[row], expected, atol=1e-6)
 
 
+def test_items_far_behind_keep_their_order() -> None:
+    counts = made()
+    counts.choose(0.5, 1.0, 0.6)
+    scores = torch.tensor([[-torch.inf, 0.0, -40.0, -60.0, -200.0, -300.0]])
+    found = counts(scores, torch.tensor([[5]]), torch.tensor([1]))[0]
+    order = found[counts._counts(scores, torch.tensor([[5]]), torch.tensor([1]), 0.5, 1.0)[0] == 0]
+    assert (order[1:].diff() < 0).all()
+    assert order[0] == -torch.inf
+
+
 def test_a_choice_of_validation_rows_lifts_their_targets() -> None:
     """After item 1 comes 2; the scores would have 5."""
     counts = made()
@@ -100,7 +109,7 @@ def test_a_choice_of_validation_rows_lifts_their_targets() -> None:
     again = cooccurrences.discounted_gain(counts(scores, histories, lengths), targets)
     assert again.mean() == best
     counts.forget()
-    assert counts(scores, histories, lengths) is scores
+    assert not counts.is_active
 
 
 def test_order_is_told_from_company() -> None:

@@ -28,6 +28,7 @@ def test_standardised_scores_leave_padding_and_excluded_items_out_of_the_mean() 
 def test_an_item_that_a_member_excludes_ranks_last() -> None:
     scores = torch.tensor([[[0.0, 1.0, -torch.inf]], [[0.0, -1.0, 9.0]]])
     assert combine(scores, torch.tensor([0.5, 0.5])).argmin().item() == 2
+    assert combine(scores, torch.tensor([1e-7, 1.0]))[0, 2] == -torch.inf
 
 
 def test_a_member_without_weight_is_not_heard() -> None:

@@ -5,11 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from recbole.data import create_dataset, data_preparation
 
 from tests.conftest import make_table
 from ur4rec_recbole.data.modalities import ItemFeatures, Modalities
 from ur4rec_recbole.model.features import FeatureBank
 from ur4rec_recbole.model.neighbours import ContentNeighbours
+from ur4rec_recbole.training.targets import of_targets
 
 N, W, K = 6, 3, 2
 
@@ -35,10 +37,8 @@ def test_an_item_speaks_of_its_like_and_neither_of_itself_nor_of_items_without_a
     assert not found[1].any()  # without a vector it says nothing
 
 
-def test_until_shares_are_chosen_the_scores_stay_as_they_are() -> None:
-    scores = torch.randn(2, N)
-    newest = torch.tensor([[1, 3], [5, 0]])
-    assert made()(scores, newest, bank()) is scores
+def test_until_shares_are_chosen_they_change_nothing() -> None:
+    assert not made().is_active
 
 
 def test_the_mixture_is_the_sum_of_its_parts_over_those_that_have_something_to_say() -> None:
@@ -64,10 +64,44 @@ def test_the_shares_are_those_that_made_the_targets() -> None:
     torch.testing.assert_close(neighbours.shares, truth, atol=0.02, rtol=0)
 
 
+def test_the_shares_are_likeliest_where_some_components_are_closed() -> None:
+    """Of a history shorter than K only some components are open, whose shares fill the sum."""
+    generator = torch.Generator().manual_seed(0)
+    evidence = torch.rand(4000, 3, generator=generator).pow(4)
+    evidence[:3000, 1] = -1.0
+    evidence[2000:, 2] = -1.0
+    neighbours = made()
+    neighbours.fit(evidence)
+
+    def likelihood(shares: torch.Tensor) -> float:
+        each = shares * (evidence >= 0)
+        return float((each / each.sum(1, keepdim=True) * evidence).sum(1).log().mean())
+
+    best = likelihood(neighbours.shares)
+    for near in (0.98 * torch.eye(3) + 0.02 / 3, 0.02 * torch.eye(3)):
+        for other in near:
+            moved = neighbours.shares + 0.03 * (other / other.sum() - neighbours.shares)
+            assert likelihood(moved) <= best + 1e-6
+
+
 def test_neighbours_that_say_nothing_of_the_targets_get_no_share() -> None:
     neighbours = made()
     neighbours.fit(torch.tensor([[0.2, 0.0, -1.0], [0.1, 0.0, 0.0], [0.3, 0.0, 0.0]]))
     torch.testing.assert_close(neighbours.shares, torch.tensor([1.0, 0.0, 0.0]))
+
+
+@pytest.mark.parametrize("mode", ["full", "uni4"])
+def test_only_targets_choose_shares(toy: Any, mode: str) -> None:
+    """RecBole's sampled modes put drawn items beside each target."""
+    text = make_table("item_text", [f"i{n}" for n in range(1, 21)])
+    made = toy(
+        tables={"item_text_table": text}, n_neighbour_items=2, stages=["pretrain_sasrec"],
+        eval_args={"split": {"LS": "valid_and_test"}, "order": "TO", "mode": mode},
+    )  # fmt: skip
+    _, valid, _ = data_preparation(made.config, create_dataset(made.config))
+    rows = torch.cat([of_targets(batch, valid)["item_id"] for batch, *_ in valid])
+    targets = made.valid.inter_feat["item_id"]
+    assert rows.sort().values.tolist() == targets.sort().values.tolist()
 
 
 @pytest.mark.parametrize("exclude_history", [False, True])

@@ -52,7 +52,7 @@ def test_counts_of_some_moments_are_those_of_all() -> None:
 def test_the_scores_get_the_weighted_log_of_now_over_ever() -> None:
     trend, scores = made(), torch.randn(2, N)
     moments = torch.tensor([2.0, 0.0], dtype=torch.float64) * DAY
-    assert trend(scores, moments) is scores  # until something is chosen
+    assert not trend.is_active  # until something is chosen
     trend.choose(DAY, 0.1, 0.5)
     counts, ever = naive(2 * DAY, DAY), np.array([0, 2, 2, 1, 0]) / 5
     expected = 0.5 * np.log((counts + 0.1) / (ever * counts.sum() + 0.1))
@@ -74,7 +74,7 @@ def test_validation_rows_choose_what_lifts_their_targets() -> None:
     assert trend(scores, moments).argmax(1).tolist() == targets.tolist()
     assert "half-life" in trend.told()
     trend.forget()
-    assert trend(scores, moments) is scores
+    assert not trend.is_active
 
 
 def test_what_is_served_knows_the_counts_of_the_end_and_lets_them_fade() -> None:

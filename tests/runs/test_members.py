@@ -115,6 +115,11 @@ def test_files_are_taken_as_they_are(ensemble: Any) -> None:
     assert members.prepare(ensemble(["some/file.pth"])) == ["some/file.pth"]
 
 
+def test_a_model_that_cannot_be_kept_is_refused(ensemble: Any) -> None:
+    with pytest.raises(InputError, match="can be kept"):
+        members.prepare(ensemble([{"model": "External"}]))
+
+
 def test_an_entry_that_is_neither_file_nor_recipe_is_refused(ensemble: Any) -> None:
     with pytest.raises(
         InputError, match="members must list folders or checkpoint files, or mappings"

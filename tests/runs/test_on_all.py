@@ -12,6 +12,7 @@ from ur4rec_recbole import Recommender, load, run
 from ur4rec_recbole.commands.main import main
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.model import saved
+from ur4rec_recbole.runs import on_all
 from ur4rec_recbole.runs.on_all import train_on_all
 
 ITEMS = [f"i{n}" for n in range(1, 21)]
@@ -99,6 +100,18 @@ def test_a_run_that_was_no_better_than_its_beginning_keeps_that(tmp_path: Path) 
     before, now = (saved.read(Path(name)).state_dict for name in ("run", "run-all"))
     assert torch.equal(before["encoder.input_norm.weight"], now["encoder.input_norm.weight"])
     assert torch.equal(before["score"], now["score"])
+
+
+def test_a_retriever_that_a_later_stage_builds_on_is_trained_again() -> None:
+    class Given:
+        config = {"stages": ["pretrain_sasrec", "pretrain_retriever", "joint_finetune"]}
+
+    told = [(4, 4), (0, 3), (2, 2)]
+    results = [{"best_epoch": best, "kept_epoch": kept} for best, kept in told]
+    found = on_all._stages(Given(), results)  # type: ignore[arg-type]
+    assert [each["epochs"] for each in found] == [4, 3, 2]
+    found = on_all._stages(Given(), [*results[:2], {"best_epoch": 0}])  # type: ignore[arg-type]
+    assert [each["epochs"] for each in found] == [4]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from tests.serving.test_recommender import recommender
 from ur4rec_recbole.commands.main import main
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.serving import batches
 from ur4rec_recbole.serving.batches import recommend_to_file
 from ur4rec_recbole.serving.recommender import Recommender
 
@@ -66,6 +67,16 @@ def test_other_inputs_begin_anew(full_toy: Any, tmp_path: Path) -> None:
     with pytest.raises(Killed):
         recommend_to_file(made, USERS, tmp_path / "out.csv", advance=killed, batch=4)
     assert recommend_to_file(made, USERS, tmp_path / "out.csv", batch=4, k=3) == 0
+
+
+def test_models_without_weights_are_told_apart(toy: Any) -> None:
+    made = recommender(toy(model="RecentPopularity"))
+
+    def digest(half_life: str) -> str:
+        made.index.config["popularity_half_life"] = half_life
+        return batches._digest(made, USERS, None, 4, {})
+
+    assert digest("1d") == digest("1d") != digest("2d")
 
 
 def test_a_folder_of_other_files_is_kept_and_refused(full_toy: Any, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.serving.test_recommender import recommender
-from ur4rec_recbole.data.dataset import HISTORY_END, SECONDS
+from ur4rec_recbole.data.dataset import EARLIER, HISTORY_END, SECONDS
 from ur4rec_recbole.serving import speed
 from ur4rec_recbole.serving.histories import History, UserHistories, as_batch
 
@@ -28,6 +28,17 @@ def test_a_batch_is_the_data_sets_own(toy: Any) -> None:
     assert torch.equal(batch[HISTORY_END], before)
     shorter = as_batch(histories[:2], made.config, whole_window=False)
     assert shorter["item_id_list"].shape[1] == int(rows["item_length"][:2].max())
+
+
+def test_a_model_that_excludes_the_history_is_told_what_the_window_does_not_hold(toy: Any) -> None:
+    made = toy()
+    longest = made.config["MAX_ITEM_LIST_LENGTH"]
+    items = np.arange(longest + 3) % 20 + 1
+    histories = [History(each, each.astype(float), 99.0) for each in (items, items[:2])]
+    assert EARLIER not in as_batch(histories, made.config, whole_window=True).interaction
+    made.config["exclude_history"] = True
+    earlier = as_batch(histories, made.config, whole_window=True)[EARLIER]
+    assert earlier.tolist() == [items[:3].tolist(), [0, 0, 0]]
 
 
 def test_the_usual_pace_is_that_within_users() -> None:

@@ -407,6 +407,15 @@ def test_counts_of_what_goes_together_are_served(full_toy: Any, tmp_path: Path) 
     assert again.keys() - found.keys() == {"added"}
 
 
+def test_what_somebody_has_had_is_recommended_again_if_asked(full_toy: Any) -> None:
+    toy = full_toy(**MANY, cooccurrence_window=3, exclude_history=True)
+    for share in (0.0, 0.5):
+        toy.model.cooccurrences.choose(0.8, 1.0, share)
+        made = recommender(toy)
+        assert not {"i1", "i2"} & set(made.recommend(["i1", "i2"], k=150).items)
+        assert {"i1", "i2"} <= set(made.recommend(["i1", "i2"], k=150, repeat=True).items)
+
+
 def test_what_others_chose_of_late_counts_when_served(full_toy: Any, tmp_path: Path) -> None:
     toy = full_toy(**MANY, request_time=True)
     before = recommender(toy)

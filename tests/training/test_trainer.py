@@ -169,7 +169,7 @@ def test_a_stage_that_only_harms_hands_on_what_it_received(full_toy: Any, stage:
     trainer.fit(made.loaders[0], made.loaders[1], verbose=False)
     assert calls.count(1) == 1
     first, second = trainer.results
-    assert second.best_epoch == 0
+    assert (second.best_epoch, second.kept_epoch) == (0, 0)
     assert second.score == first.score
     assert second.metrics == first.metrics
     received = kept[1]
@@ -212,7 +212,7 @@ def test_a_useless_retriever_is_kept_while_predictions_stay_bit_identical(full_t
 
     trainer._begin, trainer.evaluate = spy, useless_retriever
     trainer.fit(made.loaders[0], made.loaders[1], verbose=False)
-    assert trainer.results[1].best_epoch == 0
+    assert (trainer.results[1].best_epoch, trainer.results[1].kept_epoch) == (0, 2)
     after = made.model.eval().full_sort_predict(made.rows())
     assert torch.isfinite(after[:, made.model.warm]).all()
     before[1] = predictions_by_sequence(made, before["state"])

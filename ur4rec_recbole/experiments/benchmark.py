@@ -56,7 +56,7 @@ def execute(plan: Plan, output: Path, at_a_time: int = 1) -> int:
         "Wait for it or name another --output.",
     )  # fmt: skip
     with exclusive_lock(output / ".lock", refusal):  # two would remove each other's runs
-        jobs = _with_folders(plan.jobs(), output)
+        jobs = with_folders(plan.jobs(), output)
         _write_index(plan, jobs, output)
         waiting = [job for job in jobs if not _is_done(output / job.id)]
         print(f"{output}: {len(jobs)} runs, {len(jobs) - len(waiting)} done", flush=True)
@@ -70,7 +70,7 @@ def execute(plan: Plan, output: Path, at_a_time: int = 1) -> int:
     return sum(not ended for ended in ends)
 
 
-def _with_folders(jobs: Sequence[Job], output: Path) -> list[Job]:
+def with_folders(jobs: Sequence[Job], output: Path) -> list[Job]:
     """Assign each run its existing folder or a free one, and record which run is where.
 
     A folder is named by entry and seed, and by digests of the settings and the data too where

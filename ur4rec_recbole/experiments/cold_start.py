@@ -169,7 +169,7 @@ def run_seed(files: Sequence[str], share: float, seed: int, dataset: str) -> Out
     columns = {
         "user_id": frame.id2token(frame.uid_field, rows[frame.uid_field].to_numpy()),
         "item_id": frame.id2token(frame.iid_field, rows[frame.iid_field].to_numpy()),
-        "timestamp": rows[frame.time_field].to_numpy(),
+        "timestamp": rows[SECONDS].to_numpy(),  # RecBole may have scaled its own
     }
     found = split(pd.DataFrame(columns), share, seed)
     _require_targets(found, share)

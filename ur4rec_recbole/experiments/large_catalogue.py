@@ -77,7 +77,8 @@ def evaluation(trainer: Any, data: Any) -> tuple[float, int]:
     with items_kept(trainer.model):
         for batch, *_ in itertools.islice(data, 3):
             began = time.perf_counter()
-            trainer.model.full_sort_predict(batch).view(len(batch), -1).topk(20)
+            scores = trainer.model.full_sort_predict(batch.to(trainer.device))
+            scores.view(len(batch), -1).topk(20)
             taken.append(time.perf_counter() - began)
     return statistics.median(taken), len(batch)
 

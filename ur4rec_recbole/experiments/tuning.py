@@ -29,6 +29,7 @@ import yaml
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import atomic_write, require_writable
+from ur4rec_recbole.experiments.benchmark import with_folders
 from ur4rec_recbole.experiments.plan import Entry, Plan
 from ur4rec_recbole.runs.folder import RunFolder
 
@@ -109,7 +110,7 @@ def _as_plan(plan: Plan, tune: Mapping[str, Any], tried: Sequence[Mapping[str, A
 def _scores(trials: Plan, folder: Path) -> dict[int, float]:
     """Return the validation NDCG@10 of the trials that ended, by their place in the plan."""
     scores: dict[int, float] = {}
-    for n, job in enumerate(trials.jobs()):
+    for n, job in enumerate(with_folders(trials.jobs(), folder)):
         if not (folder / job.id / "run.json").exists():
             continue
         run = RunFolder.open(folder / job.id)

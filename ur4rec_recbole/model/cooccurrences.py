@@ -98,11 +98,12 @@ class Cooccurrences(Correction):
         """Return histories [B, L], oldest first, zero-padded on the right, and lengths [B]."""
         return interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN]
 
-    def change(self, scores: Tensor, histories: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, scores: Tensor, histories: Tensor, lengths: Tensor) -> Tensor:
         """Return log p [B, N]."""
         counts = self._counts(scores, histories, lengths, float(self.decay), float(self.both))
         mixed = _mixed(scores.softmax(-1), counts, counts.sum(1, keepdim=True), float(self.share))
-        return logarithms(mixed / mixed.sum(1, keepdim=True))
+        total = mixed.sum(1, keepdim=True)
+        return logarithms(mixed / total, scores, 1 / total)
 
     def _counts(
         self, scores: Tensor, histories: Tensor, lengths: Tensor, decay: float, both: float
@@ -119,7 +120,7 @@ class Cooccurrences(Correction):
     def evidence(
         self, scores: Tensor, histories: Tensor, lengths: Tensor, targets: Tensor
     ) -> Tensor:
-        """Return each target's gain under each choice, [B, C]; arguments as of `change`."""
+        """Return each target's gain under each choice, [B, C]; arguments as of `forward`."""
         found, likely = [], scores.softmax(-1)
         for decay, both in COUNTED:
             counts = self._counts(scores, histories, lengths, decay, both)

@@ -8,7 +8,7 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
-SMALLEST = 1e-12  # probability: the logarithm of an item that nothing speaks for stays finite
+SMALLEST = 1e-12  # what a probability is divided or logged with is no smaller
 
 
 class Correction(nn.Module):
@@ -44,7 +44,7 @@ class Correction(nn.Module):
         raise NotImplementedError
 
     def forward(self, scores: Tensor, *read: Any) -> Tensor:
-        """Return the scores [B, N] corrected, or themselves while it is not active.
+        """Return the scores [B, N] corrected; for one that is active.
 
         Parameters
         ----------
@@ -53,10 +53,6 @@ class Correction(nn.Module):
         read
             What `reads` returns.
         """
-        return self.change(scores, *read) if self.is_active else scores
-
-    def change(self, scores: Tensor, *read: Any) -> Tensor:
-        """Return the scores [B, N] corrected; arguments as of `forward`."""
         raise NotImplementedError
 
     def evidence(self, scores: Tensor, *read_and_targets: Any) -> Tensor:
@@ -90,6 +86,10 @@ class Correction(nn.Module):
         return more
 
 
-def logarithms(probabilities: Tensor) -> Tensor:
-    """Return log p [B, N], finite where p is 0."""
-    return probabilities.clamp(min=SMALLEST).log()
+def logarithms(mixed: Tensor, scores: Tensor, share: Tensor) -> Tensor:
+    """Return log p [B, N] of a mixture p in which softmax(scores) has a share [B, 1].
+
+    What is too small for p is told by that part alone, so that items far behind keep their order.
+    """
+    least = scores.log_softmax(-1) + share.clamp(min=SMALLEST).log()
+    return torch.maximum(mixed.log(), least)

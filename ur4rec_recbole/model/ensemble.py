@@ -120,7 +120,7 @@ def standardise(scores: Tensor) -> Tensor:
 def combine(scores: Tensor, weights: Tensor) -> Tensor:
     """Sum scores [M, B, N] by weights [M]; an item that any weighted member excludes stays out."""
     used = weights > 0  # 0 times -inf would be NaN
-    return torch.einsum("m,mbn->bn", weights[used], scores[used].clamp(min=-1e6))
+    return torch.einsum("m,mbn->bn", weights[used], scores[used])
 
 
 def _load(names: Any) -> list[saved.Saved]:

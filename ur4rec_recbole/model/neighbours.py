@@ -65,7 +65,7 @@ class ContentNeighbours(Correction):
         newest = seq.gather(1, place.clamp(min=0)).masked_fill(place < 0, 0)
         return newest, model.features
 
-    def change(self, scores: Tensor, newest: Tensor, features: FeatureBank) -> Tensor:
+    def forward(self, scores: Tensor, newest: Tensor, features: FeatureBank) -> Tensor:
         """Return log p [B, N]."""
         shares = self._open_shares(newest, features)
         items, place = _distinct(newest)
@@ -75,7 +75,7 @@ class ContentNeighbours(Correction):
             for k in range(self.n_newest):
                 column = 1 + m * self.n_newest + k
                 mixed = mixed + shares[:, column : column + 1] * told[place[:, k]]
-        return logarithms(mixed)
+        return logarithms(mixed, scores, shares[:, :1])
 
     def distributions(self, items: Tensor, name: str, features: FeatureBank) -> Tensor:
         """Return each of U items' distribution over all other items by one modality, [U, N].
@@ -101,7 +101,8 @@ class ContentNeighbours(Correction):
     def fit(self, evidence: Tensor) -> None:
         """Choose the shares that make targets likeliest, by expectation and maximisation.
 
-        The likelihood is concave in the shares, so the start does not matter.
+        A row's shares are those of its open components over their sum, so that a component is held
+        to the rows that it is open in, each by how much of the sum is open there.
 
         Parameters
         ----------
@@ -112,9 +113,10 @@ class ContentNeighbours(Correction):
         shares = torch.full_like(self.shares, 1 / len(self.shares))
         for _ in range(ROUNDS):
             each = shares * is_open
-            claims = each / each.sum(1, keepdim=True) * evidence
+            total = each.sum(1, keepdim=True)
+            claims = each / total * evidence
             claims = claims / claims.sum(1, keepdim=True).clamp(min=SMALLEST)
-            shares = claims.sum(0) / is_open.sum(0).clamp(min=1)
+            shares = claims.sum(0) / (is_open / total).sum(0).clamp(min=SMALLEST)
             shares = shares / shares.sum()
         self.shares.copy_(shares)
 

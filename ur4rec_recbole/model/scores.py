@@ -126,6 +126,13 @@ def discounted_gain(scores: Tensor, targets: Tensor) -> Tensor:
     return 1 / torch.log2(2.0 + (scores > own).sum(1))
 
 
+def neutral(scores: Tensor, known: Tensor) -> Tensor:
+    """Give items that nothing is known of (`known` [N]) the mean of the others' scores [B, N]."""
+    if known[1:].all() or not known.any():
+        return scores
+    return torch.where(known, scores, scores[:, known].mean(1, keepdim=True))
+
+
 def _products(queries: Tensor, vectors: Tensor) -> Tensor:
     return by_rows(lambda rows: rows @ vectors.T, queries)
 
@@ -153,12 +160,7 @@ class FusedScores(Scores):
 
     def _scored(self, positions: slice) -> Tensor:
         sequence, retrieval = (
-            self._neutral(self.sequence.at(positions)),
+            neutral(self.sequence.at(positions), self.known),
             self.retrieval.at(positions),
         )
         return self.fusion(self.states[positions], sequence, retrieval)
-
-    def _neutral(self, sequence: Tensor) -> Tensor:
-        if self.known.all():
-            return sequence
-        return torch.where(self.known, sequence, sequence[:, self.known].mean(1, keepdim=True))

@@ -106,7 +106,7 @@ class Trend(Correction):
         del model
         return (interaction[SECONDS],)
 
-    def change(self, scores: Tensor, moments: Tensor) -> Tensor:
+    def forward(self, scores: Tensor, moments: Tensor) -> Tensor:
         """Return the scores [B, N] at moments [B], float64 seconds, with what the trend adds."""
         recent = self._recent(moments, float(self.half_life))
         return scores + float(self.weight) * self._ratio(recent, float(self.prior))

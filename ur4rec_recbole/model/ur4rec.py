@@ -38,7 +38,14 @@ from ur4rec_recbole.model.items import ItemEmbedding, Shortlist
 from ur4rec_recbole.model.lists import with_lists
 from ur4rec_recbole.model.objective import Objective, item_counts
 from ur4rec_recbole.model.positions import Positions, by_length
-from ur4rec_recbole.model.scores import DotScores, FusedScores, Scores, with_one, with_prior
+from ur4rec_recbole.model.scores import (
+    DotScores,
+    FusedScores,
+    Scores,
+    neutral,
+    with_one,
+    with_prior,
+)
 from ur4rec_recbole.model.stages import SCORES, Stage, read_stages
 from ur4rec_recbole.model.tasks import TaskHeads
 
@@ -348,7 +355,8 @@ class UR4Rec(SequentialRecommender):
         kind = SCORES[int(self.score)]
         table = self._once("table", lambda: self.item_embedding(self.features))
         h, r, _ = self.final_states(self._trimmed(interaction), table, kind != "sequence")
-        return self.scores(h, r, table, [kind])[kind]
+        scores = self.scores(h, r, table, [kind])[kind]
+        return neutral(scores, self.known_to_encoder()) if kind == "sequence" else scores
 
     @contextmanager
     def items_kept(self) -> Iterator[None]:
@@ -414,11 +422,11 @@ class UR4Rec(SequentialRecommender):
         return Interaction(fields | {self.ITEM_SEQ_LEN: number})
 
     def predict(self, interaction: Interaction) -> Tensor:
-        """Score the item of each row, [B]; rows that share a history are computed once."""
-        seq = interaction[self.ITEM_SEQ]
+        """Score the item of each row, [B]; rows that `HISTORY_END` calls one are computed once."""
+        every = torch.arange(len(interaction), device=interaction[self.ITEM_SEQ].device)
         names_row = HISTORY_END in interaction.interaction
-        key = interaction[HISTORY_END].unsqueeze(1) if names_row else seq
-        distinct, inverse = torch.unique(key, dim=0, return_inverse=True)
+        key = interaction[HISTORY_END] if names_row else every
+        distinct, inverse = torch.unique(key, return_inverse=True)
         row = torch.arange(len(inverse), device=inverse.device)
         first = torch.full((len(distinct),), len(row), device=row.device)
         first = first.scatter_reduce(0, inverse, row, "amin")

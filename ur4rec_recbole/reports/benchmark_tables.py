@@ -166,7 +166,7 @@ def times(found: Benchmark) -> Table:
     """Show how long the baseline's and our models take to the quality of each rival."""
     thresholds = found.thresholds()
     ours = [e for e in found.runs if found.runs[e][0].about["model"] == "UR4Rec"]
-    columns = [*ours, *([found.baseline] if found.baseline else [])]
+    columns = list(dict.fromkeys([*ours, *([found.baseline] if found.baseline else [])]))
     rows = []
     for rival, goal in thresholds.items():
         theirs = _mean_time(found.time_to(rival, goal))

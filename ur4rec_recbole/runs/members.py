@@ -26,7 +26,7 @@ from ur4rec_recbole.core.files import exclusive_lock, read_json, write_json
 from ur4rec_recbole.data.fingerprints import INPUTS, inputs, source_hash, table_hashes
 from ur4rec_recbole.model import saved
 from ur4rec_recbole.runs.assembly import build_trainer, load_data
-from ur4rec_recbole.training.trainer import UR4RecTrainer
+from ur4rec_recbole.runs.keeping import use_best_weights
 
 COST = "cost.json"
 
@@ -53,6 +53,11 @@ def prepare(config: Config) -> list[str]:
             raise InputError(
                 "members", "must list folders or checkpoint files, or mappings with the key model",
                 repr(entry), "Write for example {model: UR4Rec, seeds: 2}.",
+            )  # fmt: skip
+        if entry["model"] == "External":
+            raise InputError(
+                "members", "must be recipes of models that can be kept", repr(entry),
+                "Leave it out: of a model of another library there are scores alone.",
             )  # fmt: skip
         recipe = dict(entry)
         seeds = recipe.pop("seeds", 1)
@@ -112,8 +117,7 @@ def _train(config: Config, target: Path) -> None:
         folder = Path(place)
         trainer = build_trainer(config, train_data, folder=folder)
         trainer.fit(train_data, valid_data, verbose=False)
-        if not isinstance(trainer, UR4RecTrainer):  # which has loaded its best weights
-            trainer.evaluate(valid_data, load_best_model=True)
+        use_best_weights(trainer, valid_data)
         whole = folder / "whole"
         whole.mkdir()
         known = inputs(config, train_data._dataset.fingerprint)

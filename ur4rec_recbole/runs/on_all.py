@@ -64,12 +64,17 @@ def train_on_all(folder: Path) -> RunResult:
 
 
 def _stages(given: saved.Saved, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the stages that have brought something, each with its best number of epochs."""
+    """Return the stages whose weights the run has kept, each with its best number of epochs.
+
+    The last of them is one that predictions go by.
+    """
     entries = [each if isinstance(each, dict) else {"name": each}
                for each in given.config["stages"]]  # fmt: skip
     pairs = list(zip(entries, results, strict=True))
-    kept = [{**entry, "epochs": told["best_epoch"]} for entry, told in pairs if told["best_epoch"]]
-    if kept:
-        return kept
+    while pairs and not pairs[-1][1]["best_epoch"]:
+        pairs.pop()
+    epochs = [told.get("kept_epoch", told["best_epoch"]) for _, told in pairs]
+    if pairs:
+        return [{**entry, "epochs": n} for (entry, _), n in zip(pairs, epochs, strict=True) if n]
     # Nothing was better than what the run began with: keep that.
     return [{**entries[-1], "epochs": 0, "score": SCORES[int(given.state_dict["score"])]}]

@@ -60,7 +60,7 @@ def commit() -> str | None:
 
 
 def machine(device: torch.device | None = None) -> dict[str, Any]:
-    """Return processor, cores, torch's threads, memory in bytes, and the card computed on, if any."""
+    """Return processor, cores, torch's threads, memory in bytes, and the card, if one is used."""
     found = {
         "cpu": _processor(),
         "cores": psutil.cpu_count(),

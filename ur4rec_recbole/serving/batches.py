@@ -24,6 +24,7 @@ from ur4rec_recbole.serving.recommender import Recommender
 from ur4rec_recbole.serving.requests import Later
 
 BATCH = 1000  # users
+PLAIN = str | int | float | bool | list | None  # settings that are told apart
 JOB = "job.json"  # in OUT.parts/, what its batches are of
 WRITERS: dict[str, Callable[[pd.DataFrame, Any], Any]] = {
     ".csv": lambda table, file: table.to_csv(file, index=False),
@@ -123,13 +124,19 @@ def _digest(
 ) -> str:
     """Return the SHA-256 of all that the result depends on."""
     digest = hashlib.sha256()
-    weights = recommender.index.network.state_dict()
-    for name in sorted(weights):
+    index, histories = recommender.index, recommender.histories
+    values = dict(index.network.state_dict()) | dict(index.network.named_buffers())
+    arrays = {name: value.cpu().numpy() for name, value in values.items()}
+    arrays |= {name: getattr(histories, name) for name in ("offsets", "items", "times")}
+    for name in sorted(arrays):
         digest.update(name.encode())
-        digest.update(weights[name].cpu().numpy().tobytes())
+        digest.update(arrays[name].tobytes())
+    config = getattr(index.config, "final_config_dict", index.config)
+    settings = {key: config[key] for key in config if isinstance(config[key], PLAIN)}
     table = None if since is None else since.to_json(date_unit="ns")
-    tokens = list(recommender.index.tokens)
+    tokens = list(index.tokens)
     kept = {key: list(value) if isinstance(value, set | tuple) else value
             for key, value in options.items()}  # fmt: skip
-    digest.update(json.dumps([tokens, list(users), table, batch, kept], default=str).encode())
+    told = [settings, tokens, list(users), table, batch, kept]
+    digest.update(json.dumps(told, sort_keys=True, default=str).encode())
     return digest.hexdigest()

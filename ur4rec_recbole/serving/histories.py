@@ -12,6 +12,7 @@ import torch
 from recbole.data.interaction import Interaction
 
 from ur4rec_recbole.data.dataset import (
+    EARLIER,
     HISTORY_END,
     HISTORY_START,
     SECONDS,
@@ -117,6 +118,12 @@ def as_batch(histories: Sequence[History], config: Any, whole_window: bool) -> I
         if size:
             items[row, :size], times[row, :size] = history.items[-size:], history.times[-size:]
     total = torch.tensor([len(each.items) for each in histories])
+    earlier = {}
+    if config["exclude_history"]:  # what the window does not hold is to be known, too
+        left = [
+            torch.from_numpy(each.items[: max(len(each.items) - longest, 0)]) for each in histories
+        ]
+        earlier = {EARLIER: torch.nn.utils.rnn.pad_sequence(left, batch_first=True).long()}
     suffix, item, time = config["LIST_SUFFIX"], config["ITEM_ID_FIELD"], config["TIME_FIELD"]
     return Interaction(
         {
@@ -128,5 +135,6 @@ def as_batch(histories: Sequence[History], config: Any, whole_window: bool) -> I
             f"{time}{suffix}": torch.from_numpy(times).float(),
             HISTORY_START: torch.zeros_like(total),
             HISTORY_END: total,
+            **earlier,
         }
     )

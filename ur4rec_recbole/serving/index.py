@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from ur4rec_recbole.core.errors import InputError, nearest
 from ur4rec_recbole.data.modalities import ItemFeatures
+from ur4rec_recbole.model.ensemble import UR4RecEnsemble
 from ur4rec_recbole.serving.histories import History, as_batch
 from ur4rec_recbole.serving.network import ServedUR4Rec
 
@@ -61,13 +62,26 @@ class Index:
             )  # fmt: skip
         return self.ids[token]
 
-    def scores(self, histories: Sequence[History]) -> Iterator[Tensor]:
-        """Yield scores [B, N] of some histories after others; padding at -inf."""
-        served = isinstance(self.network, ServedUR4Rec)
+    def scores(self, histories: Sequence[History], repeat: bool = False) -> Iterator[Tensor]:
+        """Yield scores [B, N] of some histories after others; padding at -inf.
+
+        With `repeat` those of a history's own items, too, which a model may leave out.
+        """
+        network, config = self.network, self.config
+        served = isinstance(network, ServedUR4Rec)
+        if repeat and served:
+            network = network.scoring_all()
+            config = network.config
+        if repeat and _some_member_excludes(network):
+            raise InputError(
+                "repeat", "needs a model that scores what a user has had",
+                "an ensemble with a member that leaves it out", "Leave it out.",
+            )  # fmt: skip
         for start in range(0, len(histories), BATCH):
-            batch = as_batch(histories[start : start + BATCH], self.config, not served)
+            batch = as_batch(histories[start : start + BATCH], config, not served)
             with torch.no_grad():
-                scores = self.network.full_sort_predict(batch).view(len(batch), -1).float()
+                scores = network.full_sort_predict(batch.to(network.device))
+            scores = scores.view(len(batch), -1).float().cpu()
             scores[:, 0] = -torch.inf
             yield scores
 
@@ -141,3 +155,8 @@ class Index:
         if scaling is not None:
             vectors[present] = scaling.apply(vectors[present])
         return ItemFeatures(torch.from_numpy(vectors), torch.from_numpy(present))
+
+
+def _some_member_excludes(network: Any) -> bool:
+    configs = network.config["member_configs"] if isinstance(network, UR4RecEnsemble) else []
+    return any(each["model"] == "UR4Rec" and each["exclude_history"] for each in configs)

@@ -136,6 +136,12 @@ class ServedUR4Rec(UR4Rec):
             return super().full_sort_predict(interaction)
         return self._score_begun(interaction).masked_fill_(self.refused_items, -torch.inf)
 
+    def scoring_all(self) -> "ServedUR4Rec":
+        """Return a network that scores what a user has had as well; all weights are shared."""
+        other = copy.copy(self)
+        other.config = Settings(self.config | {"exclude_history": False})
+        return other
+
     def _score_begun(self, interaction: Interaction) -> Tensor:
         """Score all items for rows that have a history."""
         return self.query(interaction) @ self.products.rows.T

@@ -44,7 +44,7 @@ def best(
         out[chosen] = False
     out[index.known(exclude)[0]] = True
     found: list[Recommendations] = []
-    for scores in index.scores(histories):
+    for scores in index.scores(histories, repeat):
         part = histories[len(found) : len(found) + len(scores)]
         scores.masked_fill_(out, -torch.inf)
         if not repeat:

@@ -56,10 +56,12 @@ class InnerProducts(torch.nn.Module):
         self.prior = network.prior()
         table = with_prior(table, self.prior)
         self.width = table.shape[1]
+        known = network.known_to_encoder().clone()
+        known[0] = self.kind == "fused"  # padding is left out of the fusion in any case
+        table = _neutral(table, known)
         rows = {"sequence": table, "retrieval": functional.normalize(vectors, dim=-1)}
         if self.kind == "fused":
-            neutral = _neutral(table, network.known_to_encoder())
-            left, self.covariance_s = _centred(neutral)
+            left, self.covariance_s = _centred(table)
             right, self.covariance_r = _centred(rows["retrieval"])
             rows["fused"] = torch.cat([left, right], dim=1)
         self.register_buffer("rows", rows[self.kind], persistent=False)
@@ -82,8 +84,8 @@ class InnerProducts(torch.nn.Module):
 
 def _neutral(table: Tensor, known: Tensor) -> Tensor:
     """Give items that the encoder knows nothing of the mean of the others, as `UR4Rec` does."""
-    known = known.clone()
-    known[0] = True  # padding
+    if not known.any():
+        return table
     return torch.where(known.unsqueeze(1), table, table[known].mean(0))
 
 

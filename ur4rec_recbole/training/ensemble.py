@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.training.targets import of_targets
 
 LARGEST = 100.0  # of a weight: where targets can be told apart perfectly there is no optimum
 
@@ -52,7 +53,8 @@ class UR4RecEnsembleTrainer(Trainer):
     def _collect(self, valid_data: Any) -> tuple[Tensor, Tensor]:
         """Return the members' scores [M, R, N] and the targets [R] of all validation rows."""
         scores, targets = [], []
-        for interaction, *_ in valid_data:
+        for batch, *_ in valid_data:
+            interaction = of_targets(batch, valid_data)
             scores.append(self.model.member_scores(interaction.to(self.device)).cpu())
             targets.append(interaction[self.config["ITEM_ID_FIELD"]].cpu())
         return torch.cat(scores, dim=1), torch.cat(targets)

@@ -24,6 +24,7 @@ from ur4rec_recbole.monitoring import probe
 from ur4rec_recbole.monitoring.findings import Finding, NotFinite
 from ur4rec_recbole.training import resume, schedule
 from ur4rec_recbole.training.averaging import WeightAverage
+from ur4rec_recbole.training.targets import of_targets
 from ur4rec_recbole.training.watched import WatchedTrainer
 
 NO_FOLDER = (
@@ -44,7 +45,7 @@ class StageResult(NamedTuple):
     epochs
         Epochs run.
     best_epoch
-        The epoch, from 1, whose weights were handed on; 0 for those it began with.
+        The epoch, from 1, by whose weights predictions go on; 0 if they stay as they were.
     seconds
         Wall-clock time.
     score
@@ -53,6 +54,9 @@ class StageResult(NamedTuple):
         Validation metrics of what is handed on.
     sampled_hit10
         Its HR@10 against 99 unseen items, or None.
+    kept_epoch
+        The epoch, from 1, whose weights stay in the model: also of a retriever that predictions
+        leave out. 0 for those it began with.
     """
 
     stage: str
@@ -62,12 +66,14 @@ class StageResult(NamedTuple):
     score: float
     metrics: dict[str, float]
     sampled_hit10: float | None = None
+    kept_epoch: int = 0
 
     @classmethod
     def from_state(cls, kept: dict[str, Any]) -> "StageResult":
         """Return a result that resume.pth has kept, under an older run's name too."""
         now = {"hit_of_100": "sampled_hit10"}
-        return cls(**{now.get(key, key): value for key, value in kept.items()})
+        told = {now.get(key, key): value for key, value in kept.items()}
+        return cls(**{"kept_epoch": told["best_epoch"], **told})
 
 
 class UR4RecTrainer(WatchedTrainer):
@@ -93,7 +99,7 @@ class UR4RecTrainer(WatchedTrainer):
         self.model.stage_index = self.model.stage_epoch = 0
         self._first = 0  # index of the stage that fit begins with
         self._resumed = False
-        self._best_epoch = 0
+        self._best_epoch = self._kept_epoch = 0
         self._best_state: dict[str, Tensor] = {}
         self._handed_on = self._worst()
         self._average: WeightAverage | None = None
@@ -113,6 +119,10 @@ class UR4RecTrainer(WatchedTrainer):
     ) -> tuple[float, dict[str, float] | None]:
         """Run all stages. Arguments and return value are those of RecBole's `Trainer.fit`."""
         self.train_data, self.valid_data = train_data, valid_data
+        chosen = [each for each in self.model.corrections if self.config[each.key] is None]
+        chosen = chosen if valid_data else []
+        for correction in chosen:  # a checkpoint may know what another training came to
+            correction.forget()
         if verbose and self.folder is None:
             self.logger.info(NO_FOLDER)
         self.eval_collector.data_collect(
@@ -143,9 +153,8 @@ class UR4RecTrainer(WatchedTrainer):
             self._end(self.stages[index])
             if saved:
                 self._save_checkpoint(self._next_epoch - 1, verbose=False)
-        for correction in self.model.corrections:
-            if valid_data and self.config[correction.key] is None:
-                self._choose(correction, saved)
+        for correction in chosen:
+            self._choose(correction, saved)
         reached = self.results[-1].sampled_hit10 if self.results else None
         valid = valid_data._dataset if valid_data else None
         self.monitor.training_ends(reached, train_data._dataset, valid)
@@ -157,13 +166,13 @@ class UR4RecTrainer(WatchedTrainer):
     @torch.no_grad()
     def _choose(self, correction: Correction, saved: bool) -> None:
         """Fit a correction to validation rows, if it helps there."""
-        correction.forget()
         self.model.eval()
         every = 1 + len(self.valid_data._dataset) * self.model.n_items // CHOOSING
         some = itertools.islice(self.valid_data, 0, None, every)
-        found = [self.model.evidence(correction, batch.to(self.device)).cpu() for batch, *_ in some]
-        rows = collective.all_rows({"rows": torch.cat(found)})["rows"]
-        correction.fit(rows.to(self.device))
+        rows = (of_targets(batch, self.valid_data) for batch, *_ in some)
+        found = [self.model.evidence(correction, each.to(self.device)).cpu() for each in rows]
+        evidence = collective.all_rows({"rows": torch.cat(found)})["rows"]
+        correction.fit(evidence.to(self.device))
         score, result = super()._valid_epoch(self.valid_data)
         if self._worse(score, self._handed_on):
             correction.forget()
@@ -246,7 +255,7 @@ class UR4RecTrainer(WatchedTrainer):
         self.epochs = self.start_epoch + stage.epochs
         self.eval_step = min(self.config["eval_step"], max(stage.epochs, 1))
         self.stopping_step = stage.patience
-        self.cur_step = self._best_epoch = 0
+        self.cur_step = self._best_epoch = self._kept_epoch = 0
         self.model.stage_epoch = 0
         # Inside a stage its own best counts: a retriever that does not yet help is still worth
         # handing to the stage that follows.
@@ -332,6 +341,7 @@ class UR4RecTrainer(WatchedTrainer):
 
     def _hand_on(self, stage: Stage, received: dict[str, Tensor], valid_data: Any) -> None:
         """Load the stage's best weights, or what it received where that validates better."""
+        self._kept_epoch = self._best_epoch
         if self._best_state:
             self.model.load_state_dict(self._best_state)
         else:
@@ -346,6 +356,7 @@ class UR4RecTrainer(WatchedTrainer):
             # The sequence score has not changed: predict by it, and keep what the stage learned.
             self.model.score.copy_(received["score"])
         else:
+            self._kept_epoch = 0
             self.model.load_state_dict(received)
 
     def _report(self, stage: Stage, sampled_hit10: float | None) -> None:
@@ -353,7 +364,9 @@ class UR4RecTrainer(WatchedTrainer):
         metrics = {key: float(value) for key, value in (self.best_valid_result or {}).items()}
         epochs, best, seconds = self.model.stage_epoch, self._best_epoch, self._spent
         score = float(self._handed_on)
-        result = StageResult(stage.name, epochs, best, seconds, score, metrics, sampled_hit10)
+        result = StageResult(
+            stage.name, epochs, best, seconds, score, metrics, sampled_hit10, self._kept_epoch
+        )
         self.results.append(result)
         shown = ("hit@5", "hit@10", "hit@20", "ndcg@10")
         values = "  ".join(f"{key} {metrics[key]:.4f}" for key in shown if key in metrics)
