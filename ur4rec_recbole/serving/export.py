@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import atomic_write, require_writable, write_json
-from ur4rec_recbole.data.dataset import SECONDS
+from ur4rec_recbole.data.dataset import EARLIER, SECONDS
 from ur4rec_recbole.data.modalities import Modalities
 from ur4rec_recbole.serving import folders, search_index
 from ur4rec_recbole.serving.bank import ServedBank, modalities_of
@@ -151,10 +151,11 @@ def _onnx(recommender: Recommender, folder: Path) -> dict[str, Any]:
     told = {"inputs": list(names), "window": window, "reads_times": network.reads_times}
     told["checked"] = _check_onnx(run, module, drawn)
     histories = known_histories(recommender)
-    scores = [
-        run(each[network.ITEM_SEQ], each[network.times], each[SECONDS])
-        for each in _batches(network, histories, whole_window=True)
-    ]
+    scores = []
+    for each in _batches(network, histories, whole_window=True):
+        scores.append(run(each[network.ITEM_SEQ], each[network.times], each[SECONDS]))
+        if EARLIER in each.interaction:  # who asks leaves out what the graph is not told of
+            scores[-1].scatter_(1, each[EARLIER], -torch.inf)
     found = torch.cat(scores).topk(min(10, int((~network.refused_items).sum()))).indices.numpy()
     told["kept"] = search_index.shared(_top(recommender, histories), found)
     with atomic_write(folder / "model.onnx") as file:
