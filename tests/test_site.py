@@ -27,7 +27,7 @@ def test_the_reference_has_every_key_with_its_default_and_meaning(hooks: Any) ->
     page = hooks.on_page_markdown((DOCS / "configuration.md").read_text(encoding="utf-8"))
     keys = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
     models = ("UR4Rec", "UR4RecEnsemble", "ItemTransition", "SequentialEASE", "ContentKNN",
-              "RecentPopularity")  # fmt: skip
+              "RecentPopularity", "External")  # fmt: skip
     assert set(keys) == {*recbole_rules(), "exclude_history", "quick_layers"}.union(
         *map(schema, models)
     )

@@ -46,7 +46,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Path]:
     folder = tmp_path_factory.mktemp("ablation")
     plan, output = make_plan(values(folder)), folder / "runs"
     output.mkdir()
-    jobs = benchmark._with_folders(plan.jobs(), output)
+    jobs = benchmark.with_folders(plan.jobs(), output)
     benchmark._write_index(plan, jobs, output)
     for job in jobs:
         benchmark_job.run(job.description(), output / job.id)
@@ -99,7 +99,7 @@ def test_an_edited_entry_is_run_anew_and_an_old_one_found_again(
     made: tuple[Plan, Path], tmp_path: Path
 ) -> None:
     plan, output = made
-    before = {job.id for job in benchmark._with_folders(plan.jobs(), output)}
+    before = {job.id for job in benchmark.with_folders(plan.jobs(), output)}
     assert before == {"full-2020", "no-moe-2020", "whole-2020"}
     shutil.copytree(output, tmp_path / "runs")
     entries = [
@@ -107,13 +107,13 @@ def test_an_edited_entry_is_run_anew_and_an_old_one_found_again(
         {"name": "no MoE", "settings": {"n_sub_experts": 1, "router_top_k": 1}},
     ]
     edited = make_plan(values(tmp_path, settings=plan.settings, entries=entries))
-    jobs = benchmark._with_folders(edited.jobs(), tmp_path / "runs")
+    jobs = benchmark.with_folders(edited.jobs(), tmp_path / "runs")
     assert jobs[0].id == "full-2020"
     assert jobs[1].id.startswith("no-moe-2020-")
     benchmark._write_index(edited, jobs, tmp_path / "runs")
     index = json.loads((tmp_path / "runs" / "benchmark.json").read_text())
     assert set(index["runs"]) == {"full-2020", jobs[1].id, "whole-2020"}
-    again = benchmark._with_folders(plan.jobs(), tmp_path / "runs")
+    again = benchmark.with_folders(plan.jobs(), tmp_path / "runs")
     assert {job.id for job in again} == before
 
 
@@ -131,10 +131,10 @@ def test_an_entry_whose_table_changed_is_another_run(tmp_path: Path) -> None:
 def test_names_that_look_alike_have_folders_of_their_own(tmp_path: Path) -> None:
     entries = [{"name": name} for name in ("a b", "a_b", "a/b", "ab", "...", "日本")]
     plan = make_plan(values(tmp_path, start_from=None, entries=entries))
-    jobs = benchmark._with_folders(plan.jobs(), tmp_path / "runs")
+    jobs = benchmark.with_folders(plan.jobs(), tmp_path / "runs")
     assert len({job.id for job in jobs}) == len(entries)
     assert all(Path(job.id).name == job.id for job in jobs)
-    assert [job.id for job in benchmark._with_folders(plan.jobs(), tmp_path / "runs")] == [
+    assert [job.id for job in benchmark.with_folders(plan.jobs(), tmp_path / "runs")] == [
         job.id for job in jobs
     ]
 

@@ -43,7 +43,13 @@ def read(
     try:
         table = csv.read_csv(
             path,
-            csv.ReadOptions(column_names=list(names), skip_rows=1, block_size=BLOCK),
+            csv.ReadOptions(
+                # Arrow 21's reader of several threads was seen to wait for ever.
+                use_threads=False,
+                column_names=list(names),
+                skip_rows=1,
+                block_size=BLOCK,
+            ),
             csv.ParseOptions(
                 delimiter=separator,
                 quote_char=False,
