@@ -203,7 +203,7 @@ def test_figures_are_in_sample_where_validation_has_chosen_numbers_of_the_model(
     films = benchmark_results.read(root / "benchmark-movietweetings-100k")
     assert {name for name in films.runs if films.is_in_sample(name)} == {
         "Naive sum", "Naive sum at the request",  # an ensemble's weights
-        "UR4Rec sparse without texts",  # the share of counts
+        "UR4Rec sparse without texts", "UR4Rec sparse with times without texts",  # that of counts
         "UR4Rec sparse with times",  # and shares of neighbours
         "UR4Rec sparse with times and posters",
         "UR4Rec sparse with times and random vectors",
