@@ -123,10 +123,11 @@ def test_each_stage_starts_with_a_fresh_optimizer_from_the_best_weights_so_far(
         begin(self, stage)
         assert not self.optimizer.state
 
-    def spy_hand_on(self: Any, *arguments: Any) -> None:
+    def spy_hand_on(self: Any, *arguments: Any) -> int:
         best = self._best_state
-        hand_on(self, *arguments)
+        kept = hand_on(self, *arguments)
         ends.append((best, state(self.model)))
+        return kept
 
     monkeypatch.setattr(kind, "_begin", spy_begin)
     monkeypatch.setattr(kind, "_hand_on", spy_hand_on)

@@ -59,7 +59,7 @@ def commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def machine(device: torch.device | None = None) -> dict[str, Any]:
+def machine(device: torch.device) -> dict[str, Any]:
     """Return processor, cores, torch's threads, memory in bytes, and the card, if one is used."""
     found = {
         "cpu": _processor(),
@@ -67,7 +67,7 @@ def machine(device: torch.device | None = None) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "memory": psutil.virtual_memory().total,
     }
-    if device is not None and device.type == "cuda":
+    if device.type == "cuda":
         found["card"] = torch.cuda.get_device_name(device)
     return found
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ur4rec_recbole.model.scores import with_one, with_prior
+from ur4rec_recbole.model.scores import neutral, with_one, with_prior
 from ur4rec_recbole.model.stages import SCORES
 from ur4rec_recbole.model.ur4rec import UR4Rec
 
@@ -58,7 +58,7 @@ class InnerProducts(torch.nn.Module):
         self.width = table.shape[1]
         known = network.known_to_encoder().clone()
         known[0] = self.kind == "fused"  # padding is left out of the fusion in any case
-        table = _neutral(table, known)
+        table = neutral(table.T, known).T.contiguous()  # the mean of scores is that of the mean
         rows = {"sequence": table, "retrieval": functional.normalize(vectors, dim=-1)}
         if self.kind == "fused":
             left, self.covariance_s = _centred(table)
@@ -80,13 +80,6 @@ class InnerProducts(torch.nn.Module):
         left = scale * w_s / _deviation(sequence, self.covariance_s) * sequence
         right = scale * w_r / _deviation(query, self.covariance_r) * query
         return torch.cat([left, right], dim=1)
-
-
-def _neutral(table: Tensor, known: Tensor) -> Tensor:
-    """Give items that the encoder knows nothing of the mean of the others, as `UR4Rec` does."""
-    if not known.any():
-        return table
-    return torch.where(known.unsqueeze(1), table, table[known].mean(0))
 
 
 def _centred(rows: Tensor) -> tuple[Tensor, Tensor]:

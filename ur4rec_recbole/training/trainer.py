@@ -99,7 +99,7 @@ class UR4RecTrainer(WatchedTrainer):
         self.model.stage_index = self.model.stage_epoch = 0
         self._first = 0  # index of the stage that fit begins with
         self._resumed = False
-        self._best_epoch = self._kept_epoch = 0
+        self._best_epoch = 0
         self._best_state: dict[str, Tensor] = {}
         self._handed_on = self._worst()
         self._average: WeightAverage | None = None
@@ -119,8 +119,8 @@ class UR4RecTrainer(WatchedTrainer):
     ) -> tuple[float, dict[str, float] | None]:
         """Run all stages. Arguments and return value are those of RecBole's `Trainer.fit`."""
         self.train_data, self.valid_data = train_data, valid_data
-        chosen = [each for each in self.model.corrections if self.config[each.key] is None]
-        chosen = chosen if valid_data else []
+        corrections = self.model.corrections if valid_data else []
+        chosen = [each for each in corrections if self.config[each.key] is None]
         for correction in chosen:  # a checkpoint may know what another training came to
             correction.forget()
         if verbose and self.folder is None:
@@ -255,7 +255,7 @@ class UR4RecTrainer(WatchedTrainer):
         self.epochs = self.start_epoch + stage.epochs
         self.eval_step = min(self.config["eval_step"], max(stage.epochs, 1))
         self.stopping_step = stage.patience
-        self.cur_step = self._best_epoch = self._kept_epoch = 0
+        self.cur_step = self._best_epoch = 0
         self.model.stage_epoch = 0
         # Inside a stage its own best counts: a retriever that does not yet help is still worth
         # handing to the stage that follows.
@@ -321,7 +321,7 @@ class UR4RecTrainer(WatchedTrainer):
             self._average.swap()  # with validation the best state is an average already
         self._average = None
         measured: dict[str, Any] = {}
-        hit = None
+        hit, kept = None, 0
         if self.valid_data:
             part = self.valid_data._dataset
             if self._best_state:
@@ -331,41 +331,44 @@ class UR4RecTrainer(WatchedTrainer):
                     self.model, part, self.config, self._received, "retriever" in stage.rates
                 )
                 self.monitor.stage_measured(measured)
-            self._hand_on(stage, self._received, self.valid_data)
+            kept = self._hand_on(stage, self._received, self.valid_data)
             if collective.is_first():
                 hit = probe.sampled_hit10(self.model, part, self.config)
-        self._report(stage, hit)
+        self._report(stage, hit, kept)
         if self.folder:
             resume.save_weights(self, self.model.stage_index + 1)
         self.monitor.stage_ends({**self.results[-1]._asdict(), **measured}, hit)
 
-    def _hand_on(self, stage: Stage, received: dict[str, Tensor], valid_data: Any) -> None:
-        """Load the stage's best weights, or what it received where that validates better."""
-        self._kept_epoch = self._best_epoch
+    def _hand_on(self, stage: Stage, received: dict[str, Tensor], valid_data: Any) -> int:
+        """Load the stage's best weights, or what it received where that validates better.
+
+        Returns the epoch whose weights stay, 0 where all are those received.
+        """
+        best = self._best_epoch
         if self._best_state:
             self.model.load_state_dict(self._best_state)
         else:
             self.best_valid_score, self.best_valid_result = super()._valid_epoch(valid_data)
         if not self._worse(self.best_valid_score, self._handed_on):
             self._handed_on, self._metrics = self.best_valid_score, self.best_valid_result
-            return
+            return best
         self._best_epoch = 0
         self.best_valid_score, self.best_valid_result = self._handed_on, self._metrics
         frozen = "encoder" not in stage.rates and int(received["score"]) == 0
         if frozen:
             # The sequence score has not changed: predict by it, and keep what the stage learned.
             self.model.score.copy_(received["score"])
-        else:
-            self._kept_epoch = 0
-            self.model.load_state_dict(received)
+            return best
+        self.model.load_state_dict(received)
+        return 0
 
-    def _report(self, stage: Stage, sampled_hit10: float | None) -> None:
+    def _report(self, stage: Stage, sampled_hit10: float | None, kept_epoch: int) -> None:
         """Log one line for a stage that has ended."""
         metrics = {key: float(value) for key, value in (self.best_valid_result or {}).items()}
         epochs, best, seconds = self.model.stage_epoch, self._best_epoch, self._spent
         score = float(self._handed_on)
         result = StageResult(
-            stage.name, epochs, best, seconds, score, metrics, sampled_hit10, self._kept_epoch
+            stage.name, epochs, best, seconds, score, metrics, sampled_hit10, kept_epoch
         )
         self.results.append(result)
         shown = ("hit@5", "hit@10", "hit@20", "ndcg@10")
