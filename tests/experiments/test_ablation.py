@@ -13,6 +13,7 @@ from tests.conftest import SMALL, make_table, sequences, write_atomic_files
 from tests.experiments.test_benchmark import REPOSITORY, command
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.experiments import benchmark, benchmark_job
+from ur4rec_recbole.experiments.jobs import digest
 from ur4rec_recbole.experiments.plan import Plan, check_configurations, make_plan, read_plan
 from ur4rec_recbole.reports import ablation
 from ur4rec_recbole.runs.folder import RunFolder
@@ -124,7 +125,7 @@ def test_an_entry_whose_table_changed_is_another_run(tmp_path: Path) -> None:
     for seed in (1, 2):
         make_table("item_text", ["i1"], seed=seed).save(tmp_path / "text.npz")
         [job] = make_plan(values(tmp_path, entries=entries)).jobs()
-        found.append(job.description()["digest"])
+        found.append(digest(job.description()))
     assert found[0] != found[1]
 
 
@@ -162,7 +163,7 @@ def test_the_former_form_of_a_plan_is_the_same_plan(tmp_path: Path) -> None:
     variants = [*now["entries"][:2], {"name": "whole", "whole": True}]
     file = tmp_path / "plan.yaml"
     file.write_text(yaml.safe_dump({"base": base, "seeds": 1, "variants": variants}))
-    digests = [[job.description()["digest"] for job in plan.jobs()]
+    digests = [[digest(job.description()) for job in plan.jobs()]
                for plan in (make_plan(now), read_plan(file))]  # fmt: skip
     assert digests[0] == digests[1]
 

@@ -179,11 +179,12 @@ def test_other_data_are_another_run(made: Path, tmp_path: Path) -> None:
 
 
 def test_earlier_results_know_no_data_and_stay_the_same_run() -> None:
-    now = {"digest": "d", "first": None, "data": {"toy.inter": "new"}}
-    assert jobs.is_same({"digest": "d"}, now)
-    assert jobs.is_same({"digest": "d", "data": {"toy.inter": "new"}}, now)
-    assert not jobs.is_same({"digest": "d", "data": {"toy.inter": "old"}}, now)
-    assert not jobs.is_same({"digest": "e"}, now) and not jobs.is_same(None, now)
+    run = {"id": "a", "entry": "A", "settings": {"seed": 1}, "first": None}
+    now = {**run, "data": {"toy.inter": "new"}}
+    assert jobs.is_same({**run, "id": "b", "settings": {"seed": 2}}, now)
+    assert jobs.is_same(now, now)
+    assert not jobs.is_same({**run, "data": {"toy.inter": "old"}}, now)
+    assert not jobs.is_same({**run, "entry": "B"}, now) and not jobs.is_same(None, now)
 
 
 def test_a_choice_of_models_leaves_the_others_in_the_report(made: Path, tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import make_table
 from ur4rec_recbole.commands.benchmark import DOCUMENTED
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.yaml_files import read_mapping
 from ur4rec_recbole.experiments import benchmark, tuning
+from ur4rec_recbole.experiments.jobs import digest
 from ur4rec_recbole.experiments.plan import check_configurations, make_plan, read_plan
 
 REPOSITORY = Path(__file__).parents[2]
@@ -260,9 +262,20 @@ def test_entries_of_every_plan_say_what_they_read(name: str) -> None:
 
 def test_the_place_of_the_data_is_no_part_of_what_a_run_is() -> None:
     here, there = (
-        plan(settings={"data_path": place}).jobs()[0].description()["digest"] for place in "ab"
+        digest(plan(settings={"data_path": place}).jobs()[0].description()) for place in "ab"
     )
     assert here == there
+
+
+def test_the_place_of_a_table_is_no_part_of_what_a_run_is(tmp_path: Path) -> None:
+    def told(place: str, seed: int) -> str:
+        file = tmp_path / place / "a.npz"
+        file.parent.mkdir(exist_ok=True)
+        make_table("item_text", ["i1"], seed=seed).save(file)
+        named = {"item_text_table": str(file), "item_tables": {"sound": str(file)}}
+        return digest(plan(settings=named).jobs()[0].description())
+
+    assert told("here", 1) == told("there", 1) != told("here", 2)
 
 
 def test_a_search_reaches_the_options_of_an_adapter(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from ur4rec_recbole.core.shapes import Maybe, check
 from ur4rec_recbole.datasets import synthetic
 from ur4rec_recbole.experiments import apart
 from ur4rec_recbole.experiments.benchmark_job import pretraining
-from ur4rec_recbole.experiments.jobs import INDEX, Entry, Job, data_digest, is_same
+from ur4rec_recbole.experiments.jobs import INDEX, Entry, Job, data_digest, digest, is_same
 from ur4rec_recbole.experiments.plan import Plan, check_configurations
 from ur4rec_recbole.runs.folder import RunFolder
 from ur4rec_recbole.runs.resuming import unfinished
@@ -79,7 +79,7 @@ def with_folders(jobs: Sequence[Job], output: Path) -> list[Job]:
     found: dict[str, Job] = {}
     for job in jobs:
         own = job.description()
-        short = f"{job.id}-{own['digest'][:8]}"
+        short = f"{job.id}-{digest(own)[:8]}"
         names = [job.id, short, f"{short}-{data_digest(own)[:8]}"]
         names = [name for name in names if name not in found]
         same = [name for name in names if is_same(_recorded(output, name), own)]

@@ -15,6 +15,7 @@ from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.core.config import defaults, defaults_file
 from ur4rec_recbole.core.shapes import Maybe, Values
 from ur4rec_recbole.core.yaml_files import find_file, read_mapping
+from ur4rec_recbole.data.modalities import MORE_TABLES
 
 FIRST_SEED = 2020
 ATOMIC = (".inter", ".item", ".user", ".kg", ".link", ".net")
@@ -74,17 +75,15 @@ class Job:
     first: Mapping[str, Any] | None = None
 
     def description(self) -> dict[str, Any]:
-        """Return what JSON can hold, with the digest of all but the seed and the data.
+        """Return what JSON can hold: all that defines the run.
 
-        The data, a SHA-256 for each of their files, stand beside it: results that were made before
-        they did keep their digest.
+        Tables and data are told by a SHA-256 for each of their files.
         """
         first = None if self.first is None else self._with_tables(self.first)
-        found = {
-            "entry": self.entry, "model": self.model, "dataset": self.dataset, "first": first,
-            "pretrain": dict(self.pretrain), **self._with_tables(self.settings),
+        return {
+            "id": self.id, "entry": self.entry, "model": self.model, "dataset": self.dataset,
+            "first": first, "pretrain": dict(self.pretrain), **self._with_tables(self.settings),
         }  # fmt: skip
-        return {"id": self.id, **found, "digest": digest(found)}
 
     def _with_tables(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -95,13 +94,26 @@ class Job:
 
 
 def digest(found: Mapping[str, Any]) -> str:
-    """Return the digest of a run's description, leaving out the seed, the data and their place."""
+    """Return the digest of what a run is: its description, but for seed and data.
+
+    Where data and tables lie is left out, too: tables are known by their hashes.
+    """
     bare = json.loads(json.dumps(found))
+    for key in ("id", "digest"):
+        bare.pop(key, None)
     for part in (bare, bare.get("first") or {}):
         part.pop("data", None)
-        given = part.get("settings", {})
-        part["settings"] = {k: v for k, v in given.items() if k not in ("seed", "data_path")}
+        part["settings"] = _without_places(part.get("settings", {}), part.get("tables", {}))
     return hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()
+
+
+def _without_places(settings: Mapping[str, Any], hashed: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out of settings the seed, the data's folder, and the files whose hashes are known."""
+    left = {k: v for k, v in settings.items() if k not in ("seed", "data_path", *hashed)}
+    more = left.get(MORE_TABLES)
+    if isinstance(more, Mapping):
+        left[MORE_TABLES] = {k: v for k, v in more.items() if k not in hashed}
+    return left
 
 
 def is_same(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool:
@@ -109,7 +121,7 @@ def is_same(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool:
 
     The data count where both tell of them: earlier descriptions do not.
     """
-    if not before or before.get("digest") != now["digest"]:
+    if not before or digest(before) != digest(now):
         return False
     pairs = [(before, now), (before.get("first") or {}, now["first"] or {})]
     return all(old.get("data") in (None, {}, new.get("data")) for old, new in pairs)
@@ -140,10 +152,10 @@ def _data_folder(dataset: str, data_path: str | None) -> Path:
 
 
 def _tables(model: str, dataset: str, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return the hash of every table and adapter that the settings, or the defaults, name."""
+    """Return the hash of each table and adapter that is there, of settings or defaults."""
     own = defaults(model) if defaults_file(model).is_file() else {}
     values = {**own, **settings}
-    more = values.get("item_tables")
+    more = values.get(MORE_TABLES)
     named = {k: v for k, v in values.items() if k.endswith("_table") or k == "adapter"}
     named |= more if isinstance(more, Mapping) else {}
     files = {
