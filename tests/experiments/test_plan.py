@@ -268,14 +268,15 @@ def test_the_place_of_the_data_is_no_part_of_what_a_run_is() -> None:
 
 
 def test_the_place_of_a_table_is_no_part_of_what_a_run_is(tmp_path: Path) -> None:
-    def told(place: str, seed: int) -> str:
+    def told(place: str, seed: int, **settings: Any) -> str:
         file = tmp_path / place / "a.npz"
         file.parent.mkdir(exist_ok=True)
         make_table("item_text", ["i1"], seed=seed).save(file)
-        named = {"item_text_table": str(file), "item_tables": {"sound": str(file)}}
-        return digest(plan(settings=named).jobs()[0].description())
+        named = {"item_text_table": str(file), "item_tables": {"epochs": str(file)}}
+        return digest(plan(settings=named | settings).jobs()[0].description())
 
     assert told("here", 1) == told("there", 1) != told("here", 2)
+    assert told("here", 1, epochs=1) != told("here", 1, epochs=2)  # a modality of that name, too
 
 
 def test_a_search_reaches_the_options_of_an_adapter(tmp_path: Path) -> None:

@@ -109,7 +109,8 @@ def digest(found: Mapping[str, Any]) -> str:
 
 def _without_places(settings: Mapping[str, Any], hashed: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out of settings the seed, the data's folder, and the files whose hashes are known."""
-    left = {k: v for k, v in settings.items() if k not in ("seed", "data_path", *hashed)}
+    files = {key for key in hashed if _names_file(key)}
+    left = {k: v for k, v in settings.items() if k not in {"seed", "data_path", *files}}
     more = left.get(MORE_TABLES)
     if isinstance(more, Mapping):
         left[MORE_TABLES] = {k: v for k, v in more.items() if k not in hashed}
@@ -156,7 +157,7 @@ def _tables(model: str, dataset: str, settings: Mapping[str, Any]) -> dict[str, 
     own = defaults(model) if defaults_file(model).is_file() else {}
     values = {**own, **settings}
     more = values.get(MORE_TABLES)
-    named = {k: v for k, v in values.items() if k.endswith("_table") or k == "adapter"}
+    named = {k: v for k, v in values.items() if _names_file(k)}
     named |= more if isinstance(more, Mapping) else {}
     files = {
         key: find_file(each.replace("{dataset}", dataset))
@@ -168,6 +169,10 @@ def _tables(model: str, dataset: str, settings: Mapping[str, Any]) -> dict[str, 
         for key, file in files.items()
         if file.is_file()
     }
+
+
+def _names_file(key: str) -> bool:
+    return key.endswith("_table") or key == "adapter"
 
 
 @lru_cache
