@@ -11,6 +11,7 @@ import torch
 from tests.conftest import Toy, make_table
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.model.ur4rec import UR4Rec
+from ur4rec_recbole.monitoring.epoch_rules import StageHistory, overfitting
 from ur4rec_recbole.monitoring.findings import Finding
 from ur4rec_recbole.monitoring.monitor import Monitor
 from ur4rec_recbole.monitoring.slow_steps import Usage, denormal_share, explain
@@ -308,3 +309,18 @@ def test_a_finding_is_reported_once_a_stage(walks: Any, tmp_path: Path) -> None:
     for _ in range(2):
         monitor.add(Finding("slow_steps", "a", "b", "c"))
     assert len(monitor.findings) == before + 1
+
+
+def test_what_its_first_steps_threw_off_is_told_from_what_learned_by_heart() -> None:
+    def advice(scores: list[float], fresh: bool) -> str:
+        rows = [
+            {"stage_epoch": epoch, "loss": 9.0 - 0.3 * epoch, "valid_score": score}
+            for epoch, score in enumerate(scores, 1)
+        ]
+        found = overfitting(StageHistory("a stage", {"encoder": 0.002}, fresh, rows=rows))
+        return found.advice if found else ""
+
+    fallen = [0.036, 0.019, 0.020, 0.014, 0.013, 0.012]
+    assert "warmup_epochs" in advice(fallen, fresh=True)
+    assert "dropout" in advice(fallen, fresh=False)
+    assert "dropout" in advice([0.030, *fallen], fresh=True)

@@ -158,14 +158,19 @@ def overfitting(seen: StageHistory) -> Finding | None:
     fell = best["loss"] - rows[-1]["loss"]
     if lost < OVERFIT_VALID or fell < OVERFIT_LOSS * abs(best["loss"]):
         return None
+    thrown_off = seen.fresh and best is rows[0]  # it had learned next to nothing
     return Finding(
         "overfitting",
         f"since epoch {best['stage_epoch']} of the stage the loss went from "
         f"{best['loss']:.4g} to {rows[-1]['loss']:.4g} and the validation score from "
         f"{top:.4f} to {recent[-1]:.4f}",
-        "The model learns the training interactions by heart.",
-        "Raise the dropout probabilities, lower the model's size or the stage's epochs; the best "
-        "weights are kept in any case.",
+        "Best after its first epoch: the full rate threw the new part off, or the data are few."
+        if thrown_off
+        else "The model learns the training interactions by heart.",
+        "Set warmup_epochs: 1 or a lower learning rate."
+        if thrown_off
+        else "Raise the dropout probabilities, lower the model's size or the stage's epochs; the "
+        "best weights are kept in any case.",
     )
 
 
