@@ -99,7 +99,7 @@ def digest(found: Mapping[str, Any]) -> str:
     Where data and tables lie is left out, too: tables are known by their hashes.
     """
     bare = json.loads(json.dumps(found))
-    for key in ("id", "digest"):
+    for key in ("id", "digest"):  # earlier descriptions hold a digest of their own
         bare.pop(key, None)
     for part in (bare, bare.get("first") or {}):
         part.pop("data", None)

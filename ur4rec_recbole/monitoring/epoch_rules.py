@@ -19,6 +19,17 @@ BURST = 0.2  # rise of the loss within the first epoch, relative
 OVERFIT_VALID = 0.1  # fall of the validation score since its best, relative
 OVERFIT_LOSS = 0.02  # fall of the loss meanwhile, relative
 OVERFIT_EPOCHS = 3
+# Why a part overfits, and what helps. A new one that was best after its first epoch had learned
+# next to nothing by then.
+BY_HEART = (
+    "The model learns the training interactions by heart.",
+    "Raise the dropout probabilities, lower the model's size or the stage's epochs; the best "
+    "weights are kept in any case.",
+)
+THROWN_OFF = (
+    "Best after its first epoch: the full rate threw the new part off, or the data are few.",
+    "Set warmup_epochs: 1 or a lower learning rate.",
+)
 
 
 @dataclass
@@ -158,19 +169,14 @@ def overfitting(seen: StageHistory) -> Finding | None:
     fell = best["loss"] - rows[-1]["loss"]
     if lost < OVERFIT_VALID or fell < OVERFIT_LOSS * abs(best["loss"]):
         return None
-    thrown_off = seen.fresh and best is rows[0]  # it had learned next to nothing
+    why, remedy = THROWN_OFF if seen.fresh and best is rows[0] else BY_HEART
     return Finding(
         "overfitting",
         f"since epoch {best['stage_epoch']} of the stage the loss went from "
         f"{best['loss']:.4g} to {rows[-1]['loss']:.4g} and the validation score from "
         f"{top:.4f} to {recent[-1]:.4f}",
-        "Best after its first epoch: the full rate threw the new part off, or the data are few."
-        if thrown_off
-        else "The model learns the training interactions by heart.",
-        "Set warmup_epochs: 1 or a lower learning rate."
-        if thrown_off
-        else "Raise the dropout probabilities, lower the model's size or the stage's epochs; the "
-        "best weights are kept in any case.",
+        why,
+        remedy,
     )
 
 
