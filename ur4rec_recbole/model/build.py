@@ -18,9 +18,11 @@ from ur4rec_recbole.model.experts import ExpertConfig, HierarchicalMoE, NoExpert
 from ur4rec_recbole.model.fusion import Fusion, GatedFusion, WeightedFusion
 from ur4rec_recbole.model.items import ItemEmbedding, ItemTower
 from ur4rec_recbole.model.neighbours import ContentNeighbours
+from ur4rec_recbole.model.rare_items import RareItems
 from ur4rec_recbole.model.trend import Trend
 
-CORRECTIONS = (Trend, ContentNeighbours, Cooccurrences)  # in the order in which they apply
+# In the order in which they apply.
+CORRECTIONS = (Trend, ContentNeighbours, Cooccurrences, RareItems)
 
 
 def encoder(config: Any) -> SequenceEncoder:
@@ -133,6 +135,16 @@ def cooccurrences(config: Any, n_items: int) -> Cooccurrences | None:
                 "Leave it out: validation rows choose them.",
             )  # fmt: skip
         made.choose(*choice)
+    return made
+
+
+def rare_items(config: Any) -> RareItems | None:
+    """Build the boost of rare items, or return None where it may cost nothing and is not told."""
+    cost, boost = config["rare_item_cost"], config["rare_item_boost"]
+    if not cost and boost is None:
+        return None
+    made = RareItems(cost)
+    made.choose(boost or 0.0)
     return made
 
 

@@ -26,6 +26,8 @@ class Correction(nn.Module):
         Buffers with a row for each item, [N, ...].
     told_as
         What it is, for a manifest.
+    cost
+        Share of the validation metric that it may take.
     """
 
     name: ClassVar[str]
@@ -33,6 +35,7 @@ class Correction(nn.Module):
     numbers: ClassVar[tuple[str, ...]]
     of_items: ClassVar[tuple[str, ...]] = ()
     told_as: ClassVar[str]
+    cost: float = 0.0
 
     @property
     def is_active(self) -> bool:

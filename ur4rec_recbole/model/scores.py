@@ -120,10 +120,12 @@ def with_one(queries: Tensor, prior: Tensor | None) -> Tensor:
     return with_prior(queries, None if prior is None else queries.new_ones(len(queries)))
 
 
-def discounted_gain(scores: Tensor, targets: Tensor) -> Tensor:
-    """Return 1 / log2(1 + rank) of each row's target, [B], by scores [B, N]."""
+def discounted_gain(scores: Tensor, targets: Tensor, depth: int | None = None) -> Tensor:
+    """Return 1 / log2(1 + rank) of each row's target, [B], by scores [B, N]; 0 below a depth."""
     own = scores.gather(1, targets.unsqueeze(1))
-    return 1 / torch.log2(2.0 + (scores > own).sum(1))
+    better = (scores > own).sum(1)
+    gain = 1 / torch.log2(2.0 + better)
+    return gain if depth is None else gain * (better < depth)
 
 
 def neutral(scores: Tensor, known: Tensor) -> Tensor:

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.model import saved
@@ -59,7 +57,8 @@ def train_on_all(folder: Path) -> RunResult:
         names = [f"{each.name}.{number}" for number in each.numbers]
         values = [given.state_dict[name] for name in names if name in given.state_dict]
         if values:
-            settings[each.key] = torch.cat([value.flatten() for value in values]).tolist()
+            told = [value.tolist() for value in values]
+            settings[each.key] = told[0] if len(told) == 1 else told
     return run("UR4Rec", settled.about["dataset"], None, settings)
 
 

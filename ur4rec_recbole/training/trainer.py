@@ -174,7 +174,8 @@ class UR4RecTrainer(WatchedTrainer):
         evidence = collective.all_rows({"rows": torch.cat(found)})["rows"]
         correction.fit(evidence.to(self.device))
         score, result = super()._valid_epoch(self.valid_data)
-        if self._worse(score, self._handed_on):
+        toll = correction.cost if self.valid_metric_bigger else -correction.cost
+        if self._worse(score, self._handed_on * (1 - toll)):
             correction.forget()
             self.logger.info(f"{correction.told_as}: no better, left out")
             return
