@@ -119,8 +119,13 @@ def test_items_taken_out_of_ml100k_are_unknown_to_training(
     monkeypatch.setattr(
         cold_start, "write_data", lambda *given: written.append(given[0]) or write_data(*given)
     )
-    found = cold_start.run_seed([str(file)], 0.1, 1, "ml-100k")
+    told = cold_start.run_seed([str(file)], 0.1, 1, "ml-100k", 0.3)
+    found = told.scored
     assert written[0].warm.timestamp.between(8e8, 9e8).all()  # seconds, not RecBole's shares
     assert found.among_all_popular.max() == 0  # popularity has never seen them
     assert len(found.among_cold) > 900
     assert 0.05 < found.among_cold_random.mean() < 0.07
+    # Among themselves they stay in order; among all more of them are found, and less of the rest.
+    assert told.mixed.among_cold.tolist() == found.among_cold.tolist()
+    assert told.mixed.among_all.mean() > found.among_all.mean()
+    assert told.known_mixed < told.known

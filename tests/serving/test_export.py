@@ -107,6 +107,7 @@ def test_onnx_has_what_corrects_the_scores_and_an_index_tells_what_it_lacks(
         "n_neighbour_items": 2, "neighbour_shares": [0.5, 0.3, 0.2], "cooccurrence_window": 3,
         "cooccurrence_choice": [0.8, 1, 0.5], "request_time": True, "trend_half_lives": ["20s"],
         "trend_choice": [20.0, 0.1, 1.0], "exclude_history": exclude_history,
+        "rare_item_boost": 0.5,
     }  # fmt: skip
     made = recommender(toy(tables={"item_text_table": text}, **settings))
     manifest = export(made, "onnx", tmp_path / "onnx")
@@ -114,7 +115,8 @@ def test_onnx_has_what_corrects_the_scores_and_an_index_tells_what_it_lacks(
     assert "top 10 of PyTorch in 1000 of 1000 histories" in manifest["checked"]
     left_out = export(made, "faiss", tmp_path / "index")
     assert left_out["kept"] < 1
-    for part in ("the trend", "neighbours by content", "counts of what goes together"):
+    parts = ("the trend", "neighbours by content", "counts of what goes together", "rare items")
+    for part in parts:
         assert part in manifest["exact"] and part in left_out["exact"]
 
 

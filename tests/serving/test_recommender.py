@@ -407,6 +407,66 @@ def test_counts_of_what_goes_together_are_served(full_toy: Any, tmp_path: Path) 
     assert again.keys() - found.keys() == {"added"}
 
 
+def test_rare_items_have_their_boost_when_served_and_new_ones_are_rare(
+    full_toy: Any, tmp_path: Path
+) -> None:
+    toy = full_toy(histories=sequences([8] * 15), rare_item_cost=0.1)
+    before = recommender(toy)
+    toy.model.rare_items.choose(0.5)
+    made = recommender(toy)
+    for each in (before, made):
+        each.add_items(["added"], {"text": make_table("item_text", ["added"], 6, 4).vectors})
+    asked = {"items": ["i1", "i2"], "k": 150}
+
+    def scores(of: Recommender) -> dict[str, float]:
+        told = of.recommend(**asked)
+        return dict(zip(told.items, told.scores, strict=True))
+
+    found, usual = scores(made), scores(before)
+    counts = dict(zip(made.index.tokens, made.index.network.counts.tolist(), strict=True))
+    boosts = {item: 0.5 * (counts[item] <= 5) for item in found}
+    assert boosts["added"] and not all(boosts.values())
+    expected = {item: usual[item] + boost for item, boost in boosts.items()}
+    assert found == pytest.approx(expected, abs=1e-5)
+    told = made.explain(item="added", items=asked["items"])
+    assert told.parts["rare_items"] == pytest.approx(0.5, abs=1e-5)
+    made.save(tmp_path / "kept")
+    assert scores(Recommender.load(tmp_path / "kept")) == pytest.approx(found, abs=1e-5)
+
+
+def test_new_items_have_a_list_of_their_own(full_toy: Any) -> None:
+    toy = full_toy(**MANY)
+    made = recommender(toy)
+    made.add_items(["added"], {"text": make_table("item_text", ["added"], 6, 4).vectors})
+    network = made.index.network
+    new = {made.index.tokens[place] for place in (network.counts == 0).nonzero()[1:, 0].tolist()}
+    every = made.recommend(["i1", "i2"], k=151).items
+    found = made.recommend(["i1", "i2"], k=151, only_new=True)
+    assert found.items == [item for item in every if item in new]
+    known = next(item for item in every if item not in new)
+    both = {"only_new": True, "include_only": ["added", known]}
+    assert made.recommend(["i1", "i2"], **both).items == ["added"]
+    told = made.recommend_users(["u1"], k=3, only_new=True)
+    assert set(told["item"]) <= new
+
+
+def test_only_models_of_ur4rec_know_what_is_new(toy: Any) -> None:
+    with pytest.raises(InputError, match="only_new"):
+        recommender(toy(model="ItemTransition")).recommend(["i1"], only_new=True)
+
+
+def test_a_share_of_new_items_is_served(full_toy: Any) -> None:
+    toy = full_toy(**MANY, new_item_share=0.5)
+    before = recommender(toy).recommend(["i1", "i2"], k=150)
+    toy.model.new_items.choose(0.5)
+    found = recommender(toy).recommend(["i1", "i2"], k=150)
+    new = toy.train.training_counts == 0
+    usual = dict(zip(before.items, before.scores, strict=True))
+    for item, score in zip(found.items, found.scores, strict=True):
+        offset = 0.5 * new[toy.train.token2id("item_id", item)]
+        assert score == pytest.approx(usual[item] + offset, abs=1e-5)
+
+
 def test_what_somebody_has_had_is_recommended_again_if_asked(full_toy: Any) -> None:
     toy = full_toy(**MANY, cooccurrence_window=3, exclude_history=True)
     for share in (0.0, 0.5):

@@ -30,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--now", help="time of the request: seconds or an ISO date [the clock]")
     parser.add_argument("--repeat", action="store_true", help="recommend known items, too")
     parser.add_argument(
+        "--only-new", action="store_true", help="items without training interactions alone"
+    )
+    parser.add_argument(
         "--output", "--out", dest="out", metavar="FILE",
         help="for many users: .csv, .tsv, .jsonl or .parquet",
     )  # fmt: skip
@@ -37,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Recommend and print, or write."""
-    asked = {"k": options.k, "now": options.now, "repeat": options.repeat}
+    asked = {name: getattr(options, name) for name in ("k", "now", "repeat", "only_new")}
     if (options.history is None) == (options.users is None and options.interactions is None):
         raise InputError(
             "ur4rec recommend", "needs --history, or --users and --interactions",

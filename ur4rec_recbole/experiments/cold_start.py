@@ -4,8 +4,9 @@ ur4rec cold-start --config-files properties/small.yaml      (or: make cold-start
 
 A tenth of the items is drawn, every interaction with them is taken out, and UR4Rec trains on the
 rest without item ids. Then each removed interaction is predicted from its user's earlier
-interactions with the other items. Popularity cannot tell such items apart: all tie, so they are
-counted in random order.
+interactions with the other items: among the items taken out (a list of their own), among all, and
+among all with a share of the places for new items. Popularity cannot tell such items apart: all
+tie, so they are counted in random order.
 """
 
 import tempfile
@@ -68,6 +69,24 @@ class Outcome(NamedTuple):
     among_all: np.ndarray
     among_all_random: np.ndarray
     among_all_popular: np.ndarray
+
+
+class Seed(NamedTuple):
+    """What a seed came to.
+
+    Attributes
+    ----------
+    scored, mixed
+        With new items as they are scored, and with an offset that gives them `new_item_share` of
+        the places.
+    known, known_mixed
+        The validation metric, which is of known items, in both cases.
+    """
+
+    scored: Outcome
+    mixed: Outcome
+    known: float
+    known_mixed: float
 
 
 def split(interactions: pd.DataFrame, share: float, seed: int) -> Split:
@@ -161,8 +180,10 @@ def _by_user(values: np.ndarray, users: np.ndarray) -> np.ndarray:
     return np.bincount(where, weights=values) / np.bincount(where)
 
 
-def run_seed(files: Sequence[str], share: float, seed: int, dataset: str) -> Outcome:
-    """Take items out, train without ids, and measure."""
+def run_seed(
+    files: Sequence[str], share: float, seed: int, dataset: str, new_item_share: float
+) -> Seed:
+    """Take items out, train without ids, and measure; then again with a share of the places."""
     whole = Config("UR4Rec", dataset, list(files), {"state": "ERROR"})
     frame = create_dataset(whole)
     rows = sort_exactly(frame).inter_feat
@@ -180,13 +201,18 @@ def run_seed(files: Sequence[str], share: float, seed: int, dataset: str) -> Out
         tables = {name: str(file.path) for name, file in item_tables(whole).items()}
         settings |= {key: tables.pop(name, None) for name, key in ITEM_TABLES.items()}
         settings[MORE_TABLES] = tables or None
+        settings["new_item_share"] = new_item_share
         config = Config("UR4Rec", NAME, list(files), settings)
         train_data, valid_data, _ = load_data(config)
         trainer = build_trainer(config, train_data)
-        trainer.fit(train_data, valid_data, verbose=False, saved=False)
+        known_mixed, _ = trainer.fit(train_data, valid_data, verbose=False, saved=False)
     train = train_data._dataset
     cold = torch.as_tensor(train.token2id("item_id", list(found.cold["item_id"].unique())))
     counts = item_counts(train)
     if counts[cold].any():
         raise RuntimeError("items that were taken out occur in training")
-    return measure(trainer.model, *batch(config, train, found), cold, counts)
+    asked = *batch(config, train, found), cold, counts
+    mixed = measure(trainer.model, *asked)
+    trainer.model.new_items.forget()
+    known, _ = trainer._valid_epoch(valid_data)
+    return Seed(measure(trainer.model, *asked), mixed, known, known_mixed)

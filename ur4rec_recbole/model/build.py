@@ -18,11 +18,12 @@ from ur4rec_recbole.model.experts import ExpertConfig, HierarchicalMoE, NoExpert
 from ur4rec_recbole.model.fusion import Fusion, GatedFusion, WeightedFusion
 from ur4rec_recbole.model.items import ItemEmbedding, ItemTower
 from ur4rec_recbole.model.neighbours import ContentNeighbours
+from ur4rec_recbole.model.new_items import NewItems
 from ur4rec_recbole.model.rare_items import RareItems
 from ur4rec_recbole.model.trend import Trend
 
 # In the order in which they apply.
-CORRECTIONS = (Trend, ContentNeighbours, Cooccurrences, RareItems)
+CORRECTIONS = (Trend, ContentNeighbours, Cooccurrences, RareItems, NewItems)
 
 
 def encoder(config: Any) -> SequenceEncoder:
@@ -145,6 +146,16 @@ def rare_items(config: Any) -> RareItems | None:
         return None
     made = RareItems(cost)
     made.choose(boost or 0.0)
+    return made
+
+
+def new_items(config: Any) -> NewItems | None:
+    """Build the offset of new items, or return None where they are scored as all others."""
+    share, offset = config["new_item_share"], config["new_item_offset"]
+    if share is None and offset is None:
+        return None
+    made = NewItems(share or 0.0)
+    made.choose(offset or 0.0)
     return made
 
 

@@ -144,6 +144,7 @@ class UR4Rec(SequentialRecommender):
         self.cooccurrences = build.cooccurrences(config, len(counts))
         self.trend = build.trend(config, counts)
         self.rare_items = build.rare_items(config)
+        self.new_items = build.new_items(config)
 
     def prior(self, items: Tensor | None = None) -> Tensor | None:
         """Return what popularity adds to the sequence score of all items, [N], or of some, [U].

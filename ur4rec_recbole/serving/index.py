@@ -96,6 +96,14 @@ class Index:
         unit = functional.normalize(vectors, dim=-1)
         return unit @ unit[item]
 
+    def new(self) -> Tensor:
+        """Mark the items [N] without training interactions, those added among them."""
+        if not isinstance(self.network, ServedUR4Rec):
+            raise InputError(
+                "only_new", "needs a model of UR4Rec", type(self.network).__name__, "Leave it out."
+            )
+        return self.network.counts == 0
+
     def extended(self, features: Mapping[str, Mapping[str, np.ndarray]]) -> "Index":
         """Return an index with new items.
 

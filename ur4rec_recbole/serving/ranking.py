@@ -29,6 +29,7 @@ def best(
     exclude: Iterable[str],
     include_only: Iterable[str] | None,
     repeat: bool,
+    only_new: bool,
 ) -> list[Recommendations]:
     """Return the best of what each history may be recommended."""
     k = require_number(k)
@@ -43,6 +44,8 @@ def best(
         out[:] = True
         out[chosen] = False
     out[index.known(exclude)[0]] = True
+    if only_new:
+        out |= ~index.new()
     found: list[Recommendations] = []
     for scores in index.scores(histories, repeat):
         part = histories[len(found) : len(found) + len(scores)]

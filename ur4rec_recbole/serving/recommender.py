@@ -103,6 +103,7 @@ class Recommender:
         new_items: Mapping[str, Any] | None = None,
         user: str | None = None,
         repeat: bool = False,
+        only_new: bool = False,
     ) -> Any:
         """Recommend items for one history, or for many.
 
@@ -125,6 +126,9 @@ class Recommender:
             Whose history it is, for models with user profiles.
         repeat
             Whether items of the history may be recommended.
+        only_new
+            Whether to recommend items without training interactions alone: a list of their own. In
+            a mixed list they have the share that the model's `new_item_share` gave them.
 
         Returns
         -------
@@ -142,7 +146,7 @@ class Recommender:
         lists: Any = items if many else [items]
         when = times if many or times is None else [times]
         histories = self._reader.histories(index, lists, when, now, user)
-        found = best(index, histories, k, exclude, include_only, repeat)
+        found = best(index, histories, k, exclude, include_only, repeat, only_new)
         return table("history", range(len(found)), found) if many else found[0]
 
     def recommend_users(
@@ -154,6 +158,7 @@ class Recommender:
         exclude: Iterable[str] = (),
         include_only: Iterable[str] | None = None,
         repeat: bool = False,
+        only_new: bool = False,
     ) -> pd.DataFrame:
         """Recommend items to users by id.
 
@@ -164,7 +169,7 @@ class Recommender:
         since
             A pandas or polars table of further interactions (user, item, time), such as today's,
             of known users and of others. What is known already is not counted twice.
-        now, k, exclude, include_only, repeat
+        now, k, exclude, include_only, repeat, only_new
             As in `recommend`.
 
         Returns
@@ -174,7 +179,7 @@ class Recommender:
         """
         index, later = self.index, Later.read(since)
         histories = [self._reader.user_history(index, each, later.get(each), now) for each in users]
-        found = best(index, histories, k, exclude, include_only, repeat)
+        found = best(index, histories, k, exclude, include_only, repeat, only_new)
         return table("user", users, found)
 
     def read(self, items: Sequence[str], times: Any = None, now: Any = None) -> History:

@@ -58,6 +58,7 @@ class RecommendBody(HistoryBody):
     exclude: list[Token] = Field([], max_length=100_000)
     include_only: list[Token] | None = Field(None, max_length=100_000)
     repeat: bool = False
+    only_new: bool = False
 
 
 class ExplainBody(HistoryBody):
