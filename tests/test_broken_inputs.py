@@ -202,6 +202,7 @@ WORDS = [
     ("cold-start --config-files toy.yaml --dataset toy --share 0", "--share"),
     ("cold-start --config-files toy.yaml --dataset toy --share 1.5", "--share"),
     ("cold-start --config-files toy.yaml --dataset toy --share nan", "--share"),
+    ("cold-start --config-files toy.yaml --dataset toy --new-item-share 1", "--new-item-share"),
     ("cold-start --config-files toy.yaml --dataset toy --seeds 0", "--seeds"),
 ]  # fmt: skip
 

@@ -125,6 +125,7 @@ def test_items_taken_out_of_ml100k_are_unknown_to_training(
     assert found.among_all_popular.max() == 0  # popularity has never seen them
     assert len(found.among_cold) > 900
     assert 0.05 < found.among_cold_random.mean() < 0.07
+    assert told.content is not None and 0 < told.content.among_cold.mean() < 1
     # Among themselves they stay in order; among all more of them are found, and less of the rest.
     assert told.mixed.among_cold.tolist() == found.among_cold.tolist()
     assert told.mixed.among_all.mean() > found.among_all.mean()

@@ -8,7 +8,7 @@ import argparse
 from scipy import stats
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.experiments.cold_start import FIRST_SEED, TOP, run_seed
+from ur4rec_recbole.experiments.cold_start import FIRST_SEED, TOP, Seed, run_seed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,21 +34,33 @@ def run(options: argparse.Namespace) -> int:
             raise InputError(named, "must be above 0 and below 1", value, "Correct it.")
     if options.seeds < 1:
         raise InputError("--seeds", "must be at least 1", options.seeds, "Raise it.")
-    print(f"{options.dataset}, {options.share:.0%} of items unseen in training, HR@{TOP} on them")
-    print("seed  users  among cold items: UR4Rec  popularity/random  p        among all items: "
-          f"UR4Rec  random  popularity  with {options.new_item_share:.0%} of the places  "
-          "validation, without and with")  # fmt: skip
+    print(
+        f"{options.dataset}, {options.share:.0%} of items unseen in training, HR@{TOP} on them: "
+        "among themselves, among all items, and among all with "
+        f"{options.new_item_share:.0%} of the places for new ones"
+    )
+    print(f"{'':28}among themselves      p  among all    mixed  validation")
     for seed in range(FIRST_SEED, FIRST_SEED + options.seeds):
         told = run_seed(
             options.config_files, options.share, seed, options.dataset, options.new_item_share
         )
-        found = told.scored
-        p = stats.wilcoxon(found.among_cold, found.among_cold_random, alternative="greater").pvalue
-        print(
-            f"{seed}  {len(found.among_cold):5d}  {found.among_cold.mean():25.4f}  "
-            f"{found.among_cold_random.mean():17.4f}  {p:.1e}  {found.among_all.mean():23.4f}  "
-            f"{found.among_all_random.mean():.4f}  {found.among_all_popular.mean():.4f}  "
-            f"{told.mixed.among_all.mean():20.4f}  {told.known:20.4f} {told.known_mixed:.4f}",
-            flush=True,
-        )
+        print("\n".join(_lines(seed, told)), flush=True)
     return 0
+
+
+def _lines(seed: int, told: Seed) -> list[str]:
+    """Lay a seed out."""
+    found, content = told.scored, told.content
+    p = stats.wilcoxon(found.among_cold, found.among_cold_random, alternative="greater").pvalue
+    rows = [
+        ("UR4Rec", found.among_cold, f"{p:.0e}", found.among_all,
+         f"{told.mixed.among_all.mean():.4f}", f"{told.known:.4f}, mixed {told.known_mixed:.4f}"),
+        ("popularity", found.among_cold_random, "", found.among_all_popular, "", ""),
+        ("random", found.among_cold_random, "", found.among_all_random, "", ""),
+    ]  # fmt: skip
+    if content is not None:
+        rows.insert(1, ("content kNN", content.among_cold, "", content.among_all, "", ""))
+    return [f"seed {seed}, {len(found.among_cold)} users"] + [
+        f"  {name:26}{own.mean():16.4f}{p:>7}{among_all.mean():11.4f}{mixed:>9}  {known}".rstrip()
+        for name, own, p, among_all, mixed, known in rows
+    ]

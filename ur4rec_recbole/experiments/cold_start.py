@@ -26,6 +26,7 @@ from ur4rec_recbole.data.dataset import SECONDS, sort_exactly
 from ur4rec_recbole.data.modalities import ITEM_TABLES, MORE_TABLES, item_tables
 from ur4rec_recbole.datasets.table_output import write_columns
 from ur4rec_recbole.evaluation import ranking
+from ur4rec_recbole.model.content_knn import ContentKNN
 from ur4rec_recbole.model.objective import item_counts
 from ur4rec_recbole.runs.assembly import build_trainer, load_data
 
@@ -79,12 +80,15 @@ class Seed(NamedTuple):
     scored, mixed
         With new items as they are scored, and with an offset that gives them `new_item_share` of
         the places.
+    content
+        Of ContentKNN, which learns nothing; None without texts.
     known, known_mixed
         The validation metric, which is of known items, in both cases.
     """
 
     scored: Outcome
     mixed: Outcome
+    content: Outcome | None
     known: float
     known_mixed: float
 
@@ -215,4 +219,9 @@ def run_seed(
     mixed = measure(trainer.model, *asked)
     trainer.model.new_items.forget()
     known, _ = trainer._valid_epoch(valid_data)
-    return Seed(measure(trainer.model, *asked), mixed, known, known_mixed)
+    content = None
+    if config["item_text_table"]:
+        settings = FIELDS | {"item_text_table": config["item_text_table"], "state": "ERROR"}
+        neighbours = ContentKNN(Config("ContentKNN", NAME, None, settings), train)
+        content = measure(neighbours, *asked)
+    return Seed(measure(trainer.model, *asked), mixed, content, known, known_mixed)
