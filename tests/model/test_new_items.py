@@ -56,6 +56,16 @@ def test_without_new_items_nothing_changes() -> None:
     assert not fitted(0.5, scores).is_active
 
 
+def test_rows_that_no_new_item_is_for_leave_the_others_their_share() -> None:
+    scores = torch.randn(8, N)
+    part, new = NewItems(0.25), NEW.repeat(8, 1)
+    new[:4] = False
+    part.fit(part.evidence(scores, new, torch.zeros(8, dtype=torch.long)))
+    found = part(scores, new)
+    assert torch.equal(found[:4], scores[:4])
+    assert share_of(found[4:]) == pytest.approx(0.25, abs=0.5 / (4 * DEPTH))
+
+
 def toy_with_new_items(toy: Any, **settings: Any) -> Any:
     """The toy's items, five that nobody has had, and vectors of all."""
     every = [f"i{n}" for n in range(1, 26)]
@@ -73,10 +83,19 @@ def test_a_training_gives_them_their_places(toy: Any) -> None:
     assert again == pytest.approx(score)
     model, rows = trainer.model.eval(), data.rows(data.valid)
     (new,) = model.new_items.reads(model, rows)
-    assert (new & model.scorable()).sum() >= 5
+    assert (new & model.scorable()).sum(1).min() >= 5
     with torch.no_grad():
         places = model.full_sort_predict(rows).topk(DEPTH).indices
-    assert float(new[places].float().mean()) == pytest.approx(0.3, abs=0.5 / places.numel())
+    assert float(new.gather(1, places).float().mean()) == pytest.approx(0.3, abs=0.5 / places.numel())
+
+
+def test_without_a_history_popular_items_come(toy: Any) -> None:
+    model = toy_with_new_items(toy, new_item_offset=9.0).model.eval()
+    rows = toy_with_new_items(toy).rows(toy_with_new_items(toy).valid)
+    rows["item_id_list"] = torch.zeros_like(rows["item_id_list"])
+    with torch.no_grad():
+        found = model.full_sort_predict(rows)
+    torch.testing.assert_close(found[:, 1:], model.popularity[1:].expand(len(found), -1))
 
 
 def test_an_offset_that_is_told_is_not_chosen(toy: Any) -> None:

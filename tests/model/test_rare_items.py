@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.conftest import Toy, sequences
 from ur4rec_recbole.evaluation.subsets import COLD
 from ur4rec_recbole.model.rare_items import BOOSTS, RareItems
 
@@ -54,36 +55,64 @@ def test_without_a_rare_target_there_is_no_boost() -> None:
     assert not part.is_active
 
 
-def test_a_training_pays_no_more_than_the_price(toy: Any) -> None:
-    data = toy(stages=["pretrain_sasrec"], rare_item_cost=0.2)
+@pytest.fixture
+def mixed(toy: Any) -> Any:
+    """Make toys with rare items and others."""
+
+    def make(**settings: Any) -> Toy:
+        return toy(histories=sequences([12] * 12, 40), stages=["pretrain_sasrec"], **settings)
+
+    return make
+
+
+@torch.no_grad()
+def of_rare_and_all(data: Toy, model: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the gains of rare targets and of all, without and with each boost."""
+    found = model.eval().evidence(model.rare_items, data.rows(data.valid))
+    return found[:, 0] @ found[:, 1:], found[:, 1:].mean(0)
+
+
+@pytest.mark.parametrize("price", [0.1, 0.5, 1.0])
+def test_a_training_buys_hits_of_rare_targets_within_the_price(mixed: Any, price: float) -> None:
+    data = mixed(rare_item_cost=price)
+    trainer = data.new_trainer()
+    trainer.fit(data.loaders[0], data.loaders[1], verbose=False)
+    part = trainer.model.rare_items
+    (rare,) = part.reads(trainer.model, data.rows(data.valid))
+    assert rare.tolist() == [count <= COLD for count in data.train.training_counts.tolist()]
+    assert rare[1:].any() and not rare.all()
+    of_rare, of_all = of_rare_and_all(data, trainer.model)
+    chosen = (0.0, *BOOSTS).index(round(float(part.boost), 1))
+    assert of_all[chosen] >= (1 - price) * of_all[0]
+    assert of_rare[chosen] == of_rare[of_all >= (1 - price) * of_all[0]].max()
+    if price == 1.0:
+        assert of_rare[chosen] > of_rare[0]
+
+
+def test_what_it_costs_is_counted_once(mixed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the metric that stops training makes of it, the boost that was bought stays."""
+    monkeypatch.setattr(RareItems, "fit", lambda self, _: self.choose(1.5))
+    data = mixed(rare_item_cost=0.001, valid_metric="MRR@10", metrics=["MRR"], topk=[10])
     trainer = data.new_trainer()
     score, _ = trainer.fit(data.loaders[0], data.loaders[1], verbose=False)
-    assert score >= 0.8 * trainer.results[-1].score
     again, _ = trainer._valid_epoch(data.loaders[1])
+    assert float(trainer.model.rare_items.boost) == 1.5
     assert again == pytest.approx(score)
 
 
-def test_what_a_training_gets_for_it_is_hits_of_rare_targets(toy: Any) -> None:
-    """A price of all of it buys whatever lifts the rare most."""
-    data = toy(stages=["pretrain_sasrec"], rare_item_cost=1.0, allow_unknown_tokens=True)
-    trainer = data.new_trainer()
-    trainer.fit(data.loaders[0], data.loaders[1], verbose=False)
-    model, rows = trainer.model.eval(), data.rows(data.valid)
-    part = model.rare_items
-    (rare,) = part.reads(model, rows)
-    counts = data.train.training_counts
-    assert rare.tolist() == [count <= COLD for count in counts.tolist()]
-    with torch.no_grad():
-        found = model.evidence(part, rows)
-    of_rare = found[:, 0] @ found[:, 1:]
-    assert of_rare[(0.0, *BOOSTS).index(round(float(part.boost), 1))] == of_rare.max()
-
-
-def test_a_boost_that_is_told_is_not_chosen(toy: Any) -> None:
-    data = toy(stages=["pretrain_sasrec"], rare_item_cost=1.0, rare_item_boost=0.25)
+def test_a_boost_that_is_told_is_not_chosen(mixed: Any) -> None:
+    data = mixed(rare_item_cost=1.0, rare_item_boost=0.25)
     trainer = data.new_trainer()
     trainer.fit(data.loaders[0], data.loaders[1], verbose=False)
     assert float(trainer.model.rare_items.boost) == 0.25
+
+
+def test_weights_of_before_are_loaded_without(mixed: Any) -> None:
+    data = mixed(rare_item_cost=0.1)
+    older = {name: v for name, v in data.model.state_dict().items() if "rare_items" not in name}
+    assert len(older) < len(data.model.state_dict())
+    data.model.load_state_dict(older)
+    assert not data.model.rare_items.is_active
 
 
 def test_at_no_price_there_is_none(toy: Any) -> None:

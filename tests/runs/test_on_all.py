@@ -12,6 +12,7 @@ from ur4rec_recbole import Recommender, load, run
 from ur4rec_recbole.commands.main import main
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.model import saved
+from ur4rec_recbole.model.new_items import NewItems
 from ur4rec_recbole.model.rare_items import RareItems
 from ur4rec_recbole.runs import on_all
 from ur4rec_recbole.runs.on_all import train_on_all
@@ -74,14 +75,18 @@ def test_a_trend_that_is_told_is_not_chosen_anew(tmp_path: Path) -> None:
     assert now.end > before.end  # it has the newest interactions, too
 
 
-def test_a_boost_of_rare_items_is_taken_over(
+def test_what_rare_and_new_items_gain_is_taken_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RareItems, "fit", lambda self, _: self.choose(0.7))
-    run("UR4Rec", "toy", config_dict=settings(tmp_path, rare_item_cost=1.0))
+    monkeypatch.setattr(NewItems, "fit", lambda self, _: self.choose(-0.3))
+    asked = {"rare_item_cost": 1.0, "new_item_share": 0.2}
+    run("UR4Rec", "toy", config_dict=settings(tmp_path, **asked))
     train_on_all(Path("run"))
     for folder in ("run", "run-all"):
-        assert float(load(folder).model.rare_items.boost) == pytest.approx(0.7)
+        model = load(folder).model
+        assert float(model.rare_items.boost) == pytest.approx(0.7)
+        assert float(model.new_items.offset) == pytest.approx(-0.3)
 
 
 def test_shares_of_another_run_are_not_taken_over(tmp_path: Path) -> None:

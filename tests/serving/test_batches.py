@@ -103,6 +103,8 @@ def test_the_commands_print_what_the_recommender_gives(
     folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = Recommender.load(folder)
+    assert main(["recommend", folder, "--history", "i1", "--only-new"]) == 2  # all are known
+    assert "only_new" in capsys.readouterr().err
     assert main(["recommend", folder, "--history", "i1,i2,?", "--k", "3"]) == 0
     out = capsys.readouterr().out
     assert "not in the catalogue: ?" in out

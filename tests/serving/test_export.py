@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import make_table
+from tests.conftest import make_table, sequences
 from tests.serving.test_recommender import TIMED, WAYS, recommender
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.serving import search_index
@@ -102,20 +102,22 @@ def test_onnx_has_what_corrects_the_scores_and_an_index_tells_what_it_lacks(
 ) -> None:
     for name in ("onnxruntime", "onnxscript", "faiss"):
         pytest.importorskip(name)
-    text = make_table("item_text", [f"i{n}" for n in range(1, 16)], 6, 1)
+    text = make_table("item_text", [f"i{n}" for n in range(1, 18)], 6, 1)
     settings = {
         "n_neighbour_items": 2, "neighbour_shares": [0.5, 0.3, 0.2], "cooccurrence_window": 3,
         "cooccurrence_choice": [0.8, 1, 0.5], "request_time": True, "trend_half_lives": ["20s"],
         "trend_choice": [20.0, 0.1, 1.0], "exclude_history": exclude_history,
-        "rare_item_boost": 0.5,
+        "rare_item_boost": 0.5, "new_item_offset": 0.3,
     }  # fmt: skip
-    made = recommender(toy(tables={"item_text_table": text}, **settings))
+    more = {"histories": sequences([8] * 15), "items": [f"i{n}" for n in range(1, 18)]}
+    made = recommender(toy(tables={"item_text_table": text}, **settings, **more))
     manifest = export(made, "onnx", tmp_path / "onnx")
     assert manifest["kept"] == 1
     assert "top 10 of PyTorch in 1000 of 1000 histories" in manifest["checked"]
     left_out = export(made, "faiss", tmp_path / "index")
     assert left_out["kept"] < 1
-    parts = ("the trend", "neighbours by content", "counts of what goes together", "rare items")
+    parts = ("the trend", "neighbours by content", "counts of what goes together", "rare items",
+             "places for new items")  # fmt: skip
     for part in parts:
         assert part in manifest["exact"] and part in left_out["exact"]
 

@@ -450,6 +450,11 @@ def test_new_items_have_a_list_of_their_own(full_toy: Any) -> None:
     assert set(told["item"]) <= new
 
 
+def test_a_list_of_new_items_needs_some(full_toy: Any) -> None:
+    with pytest.raises(InputError, match="only_new"):
+        recommender(full_toy(histories=sequences([8] * 15))).recommend(["i1"], only_new=True)
+
+
 def test_only_models_of_ur4rec_know_what_is_new(toy: Any) -> None:
     with pytest.raises(InputError, match="only_new"):
         recommender(toy(model="ItemTransition")).recommend(["i1"], only_new=True)

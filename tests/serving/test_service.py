@@ -64,6 +64,8 @@ def test_new_items_can_be_recommended_at_once(client: TestClient) -> None:
     assert client.post("/items", json=body).status_code == 201
     answer = client.post("/recommend", json={"items": ["i1"], "include_only": ["new"]}).json()
     assert [(each["item"], each["title"]) for each in answer["items"]] == [("new", "New")]
+    answer = client.post("/recommend", json={"items": ["i1"], "only_new": True}).json()
+    assert [each["item"] for each in answer["items"]] == ["new"]
 
 
 @pytest.mark.parametrize(

@@ -24,5 +24,7 @@ class Dropout(nn.Dropout):
         if dropped >= 256:
             return torch.zeros_like(x)
         words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
-        kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
+        # In place, into bytes: a comparison that makes booleans is ten times as slow, and so is
+        # turning those into numbers.
+        kept = words.view(torch.uint8)[: x.numel()].view(x.shape).ge_(dropped)
         return x * kept.to(x.dtype).mul_(256 / (256 - dropped))

@@ -33,6 +33,9 @@ from ur4rec_recbole.runs.assembly import build_trainer, load_data
 SETTINGS = {
     "use_item_id": False,
     "encoder_content": True,
+    "new_item_offset": None,
+    "rare_item_cost": 0.0,
+    "rare_item_boost": None,
     "user_profile_table": None,  # its snapshots would name the items taken out
     "state": "ERROR",
     # They have been applied, and users who lose items must stay.
@@ -223,5 +226,5 @@ def run_seed(
     if config["item_text_table"]:
         settings = FIELDS | {"item_text_table": config["item_text_table"], "state": "ERROR"}
         neighbours = ContentKNN(Config("ContentKNN", NAME, None, settings), train)
-        content = measure(neighbours, *asked)
+        content = measure(neighbours.to(config["device"]), *asked)
     return Seed(measure(trainer.model, *asked), mixed, content, known, known_mixed)

@@ -26,8 +26,9 @@ class Correction(nn.Module):
         Buffers with a row for each item, [N, ...].
     told_as
         What it is, for a manifest.
-    cost
-        Share of the validation metric that it may take.
+    has_price
+        Whether it takes from the validation metric what it is worth to who asked for it; `fit` then
+        keeps to the price.
     """
 
     name: ClassVar[str]
@@ -35,7 +36,7 @@ class Correction(nn.Module):
     numbers: ClassVar[tuple[str, ...]]
     of_items: ClassVar[tuple[str, ...]] = ()
     told_as: ClassVar[str]
-    cost: float = 0.0
+    has_price: ClassVar[bool] = False
 
     @property
     def is_active(self) -> bool:
@@ -74,6 +75,11 @@ class Correction(nn.Module):
     def told(self) -> str:
         """Say what was chosen."""
         raise NotImplementedError
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        for name, own in self.state_dict().items():  # weights that are older know nothing of it
+            state_dict.setdefault(prefix + name, own)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def tables(self) -> dict[str, Tensor]:
         """Return the buffers with a row for each item, by their names among the model's weights."""

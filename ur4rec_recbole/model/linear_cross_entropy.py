@@ -62,19 +62,18 @@ class _LinearCrossEntropy(torch.autograd.Function):
         with torch.autocast(kind, enabled=False):
             columns = vectors.to(dtype)
             states = filled(queries.to(dtype))
+            room = columns.new_empty(min(size, len(states)), len(columns))  # for one piece's scores
             for start in range(0, number, size):
                 at = slice(start, min(start + size, number))
                 piece, target = states[start : start + size], targets[at].unsqueeze(1)
-                scores = (piece @ columns.T).float()[: len(target)]
+                made = torch.mm(piece, columns.T, out=room[: len(piece)])
+                scores = made.float()[: len(target)]
                 hit = scores.gather(1, target)
                 if refuse is not None:
                     refuse(scores, at)
                     scores.scatter_(1, target, hit)
-                best = scores.amax(1, keepdim=True)
                 share = torch.softmax(scores, 1, out=scores)
-                # log sum exp by way of the best item, whose share never vanishes
-                total = best - share.amax(1, keepdim=True).log()
-                loss += (total - hit).sum()
+                loss += _surprise(share, target, hit, piece, columns)
                 if grad_queries is None or grad_vectors is None:
                     continue
                 share.scatter_add_(1, target, torch.full_like(hit, -1))
@@ -90,3 +89,20 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_queries, grad_vectors = ctx.saved_tensors
         scale = grad / len(grad_queries)
         return grad_queries * scale, grad_vectors * scale, None, None
+
+
+def _surprise(
+    share: Tensor, target: Tensor, hit: Tensor, queries: Tensor, vectors: Tensor
+) -> Tensor:
+    """Return the sum of -log share over the targets [p, 1], whose scores are `hit`.
+
+    Where a share vanishes it is told from the best item's, which never does, and both scores.
+    """
+    own = share.gather(1, target)
+    lost = (own < torch.finfo(own.dtype).tiny).squeeze(1).nonzero().squeeze(1)
+    if not len(lost):
+        return -own.log().sum()
+    best, item = share[lost].max(1)
+    score = (queries[lost] * vectors[item]).sum(1).float()
+    own[lost] = 1.0
+    return (score - best.log() - hit[lost].squeeze(1)).sum() - own.log().sum()

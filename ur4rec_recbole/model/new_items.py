@@ -19,7 +19,8 @@ class NewItems(Correction):
     """Adds an offset to the scores of new items, one for all of them and of either sign.
 
     With the offset that `fit` finds they take a share of the first ten places, in the mean over
-    validation rows: many where the history is one that new items suit, none elsewhere.
+    validation rows: more where the history is one that new items suit. A row without a history is
+    left as it is, since popularity says nothing of them.
 
     Parameters
     ----------
@@ -31,13 +32,13 @@ class NewItems(Correction):
     key = "new_item_offset"
     numbers = ("offset",)
     told_as = "places for new items"
-    cost = float("inf")  # somebody asked for them
+    has_price = True
 
     offset: Tensor
 
     def __init__(self, share: float) -> None:
         super().__init__()
-        self.share = share
+        self.share = self.reached = share
         self.register_buffer("offset", torch.zeros(()))
 
     @property
@@ -46,9 +47,9 @@ class NewItems(Correction):
         return bool(self.offset)
 
     def reads(self, model: SequentialRecommender, interaction: Interaction) -> tuple[Tensor]:
-        """Return which items are new, [N] bool."""
-        del interaction
-        return (model.popularity == 0,)
+        """Return which items are new, [B, N] bool; none for a row without a history."""
+        begun = model.scorable()[interaction[model.ITEM_SEQ]].any(1, keepdim=True)
+        return ((model.popularity == 0) & begun,)
 
     def forward(self, scores: Tensor, new: Tensor) -> Tensor:
         """Return the scores [B, N] with the offset."""
@@ -58,7 +59,7 @@ class NewItems(Correction):
         """Return the offsets at which each row has one more new item in its list, [B, ten].
 
         The m-th best new item is among the first ten as soon as it passes the (11 - m)-th best
-        known one. inf where there is no m-th.
+        known one. inf where there is no m-th, -inf where there is no known one to pass.
         """
         del targets
         depth = min(DEPTH, scores.shape[1])
@@ -72,8 +73,10 @@ class NewItems(Correction):
         if not len(offsets):  # no new item, or no other
             self.forget()
             return
+        places = int((evidence < torch.inf).any(1).sum()) * evidence.shape[1]
         at_any = int((evidence == -torch.inf).sum())  # places for which there is nothing else
-        taken = min(max(round(self.share * evidence.numel()) - at_any, 0), len(offsets))
+        taken = min(max(round(self.share * places) - at_any, 0), len(offsets))
+        self.reached = (taken + at_any) / places
         around = torch.cat([offsets[:1] - 1, offsets, offsets[-1:] + 1])
         self.choose(float(around[taken : taken + 2].mean()))
 
@@ -83,4 +86,4 @@ class NewItems(Correction):
 
     def told(self) -> str:
         """Say what was chosen."""
-        return f"{self.share:.0%} of the first {DEPTH}, by an offset of {float(self.offset):+.3f}"
+        return f"{self.reached:.0%} of the first {DEPTH}, by an offset of {float(self.offset):+.3f}"

@@ -21,14 +21,14 @@ DEPTH = 10  # places of a list that count
 class RareItems(Correction):
     """Adds a boost to the scores of items with at most five training interactions.
 
-    Scores are log-probabilities up to a constant, so that exp(boost) is how many times likelier
-    such an item becomes. `fit` takes the boost with which rare targets gain most, of those that
-    take no more than a share `cost` of the NDCG@10 of all validation rows.
+    Where scores are logits, exp(boost) is how many times likelier such an item becomes. `fit` takes
+    the boost with which rare targets gain most, of those that take no more than a share `cost` of
+    the NDCG@10 of all rows that it is shown, all items being candidates.
 
     Parameters
     ----------
     cost
-        That share, 0 to 1.
+        That share, 0 to 1; the price.
 
     Source: Menon et al. 2021, section 4.1 (an offset of the logits after training), by a threshold
     in place of the frequency: against popularity as a whole it costs several times as much.
@@ -38,6 +38,7 @@ class RareItems(Correction):
     key = "rare_item_boost"
     numbers = ("boost",)
     told_as = "a boost of rare items"
+    has_price = True
 
     boost: Tensor
 

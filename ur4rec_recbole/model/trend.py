@@ -4,8 +4,6 @@ An encoder reads how long ago the items of a history were had, not what others c
 Where demand moves (new films, news, seasons) that says more than the history does.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
@@ -171,8 +169,3 @@ class Trend(Correction):
         return (
             f"half-life {days:g} days, prior {float(self.prior):g}, weight {float(self.weight):g}"
         )
-
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
-        for name, own in self.state_dict().items():  # weights that are older know no trend
-            state_dict.setdefault(prefix + name, own)
-        super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -109,8 +109,8 @@ class Benchmark:
         neighbours = of_content and config.get("n_neighbour_items")
         trend = config.get("request_time") and config.get("trend_half_lives")
         fitted = self.runs[entry][0].about["model"] == "UR4RecEnsemble"
-        counts_or_boost = config.get("cooccurrence_window") or config.get("rare_item_cost")
-        return fitted or bool(neighbours or trend or counts_or_boost)
+        others = ("cooccurrence_window", "rare_item_cost", "new_item_share")
+        return fitted or bool(neighbours or trend or any(config.get(key) for key in others))
 
     def _config(self, entry: str) -> dict[str, Any]:
         """Return the configuration of an entry's first run by key."""

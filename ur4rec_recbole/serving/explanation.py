@@ -27,7 +27,8 @@ class Explanation(NamedTuple):
         Among all items; 1 is best.
     parts
         What the sequence and the retrieval score add to it, and each correction that has a part in
-        it (trend, neighbours by content, co-occurrences); they sum to the score. Of a model that
+        it (trend, neighbours by content, co-occurrences, the boost of rare items, the offset of new
+        ones); they sum to the score. Of a model that
         predicts by one score, that one alone.
     routes
         Weight of each modality in the experts' state; they sum to 1, or are 0 where a history has

@@ -97,12 +97,17 @@ class Index:
         return unit @ unit[item]
 
     def new(self) -> Tensor:
-        """Mark the items [N] without training interactions, those added among them."""
-        if not isinstance(self.network, ServedUR4Rec):
+        """Mark the items [N] without training interactions that can be scored."""
+        network = self.network
+        served = isinstance(network, ServedUR4Rec)
+        new = (network.counts == 0) & network.scorable() if served else torch.zeros(0)
+        if not new.any():
             raise InputError(
-                "only_new", "needs a model of UR4Rec", type(self.network).__name__, "Leave it out."
-            )
-        return self.network.counts == 0
+                "only_new", "needs a model of UR4Rec, and items with content and without training "
+                "interactions", f"{type(network).__name__}, none of them",
+                "Leave it out, or add items.",
+            )  # fmt: skip
+        return new
 
     def extended(self, features: Mapping[str, Mapping[str, np.ndarray]]) -> "Index":
         """Return an index with new items.

@@ -127,8 +127,9 @@ class Recommender:
         repeat
             Whether items of the history may be recommended.
         only_new
-            Whether to recommend items without training interactions alone: a list of their own. In
-            a mixed list they have the share that the model's `new_item_share` gave them.
+            Whether to recommend items without training interactions alone: a list of their own,
+            for a history that is not empty (else nothing tells them apart). Beside others they
+            have the share of places that `new_item_share` gave them in training.
 
         Returns
         -------

@@ -165,7 +165,7 @@ class UR4RecTrainer(WatchedTrainer):
 
     @torch.no_grad()
     def _choose(self, correction: Correction, saved: bool) -> None:
-        """Fit a correction to validation rows, if it helps there."""
+        """Fit a correction to validation rows, if it helps there or somebody pays for it."""
         self.model.eval()
         every = 1 + len(self.valid_data._dataset) * self.model.n_items // CHOOSING
         some = itertools.islice(self.valid_data, 0, None, every)
@@ -173,9 +173,11 @@ class UR4RecTrainer(WatchedTrainer):
         found = [self.model.evidence(correction, each.to(self.device)).cpu() for each in rows]
         evidence = collective.all_rows({"rows": torch.cat(found)})["rows"]
         correction.fit(evidence.to(self.device))
+        if not correction.is_active:
+            self.logger.info(f"{correction.told_as}: nothing to choose, left out")
+            return
         score, result = super()._valid_epoch(self.valid_data)
-        toll = correction.cost if self.valid_metric_bigger else -correction.cost
-        if self._worse(score, self._handed_on * (1 - toll)):
+        if not correction.has_price and self._worse(score, self._handed_on):
             correction.forget()
             self.logger.info(f"{correction.told_as}: no better, left out")
             return
@@ -382,7 +384,7 @@ class UR4RecTrainer(WatchedTrainer):
         self.logger.info(f"stage {stage.name}: {values}  {seconds:.0f} s  {kept}")
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
-        """Save as RecBole does, atomically, and never over a file that validates better."""
+        """Save as RecBole does, atomically, and never over what an earlier stage did better."""
         if self._worse(self.best_valid_score, self._handed_on):
             return
         if not collective.is_first():
