@@ -125,6 +125,24 @@ def test_every_link_leads_to_a_file(page: Path) -> None:
     assert [link for link in ours if not (page.parent / link).exists()] == []
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the names by which links reach the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_into_a_page_leads_to_a_heading(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:\s]*)#([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    wrong = [
+        (file, anchor)
+        for file, anchor in links
+        if (page.parent / file if file else page).suffix == ".md"
+        and anchor not in anchors(page.parent / file if file else page)
+    ]
+    assert wrong == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_file_named_is_there(page: Path) -> None:
     assert [name for name in named_files(page) if not exists(name)] == []
