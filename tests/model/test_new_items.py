@@ -86,7 +86,9 @@ def test_a_training_gives_them_their_places(toy: Any) -> None:
     assert (new & model.scorable()).sum(1).min() >= 5
     with torch.no_grad():
         places = model.full_sort_predict(rows).topk(DEPTH).indices
-    assert float(new.gather(1, places).float().mean()) == pytest.approx(0.3, abs=0.5 / places.numel())
+    assert float(new.gather(1, places).float().mean()) == pytest.approx(
+        0.3, abs=0.5 / places.numel()
+    )
 
 
 def test_without_a_history_popular_items_come(toy: Any) -> None:

@@ -98,11 +98,10 @@ def _surprise(
 
     Where a share vanishes it is told from the best item's, which never does, and both scores.
     """
-    own = share.gather(1, target)
-    lost = (own < torch.finfo(own.dtype).tiny).squeeze(1).nonzero().squeeze(1)
-    if not len(lost):
+    own, least = share.gather(1, target), torch.finfo(share.dtype).tiny
+    if own.device.type == "cpu" and own.numpy().min() >= least:  # a card would be waited for
         return -own.log().sum()
-    best, item = share[lost].max(1)
-    score = (queries[lost] * vectors[item]).sum(1).float()
-    own[lost] = 1.0
-    return (score - best.log() - hit[lost].squeeze(1)).sum() - own.log().sum()
+    best, item = share.max(1, keepdim=True)
+    score = (queries[: len(own)] * vectors[item.squeeze(1)]).sum(1, keepdim=True).float()
+    told = torch.where(own < least, score - best.log() - hit, -own.clamp(min=least).log())
+    return told.sum()
