@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from tests.conftest import SMALL, make_table
+from ur4rec_recbole.commands.cold_start import _lines
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.atomic_files import read_cells
 from ur4rec_recbole.experiments import cold_start
@@ -130,3 +131,13 @@ def test_items_taken_out_of_ml100k_are_unknown_to_training(
     assert told.mixed.among_cold.tolist() == found.among_cold.tolist()
     assert told.mixed.among_all.mean() > found.among_all.mean()
     assert told.known_mixed < told.known
+
+
+@pytest.mark.parametrize(("rate", "certain"), [(0.2, True), (0.05, False)])
+def test_hits_of_few_users_are_told_from_chance(rate: float, certain: bool) -> None:
+    """Chance hits every user a little: by ranks of differences most would speak against us."""
+    found = (np.arange(400) % 100 < 100 * rate).astype(float)
+    chance = np.full(400, 0.05)
+    told = cold_start.Outcome(found, chance, found, chance, chance)
+    line = _lines(2020, cold_start.Seed(told, told, None, 0.1, 0.1))[1]
+    assert (float(line.split()[2]) < 0.001) == certain
