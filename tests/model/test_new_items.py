@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from tests.conftest import make_table
-from ur4rec_recbole.model.new_items import DEPTH, NewItems
+from ur4rec_recbole.model.corrections import DEPTH
+from ur4rec_recbole.model.new_items import NewItems
 
 N = 60
 NEW = torch.arange(N) >= 40
@@ -92,8 +93,8 @@ def test_a_training_gives_them_their_places(toy: Any) -> None:
 
 
 def test_without_a_history_popular_items_come(toy: Any) -> None:
-    model = toy_with_new_items(toy, new_item_offset=9.0).model.eval()
-    rows = toy_with_new_items(toy).rows(toy_with_new_items(toy).valid)
+    data = toy_with_new_items(toy, new_item_offset=9.0)
+    model, rows = data.model.eval(), data.rows(data.valid)
     rows["item_id_list"] = torch.zeros_like(rows["item_id_list"])
     with torch.no_grad():
         found = model.full_sort_predict(rows)

@@ -136,6 +136,13 @@ def compare_all(
     return found
 
 
+def randomisation_p(differences: np.ndarray, seed: int = 2020, flips: int = FLIPS) -> float:
+    """Return the two-sided p of the mean of users' differences [R], as `compare_all` takes it."""
+    column = differences[:, None]
+    flipped = _resampled_means(column, _signs(len(differences), flips, seed))
+    return _p_value(differences, flipped[:, 0])
+
+
 def _drawn_seeds(means: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Average the seeds' means [B, S] of each resample over S seeds drawn with replacement, [B]."""
     drawn = generator.integers(means.shape[1], size=means.shape)

@@ -87,11 +87,6 @@ class Cooccurrences(Correction):
             table[row, place] = torch.from_numpy(values).to(own.dtype)
             setattr(self, name, table)
 
-    @property
-    def is_active(self) -> bool:
-        """Whether the counts have a share."""
-        return bool(self.share)
-
     def reads(
         self, model: SequentialRecommender, interaction: Interaction
     ) -> tuple[Tensor, Tensor]:
@@ -133,12 +128,6 @@ class Cooccurrences(Correction):
         """Choose by the mean of gains [R, C] over validation rows."""
         counted, share = divmod(int(evidence.mean(0).argmax()), len(SHARES))
         self.choose(*COUNTED[counted], SHARES[share])
-
-    def choose(self, decay: float, both: float, share: float) -> None:
-        """Take the decay, whether what stood before an item counts (1 or 0), and the share."""
-        self.decay.fill_(decay)
-        self.both.fill_(both)
-        self.share.fill_(share)
 
     def hold(self, weights: Mapping[str, Tensor]) -> None:
         """Have the tables of a model that is served, among its weights from now on."""

@@ -8,6 +8,7 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
+DEPTH = 10  # places of a list that count
 SMALLEST = 1e-12  # what a probability is divided or logged with is no smaller
 
 
@@ -21,7 +22,7 @@ class Correction(nn.Module):
     key
         Configuration key that tells its numbers outright.
     numbers
-        Buffers that hold them, in the order of that key.
+        Buffers that hold them, in the order of that key; of several the last is what it weighs.
     of_items
         Buffers with a row for each item, [N, ...].
     told_as
@@ -41,7 +42,7 @@ class Correction(nn.Module):
     @property
     def is_active(self) -> bool:
         """Whether it changes anything."""
-        raise NotImplementedError
+        return bool(self.get_buffer(self.numbers[-1]))
 
     def reads(self, model: SequentialRecommender, interaction: Interaction) -> tuple[Any, ...]:
         """Return what it reads of a batch, beside the scores."""
@@ -66,6 +67,11 @@ class Correction(nn.Module):
     def fit(self, evidence: Tensor) -> None:
         """Choose the numbers by the evidence [R, C] of validation rows."""
         raise NotImplementedError
+
+    def choose(self, *values: float) -> None:
+        """Take the numbers, in their order; 0 for the last changes nothing."""
+        for name, value in zip(self.numbers, values, strict=True):
+            self.get_buffer(name).fill_(value)
 
     def forget(self) -> None:
         """Change nothing again."""

@@ -10,9 +10,7 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor
 
-from ur4rec_recbole.model.corrections import Correction
-
-DEPTH = 10  # places of a list that are shared out
+from ur4rec_recbole.model.corrections import DEPTH, Correction
 
 
 class NewItems(Correction):
@@ -40,11 +38,6 @@ class NewItems(Correction):
         super().__init__()
         self.share = self.reached = share
         self.register_buffer("offset", torch.zeros(()))
-
-    @property
-    def is_active(self) -> bool:
-        """Whether there is an offset."""
-        return bool(self.offset)
 
     def reads(self, model: SequentialRecommender, interaction: Interaction) -> tuple[Tensor]:
         """Return which items are new, [B, N] bool; none for a row without a history."""
@@ -79,10 +72,6 @@ class NewItems(Correction):
         self.reached = (taken + at_any) / places
         around = torch.cat([offsets[:1] - 1, offsets, offsets[-1:] + 1])
         self.choose(float(around[taken : taken + 2].mean()))
-
-    def choose(self, offset: float) -> None:
-        """Take an offset; 0 leaves all as it is."""
-        self.offset.fill_(offset)
 
     def told(self) -> str:
         """Say what was chosen."""

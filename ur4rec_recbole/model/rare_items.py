@@ -11,11 +11,10 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor
 
 from ur4rec_recbole.evaluation.subsets import COLD
-from ur4rec_recbole.model.corrections import Correction
+from ur4rec_recbole.model.corrections import DEPTH, Correction
 from ur4rec_recbole.model.scores import discounted_gain
 
 BOOSTS = tuple(step / 10 for step in range(1, 16))  # what validation rows choose among
-DEPTH = 10  # places of a list that count
 
 
 class RareItems(Correction):
@@ -47,11 +46,6 @@ class RareItems(Correction):
         self.cost = cost
         self.register_buffer("boost", torch.zeros(()))
 
-    @property
-    def is_active(self) -> bool:
-        """Whether there is a boost."""
-        return bool(self.boost)
-
     def reads(self, model: SequentialRecommender, interaction: Interaction) -> tuple[Tensor]:
         """Return which items are rare, [N] bool."""
         del interaction
@@ -74,10 +68,6 @@ class RareItems(Correction):
         affordable = whole >= (1 - self.cost) * whole[0]
         best = int(of_rare.masked_fill(~affordable, -1.0).argmax())
         self.choose((0.0, *BOOSTS)[best])
-
-    def choose(self, boost: float) -> None:
-        """Take a boost; 0 is none."""
-        self.boost.fill_(boost)
 
     def told(self) -> str:
         """Say what was chosen."""

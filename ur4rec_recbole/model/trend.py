@@ -94,11 +94,6 @@ class Trend(Correction):
         """Take the training interactions [I], which tell what was chosen before any moment."""
         self.history = RecentCounts(times.numpy(), items.numpy(), len(self.usual))
 
-    @property
-    def is_active(self) -> bool:
-        """Whether the trend adds something."""
-        return bool(self.weight)
-
     def reads(self, model: SequentialRecommender, interaction: Interaction) -> tuple[Tensor]:
         """Return the time of each request, [B] float64 seconds."""
         del model
@@ -146,17 +141,15 @@ class Trend(Correction):
         half_life, prior = divmod(rest, len(PRIORS))
         self.choose(self.half_lives[half_life], PRIORS[prior], WEIGHTS[weight])
 
-    def choose(self, half_life: float, prior: float, weight: float) -> None:
+    def choose(self, *values: float) -> None:
         """Take half-life (seconds), prior (interactions) and weight; a weight of 0 adds nothing."""
-        if not weight:
+        if not values[-1]:
             self.forget()
             return
         assert self.history is not None
-        self.half_life.fill_(half_life)
-        self.prior.fill_(prior)
-        self.weight.fill_(weight)
+        super().choose(*values)
         self.end.fill_(float(self.history.times[-1]) + 1)  # the newest has happened by then
-        self.recent.copy_(self._recent(self.end.unsqueeze(0), half_life)[0])
+        self.recent.copy_(self._recent(self.end.unsqueeze(0), values[0])[0])
 
     def forget(self) -> None:
         """Add nothing again."""

@@ -100,7 +100,7 @@ class Index:
         """Mark the items [N] without training interactions that can be scored."""
         network = self.network
         served = isinstance(network, ServedUR4Rec)
-        new = (network.counts == 0) & network.scorable() if served else torch.zeros(0)
+        new = (network.counts == 0) & ~network.refused_items if served else torch.zeros(0)
         if not new.any():
             raise InputError(
                 "only_new", "needs a model of UR4Rec, and items with content and without training "
