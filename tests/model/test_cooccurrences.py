@@ -9,7 +9,7 @@ import torch
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import training_interactions
 from ur4rec_recbole.model import cooccurrences
-from ur4rec_recbole.model.cooccurrences import COUNTED, SHARES, Cooccurrences
+from ur4rec_recbole.model.cooccurrences import LASTING, PASSING, SHARES, Cooccurrences
 
 N = 6
 USERS = torch.tensor([1, 1, 1, 2, 2, 2])
@@ -57,7 +57,7 @@ def test_of_many_companions_the_most_frequent_are_kept(monkeypatch: pytest.Monke
 def test_users_with_one_interaction_leave_nothing_to_count() -> None:
     counts = Cooccurrences(N)
     counts.remember(torch.arange(3), torch.tensor([1, 2, 2]), 10)
-    counts.choose(0.8, 1.0, 0.5)
+    counts.choose(0.0, 0.8, 1.0, 0.5)
     scores = torch.randn(1, N)
     found = counts(scores, torch.tensor([[1]]), torch.tensor([1]))
     torch.testing.assert_close(found, scores.log_softmax(-1))
@@ -70,7 +70,7 @@ def test_until_a_share_is_chosen_it_changes_nothing() -> None:
 def test_the_mixture_is_that_of_the_formula_for_candidates_alone() -> None:
     counts, scores = made(), torch.randn(2, N)
     scores[:, 0] = scores[0, 2] = -torch.inf
-    counts.choose(0.5, 1.0, 0.6)
+    counts.choose(0.0, 0.5, 1.0, 0.6)
     histories, lengths = torch.tensor([[3, 1, 2], [1, 0, 0]]), torch.tensor([3, 1])
     found = counts(scores, histories, lengths).exp()
     n = (dense(counts, "after") + dense(counts, "before")).numpy()
@@ -86,10 +86,12 @@ def test_the_mixture_is_that_of_the_formula_for_candidates_alone() -> None:
 
 def test_items_far_behind_keep_their_order() -> None:
     counts = made()
-    counts.choose(0.5, 1.0, 0.6)
+    counts.choose(0.0, 0.5, 1.0, 0.6)
     scores = torch.tensor([[-torch.inf, 0.0, -40.0, -60.0, -200.0, -300.0]])
     found = counts(scores, torch.tensor([[5]]), torch.tensor([1]))[0]
-    order = found[counts._counts(scores, torch.tensor([[5]]), torch.tensor([1]), 0.5, 1.0)[0] == 0]
+    order = found[
+        counts._counts(scores, torch.tensor([[5]]), torch.tensor([1]), None, 0.0, 0.5, 1.0)[0] == 0
+    ]
     assert (order[1:].diff() < 0).all()
     assert order[0] == -torch.inf
 
@@ -102,7 +104,7 @@ def test_a_choice_of_validation_rows_lifts_their_targets() -> None:
     histories, lengths = torch.full((8, 1), 1), torch.ones(8, dtype=torch.long)
     targets = torch.full((8,), 2)
     evidence = counts.evidence(scores, histories, lengths, targets)
-    assert evidence.shape == (8, len(COUNTED) * len(SHARES))
+    assert evidence.shape == (8, len(LASTING) * len(SHARES))
     counts.fit(evidence)
     assert counts(scores, histories, lengths).argmax(1).tolist() == targets.tolist()
     best = evidence.mean(0).max()
@@ -117,9 +119,9 @@ def test_order_is_told_from_company() -> None:
     counts = Cooccurrences(N)
     counts.remember(torch.tensor([1, 1]), torch.tensor([1, 2]), 1)
     scores, histories = torch.zeros(1, N), torch.tensor([[2]])
-    counts.choose(0.8, 0.0, 0.5)
+    counts.choose(0.0, 0.8, 0.0, 0.5)
     assert counts(scores, histories, torch.tensor([1]))[0].std() == 0
-    counts.choose(0.8, 1.0, 0.5)
+    counts.choose(0.0, 0.8, 1.0, 0.5)
     assert counts(scores, histories, torch.tensor([1]))[0].argmax() == 1
 
 
@@ -145,7 +147,91 @@ def test_only_training_interactions_are_counted(toy: Any) -> None:
     assert float(model.cooccurrences.after.sum()) == pairs.sum()
 
 
-@pytest.mark.parametrize("choice", [[0.8, 1], [0.8, 1, 1.5], [0.8, 1, "a"], [0.8, -1, 0.5]])
+@pytest.mark.parametrize(
+    "choice",
+    [[0.8, 1, 0.5], [0, 0.8, 1, 1.5], [0, 0.8, 1, "a"], [0, 0.8, -1, 0.5], [86400, 0.8, 1, 0.5]],
+)
 def test_told_numbers_must_be_a_decay_a_switch_and_a_share(toy: Any, choice: list) -> None:
+    """And a half-life where the model reads times, which this one does not."""
     with pytest.raises(InputError, match="cooccurrence_choice"):
         toy(cooccurrence_window=1, cooccurrence_choice=choice).new_trainer()
+
+
+DAY = 86400.0
+# 1 is followed by 2 on the first day, by 3 on the ninth.
+PASSING_USERS = torch.tensor([1, 1, 2, 2])
+PASSING_ITEMS = torch.tensor([1, 2, 1, 3])
+PASSING_TIMES = torch.tensor([0.0, 0.5, 8.0, 8.5], dtype=torch.float64) * DAY
+
+
+def passing(half_life: float = 2 * DAY) -> Cooccurrences:
+    counts = Cooccurrences(N, [half_life])
+    counts.remember(PASSING_USERS, PASSING_ITEMS, 1, PASSING_TIMES)
+    return counts
+
+
+def counted(counts: Cooccurrences, day: float, half_life: float) -> torch.Tensor:
+    moments = torch.tensor([day * DAY], dtype=torch.float64)
+    history = torch.tensor([[1]]), torch.tensor([1])
+    return counts._counts(torch.zeros(1, N), *history, moments, half_life, 0.8, 0.0)[0]
+
+
+def test_with_a_half_life_a_pair_counts_by_how_long_ago_it_was() -> None:
+    """Periods are of a day, so that the pairs are half a day old and eight days and a half."""
+    found = counted(passing(), 4.5, 2 * DAY)
+    torch.testing.assert_close(found[[2, 3]], torch.tensor([0.25, 0.25]))
+    torch.testing.assert_close(
+        counted(passing(), 0.5, 2 * DAY)[[2, 3]], torch.tensor([1.0, 1 / 16])
+    )
+    torch.testing.assert_close(
+        counted(passing(), 10.5, 2 * DAY)[[2, 3]], torch.tensor([1 / 32, 0.5])
+    )
+
+
+def test_without_a_half_life_periods_add_up() -> None:
+    counts = Cooccurrences(N, [2 * DAY])
+    twice = torch.tensor([1, 2, 1, 2])
+    counts.remember(PASSING_USERS, twice, 1, PASSING_TIMES)
+    assert (counts.near[1] == 2).sum() == 2  # an entry for each period
+    assert counted(counts, 4.5, 0.0)[2] == 2.0
+
+
+def test_of_entries_that_count_the_same_the_newest_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cooccurrences, "KEPT", 1)
+    assert passing().near[1].tolist() == [3]
+
+
+def test_validation_rows_choose_a_half_life_where_what_goes_together_passes() -> None:
+    """On the ninth day 3 follows 1, which counts of all days do not tell from 2."""
+    counts = passing()
+    scores = torch.zeros(8, N)
+    scores[:, 2], scores[:, 0] = 0.1, -torch.inf
+    rows = torch.full((8, 1), 1), torch.ones(8, dtype=torch.long)
+    moments, targets = torch.full((8,), 9 * DAY, dtype=torch.float64), torch.full((8,), 3)
+    evidence = counts.evidence(scores, *rows, moments, targets)
+    assert evidence.shape == (8, (len(LASTING) + len(PASSING)) * len(SHARES))
+    counts.fit(evidence)
+    assert float(counts.half_life) == 2 * DAY
+    assert counts(scores, *rows, moments).argmax(1).tolist() == targets.tolist()
+    assert "half-life 2 days" in counts.told()
+
+
+@pytest.mark.parametrize("reads", ["time_intervals", "request_time"])
+def test_what_a_model_reads_says_when_it_counts(toy: Any, reads: str) -> None:
+    toy_data = toy(cooccurrence_window=2, stages=["pretrain_sasrec"], **{reads: True})
+    model = toy_data.new_trainer().model
+    batch = next(iter(toy_data.loaders[1]))[0]
+    *_, moments = model.cooccurrences.reads(model, batch)
+    expected = batch["exact_seconds"]
+    if reads == "time_intervals":
+        last = (batch["item_length"] - 1).unsqueeze(1)
+        expected = batch["exact_seconds_list"].gather(1, last).squeeze(1)
+    assert torch.equal(moments, expected)
+
+
+def test_a_model_without_times_has_no_half_lives(toy: Any) -> None:
+    assert toy(cooccurrence_window=2).model.cooccurrences.half_lives == ()
+    none = {"cooccurrence_half_lives": [], "time_intervals": True}
+    assert toy(cooccurrence_window=2, **none).model.cooccurrences.half_lives == ()

@@ -105,7 +105,7 @@ def test_onnx_has_what_corrects_the_scores_and_an_index_tells_what_it_lacks(
     text = make_table("item_text", [f"i{n}" for n in range(1, 18)], 6, 1)
     settings = {
         "n_neighbour_items": 2, "neighbour_shares": [0.5, 0.3, 0.2], "cooccurrence_window": 3,
-        "cooccurrence_choice": [0.8, 1, 0.5], "request_time": True, "trend_half_lives": ["20s"],
+        "cooccurrence_choice": [5, 0.8, 1, 0.5], "request_time": True, "trend_half_lives": ["20s"],
         "trend_choice": [20.0, 0.1, 1.0], "exclude_history": exclude_history,
         "rare_item_boost": 0.5, "new_item_offset": 0.3,
     }  # fmt: skip

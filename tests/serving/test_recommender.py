@@ -15,8 +15,9 @@ from safetensors.torch import load, save
 from tests.conftest import make_table, sequences
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.evaluation.ranking import rank_targets
+from ur4rec_recbole.serving.bank import modalities_of
 from ur4rec_recbole.serving.folders import sha256
-from ur4rec_recbole.serving.network import ServedUR4Rec
+from ur4rec_recbole.serving.network import ServedUR4Rec, Settings
 from ur4rec_recbole.serving.recommender import Recommender
 
 TIMED = {"time_intervals": True, "request_time": True, "shuffle_gap": 2}
@@ -381,7 +382,7 @@ def test_threads_agree_while_items_are_added(full_toy: Any) -> None:
 def test_counts_of_what_goes_together_are_served(full_toy: Any, tmp_path: Path) -> None:
     toy = full_toy(**MANY, cooccurrence_window=3)
     usual = recommender(toy)
-    toy.model.cooccurrences.choose(0.8, 1.0, 0.5)
+    toy.model.cooccurrences.choose(0.0, 0.8, 1.0, 0.5)
     made = recommender(toy)
     asked = {"items": ["i1", "i2"], "k": 150}
 
@@ -405,6 +406,41 @@ def test_counts_of_what_goes_together_are_served(full_toy: Any, tmp_path: Path) 
     again = scores(Recommender.load(tmp_path / "kept"))
     assert again == pytest.approx(scores(made), abs=1e-4)
     assert again.keys() - found.keys() == {"added"}
+
+
+def test_counts_that_pass_are_served_by_the_time_of_the_request(
+    full_toy: Any, tmp_path: Path
+) -> None:
+    times = {"request_time": True, "trend_half_lives": [], "cooccurrence_half_lives": ["8s"]}
+    toy = full_toy(**MANY, cooccurrence_window=3, exclude_history=True, **times)
+    usual = recommender(toy)
+    toy.model.cooccurrences.choose(8.0, 0.8, 1.0, 0.9)
+    recommender(toy).save(tmp_path / "kept")
+    made = Recommender.load(tmp_path / "kept")
+    ids = toy.train.field2token_id["item_id"]
+    history = torch.tensor([[ids["i1"], ids["i2"]]]), torch.tensor([2])
+    lifts = []
+    for now in (30.0, 60.0):
+        asked = {"items": ["i1", "i2"], "times": [10.0, 20.0], "k": 150, "now": now}
+        logits = torch.full((1, toy.model.n_items), -torch.inf)
+        before, found = usual.recommend(**asked), made.recommend(**asked)
+        logits[0, [ids[item] for item in before.items]] = torch.tensor(before.scores)
+        moment = torch.tensor([now], dtype=torch.float64)
+        expected = toy.model.cooccurrences(logits, *history, moment)[0]
+        assert found.scores == pytest.approx([float(expected[ids[i]]) for i in found.items])
+        lifts.append((expected.exp() - logits[0].softmax(0)).abs().max())
+    assert lifts[0] > 4 * lifts[1] > 0
+
+
+def test_a_model_of_before_half_lives_is_served(full_toy: Any) -> None:
+    toy = full_toy(**MANY, cooccurrence_window=3, time_intervals=True, cooccurrence_half_lives=[])
+    toy.model.cooccurrences.choose(0.0, 0.8, 1.0, 0.5)
+    network = recommender(toy).index.network
+    weights = {name: own for name, own in network.weights.items() if "half_life" not in name}
+    config = Settings({k: v for k, v in network.config.items() if "half_lives" not in k})
+    again = ServedUR4Rec(config, network.counts, modalities_of(network.features), weights)
+    batch = next(iter(toy.loaders[1]))[0]
+    torch.testing.assert_close(again.full_sort_predict(batch), network.full_sort_predict(batch))
 
 
 def test_rare_items_have_their_boost_when_served_and_new_ones_are_rare(
@@ -475,7 +511,7 @@ def test_a_share_of_new_items_is_served(full_toy: Any) -> None:
 def test_what_somebody_has_had_is_recommended_again_if_asked(full_toy: Any) -> None:
     toy = full_toy(**MANY, cooccurrence_window=3, exclude_history=True)
     for share in (0.0, 0.5):
-        toy.model.cooccurrences.choose(0.8, 1.0, share)
+        toy.model.cooccurrences.choose(0.0, 0.8, 1.0, share)
         made = recommender(toy)
         assert not {"i1", "i2"} & set(made.recommend(["i1", "i2"], k=150).items)
         assert {"i1", "i2"} <= set(made.recommend(["i1", "i2"], k=150, repeat=True).items)

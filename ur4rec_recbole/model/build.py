@@ -114,26 +114,35 @@ def trend(config: Any, counts: Tensor) -> Trend | None:
                 "trend_choice", "must be a half-life in seconds, a prior and a weight above 0",
                 choice, "Leave it out: validation rows choose them.",
             )  # fmt: skip
-    half_lives = [in_seconds(each, "trend_half_lives") for each in config["trend_half_lives"]]
-    if not all(half_lives):
+    return Trend(counts, _half_lives(config, "trend_half_lives"))
+
+
+def _half_lives(config: Any, key: str) -> list[float]:
+    """Return half-lives in seconds, to choose from."""
+    found = [in_seconds(each, key) for each in config[key]]
+    if not all(found):
         raise InputError(
-            "trend_half_lives", "must be above 0", config["trend_half_lives"],
-            "Write for example [6h, 1d, 4d, 16d], or [] for no trend.",
-        )  # fmt: skip
-    return Trend(counts, half_lives)
+            key, "must be above 0", config[key], "Write for example [6h, 1d, 4d], or [] for none."
+        )
+    return found
 
 
 def cooccurrences(config: Any, n_items: int) -> Cooccurrences | None:
     """Build the counts of what goes together, or return None where they are switched off."""
     if not config["cooccurrence_window"]:
         return None
-    made, choice = Cooccurrences(n_items), config["cooccurrence_choice"]
+    half_lives, reads_times = [], config["time_intervals"] or config["request_time"]
+    if reads_times and config["cooccurrence_half_lives"]:
+        half_lives = _half_lives(config, "cooccurrence_half_lives")
+    made, choice = Cooccurrences(n_items, half_lives), config["cooccurrence_choice"]
     if choice is not None:
-        if len(choice) != 3 or not all(is_finite(each) and 0 <= each <= 1 for each in choice):
+        sound = len(choice) == 4 and all(is_finite(each) and each >= 0 for each in choice)
+        if not sound or max(choice[1:]) > 1 or (choice[0] and not half_lives):
             raise InputError(
-                "cooccurrence_choice", "must be a decay, 0 or 1 (whether what stood before an item "
-                "counts), and a share, each 0 to 1", choice,
-                "Leave it out: validation rows choose them.",
+                "cooccurrence_choice", "must be a half-life in seconds (0: none, as without "
+                "times), and, each 0 to 1, a decay, whether what stood before an item counts, and "
+                "a share",
+                choice, "Leave it out: validation rows choose them.",
             )  # fmt: skip
         made.choose(*choice)
     return made

@@ -1,11 +1,12 @@
 """Cooccurrences: what training histories held near the items of a history, by plain counts.
 
 An encoder of a few dimensions smooths over what counts say outright of two items that are often had
-together. The two meet as probabilities, as with neighbours by content.
+together. The two meet as probabilities, as with neighbours by content. Where a model reads times,
+what goes together may do so for a while alone.
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from scipy import sparse
 from torch import Tensor
 
+from ur4rec_recbole.data.dataset import SECONDS
 from ur4rec_recbole.model.corrections import Correction, logarithms
 from ur4rec_recbole.model.item_to_item import pairs_apart
 from ur4rec_recbole.model.scores import discounted_gain
@@ -22,8 +24,11 @@ KEPT = 100  # of the items that stood near an item, the most frequent ones
 FADING = 0.8  # what a place further apart counts relative to the one before
 PAIRS = 20_000_000  # of interactions, counted at a time
 EVIDENCE = 10.0  # counted interactions with which the counts get half of their share
-# What validation rows choose among: decay, whether what stood before an item counts, and share.
-COUNTED = tuple(itertools.product((0.4, 0.6, 0.8, 0.9), (0.0, 1.0)))
+PERIODS = 2  # to the shortest half-life: what is counted of two items within one has one time
+# What validation rows choose among: half-life, decay, whether what stood before an item counts, and
+# share; with one of the configuration's half-lives fewer of the rest.
+LASTING = tuple(itertools.product((0.0,), (0.4, 0.6, 0.8, 0.9), (0.0, 1.0)))
+PASSING = tuple(itertools.product((0.6, 0.8), (0.0,)))
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 
 
@@ -33,92 +38,141 @@ class Cooccurrences(Correction):
     c_j = sum_k decay^k n(i_k, j), where i_k is the k-th newest item of the history (k = 0, 1, ...),
     and p_0 is the softmax of the scores. n(i, j) counts how often j stood after i in the training
     histories, and before it where `both` is 1: d places apart counts 0.8^(d - 1), for d up to a
-    window. Share, decay and `both` are no weights that training learns: `fit` chooses them on
-    validation rows, and until then the share is 0.
+    window. With a half-life, it counts 2^-(|t - s| / half-life) of that, where s is when the later
+    of the two was had, and t the time of the request, or of the newest item in a model that does
+    not read it. Share, half-life, decay and `both` are no weights that training learns: `fit`
+    chooses them on validation rows, and until then the share is 0.
 
     Parameters
     ----------
     n_items
         N.
+    half_lives
+        In seconds, to choose from beside none; empty for a model that reads no times.
 
     Source: as `ItemTransition`; mixed by a constant as in Khandelwal et al. 2020, section 2.
     """
 
     name = "cooccurrences"
     key = "cooccurrence_choice"
-    numbers = ("decay", "both", "share")
-    of_items = ("near", "after", "before")
+    numbers = ("half_life", "decay", "both", "share")
     told_as = "counts of what goes together"
 
+    half_life: Tensor
     decay: Tensor
     both: Tensor
     share: Tensor
     near: Tensor
     after: Tensor
     before: Tensor
+    when: Tensor
 
-    def __init__(self, n_items: int) -> None:
+    def __init__(self, n_items: int, half_lives: Sequence[float] = ()) -> None:
         super().__init__()
+        self.half_lives = tuple(half_lives)
+        self.counted = LASTING + tuple((each, *rest) for each in half_lives for rest in PASSING)
         for name in self.numbers:
             self.register_buffer(name, torch.zeros(()))
-        # [N, M], made anew from the training interactions: who stood near each item, and how often.
-        self.register_buffer("near", torch.zeros(n_items, 0, dtype=torch.int32), persistent=False)
-        for name in ("after", "before"):
-            self.register_buffer(name, torch.zeros(n_items, 0), persistent=False)
+        # [N, M], made anew from the training interactions: who stood near each item, how often, and
+        # when, in seconds.
+        kinds = {"near": torch.int32, "after": torch.float32, "before": torch.float32}
+        if half_lives:
+            kinds["when"] = torch.float64
+        self.of_items = tuple(kinds)
+        for name, kind in kinds.items():
+            self.register_buffer(name, torch.zeros(n_items, 0, dtype=kind), persistent=False)
 
-    def remember(self, users: Tensor, items: Tensor, window: int) -> None:
-        """Count in the training interactions [I], which are sorted by user and time."""
+    def remember(
+        self, users: Tensor, items: Tensor, window: int, times: Tensor | None = None
+    ) -> None:
+        """Count in the training interactions [I], sorted by user and time; with half-lives, by it.
+
+        What is counted of two items within a period has the time of its middle.
+        """
         pairs = 2 * window * np.bincount(items, minlength=len(self.near))
         block = np.cumsum(pairs) // PAIRS  # [N]: items that are counted at a time
+        period, first, width = np.zeros(len(items), dtype=np.int64), 0.0, 0.0
+        if self.half_lives:
+            assert times is not None
+            first, width = float(times.min()), min(self.half_lives) / PERIODS
+            period = ((times.numpy() - first) // width).astype(np.int64)
         made = []
         for number in np.unique(block):
-            found = _near(users.numpy(), items.numpy(), window, block == number)
-            order = np.lexsort((found.col, -found.data.real - found.data.imag, found.row))
+            found = _near(users.numpy(), items.numpy(), period, window, block == number)
+            companion, within = np.divmod(found.col, period.max() + 1)
+            order = np.lexsort((companion, -within, -found.data.real - found.data.imag, found.row))
             row = found.row[order]
             place = np.arange(len(row)) - np.searchsorted(row, row)  # of a companion in its row
             kept = place < KEPT
             order = order[kept]
-            told = found.data[order]
-            made.append((row[kept], place[kept], found.col[order], told.real, told.imag))
+            told, moment = found.data[order], first + (within[order] + 0.5) * width
+            made.append((row[kept], place[kept], companion[order], told.real, told.imag, moment))
         row, place, *columns = (np.concatenate(each) for each in zip(*made, strict=True))
+        columns = columns[: len(self.of_items)]
         for name, values in zip(self.of_items, columns, strict=True):
             own = self.get_buffer(name)
             table = own.new_zeros(len(own), int(place.max(initial=-1)) + 1)
             table[row, place] = torch.from_numpy(values).to(own.dtype)
             setattr(self, name, table)
 
-    def reads(
-        self, model: SequentialRecommender, interaction: Interaction
-    ) -> tuple[Tensor, Tensor]:
-        """Return histories [B, L], oldest first, zero-padded on the right, and lengths [B]."""
-        return interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN]
+    def reads(self, model: SequentialRecommender, interaction: Interaction) -> tuple[Tensor, ...]:
+        """Return histories [B, L], oldest first, zero-padded on the right, and lengths [B].
 
-    def forward(self, scores: Tensor, histories: Tensor, lengths: Tensor) -> Tensor:
+        With half-lives also t [B], float64 seconds.
+        """
+        histories, lengths = interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN]
+        if not self.half_lives:
+            return histories, lengths
+        if model.config["request_time"]:
+            return histories, lengths, interaction[SECONDS]
+        newest = (lengths - 1).clamp(min=0).unsqueeze(1)
+        return histories, lengths, interaction[model.times].gather(1, newest).squeeze(1)
+
+    def forward(
+        self, scores: Tensor, histories: Tensor, lengths: Tensor, moments: Tensor | None = None
+    ) -> Tensor:
         """Return log p [B, N]."""
-        counts = self._counts(scores, histories, lengths, float(self.decay), float(self.both))
+        chosen = (float(self.get_buffer(name)) for name in self.numbers[:-1])
+        counts = self._counts(scores, histories, lengths, moments, *chosen)
         mixed = _mixed(scores.softmax(-1), counts, counts.sum(1, keepdim=True), float(self.share))
         total = mixed.sum(1, keepdim=True)
         return logarithms(mixed / total, scores, 1 / total)
 
     def _counts(
-        self, scores: Tensor, histories: Tensor, lengths: Tensor, decay: float, both: float
+        self,
+        scores: Tensor,
+        histories: Tensor,
+        lengths: Tensor,
+        moments: Tensor | None,
+        half_life: float,
+        decay: float,
+        both: float,
     ) -> Tensor:
         """Return c [B, N], 0 of what is no candidate."""
         age = lengths.unsqueeze(1) - 1 - torch.arange(histories.shape[1], device=scores.device)
-        weights = torch.where(histories > 0, decay ** age.clamp(min=0).float(), 0.0)
+        weights = torch.where(histories > 0, decay ** age.clamp(min=0).float(), 0.0).unsqueeze(-1)
+        if half_life:
+            assert moments is not None
+            passed = (moments.view(-1, 1, 1) - self.when[histories]).abs() / half_life
+            weights = weights * (0.5**passed).float()
         each = self.after[histories] + both * self.before[histories]  # [B, L, M]
         near = self.near[histories].flatten(1).long()
-        each = (each * weights.unsqueeze(-1)).flatten(1)
-        counts = torch.zeros_like(scores).scatter_add(1, near, each)
+        counts = torch.zeros_like(scores).scatter_add(1, near, (each * weights).flatten(1))
         return counts.masked_fill(scores == -torch.inf, 0.0)
 
     def evidence(
-        self, scores: Tensor, histories: Tensor, lengths: Tensor, targets: Tensor
+        self,
+        scores: Tensor,
+        histories: Tensor,
+        lengths: Tensor,
+        *moments_and_targets: Tensor,
     ) -> Tensor:
         """Return each target's gain under each choice, [B, C]; arguments as of `forward`."""
+        *moments, targets = moments_and_targets
+        moment = moments[0] if moments else None
         found, likely = [], scores.softmax(-1)
-        for decay, both in COUNTED:
-            counts = self._counts(scores, histories, lengths, decay, both)
+        for choice in self.counted:
+            counts = self._counts(scores, histories, lengths, moment, *choice)
             total = counts.sum(1, keepdim=True)
             mixed = (_mixed(likely, counts, total, share) for share in SHARES)
             found += [discounted_gain(each, targets) for each in mixed]
@@ -127,7 +181,7 @@ class Cooccurrences(Correction):
     def fit(self, evidence: Tensor) -> None:
         """Choose by the mean of gains [R, C] over validation rows."""
         counted, share = divmod(int(evidence.mean(0).argmax()), len(SHARES))
-        self.choose(*COUNTED[counted], SHARES[share])
+        self.choose(*self.counted[counted], SHARES[share])
 
     def hold(self, weights: Mapping[str, Tensor]) -> None:
         """Have the tables of a model that is served, among its weights from now on."""
@@ -144,22 +198,30 @@ class Cooccurrences(Correction):
     def told(self) -> str:
         """Say what was chosen."""
         where = "near" if self.both else "after"
-        return f"{float(self.share):.0%} by what stood {where} an item, decay {float(self.decay):g}"
+        days = float(self.half_life) / 86400
+        lasting = f", half-life {days:g} days" if days else ""
+        told = f"{float(self.share):.0%} by what stood {where} an item, decay {float(self.decay):g}"
+        return told + lasting
 
 
 def _near(
-    users: np.ndarray, items: np.ndarray, window: int, chosen: np.ndarray
+    users: np.ndarray, items: np.ndarray, period: np.ndarray, window: int, chosen: np.ndarray
 ) -> sparse.coo_array:
-    """Count what stood near the chosen items [N] bool: [N, N], after them + 1j before them."""
+    """Count what stood near the chosen items [N] bool, after them + 1j before them.
+
+    Returns [N, N T] for interactions in T periods: column j T + p is of item j where the later of
+    the two interactions fell into period p.
+    """
+    n_items, n_periods = len(chosen), int(period.max()) + 1
     rows, columns, values = [], [], []
-    for apart, earlier, later in pairs_apart(users, items, window):
+    for apart, earlier, later in pairs_apart(users, np.arange(len(items)), window):
         for row, column, weight in ((earlier, later, 1.0), (later, earlier, 1.0j)):
-            mine = (earlier != later) & chosen[row]
-            rows.append(row[mine])
-            columns.append(column[mine])
+            mine = (items[earlier] != items[later]) & chosen[items[row]]
+            rows.append(items[row[mine]])
+            columns.append(items[column[mine]] * n_periods + period[later[mine]])
             values.append(np.full(mine.sum(), weight * FADING ** (apart - 1), np.complex64))
     row, column, value = (np.concatenate(each) for each in (rows, columns, values))
-    summed = sparse.coo_array((value, (row, column)), shape=(len(chosen), len(chosen)))
+    summed = sparse.coo_array((value, (row, column)), shape=(n_items, n_items * n_periods))
     return summed.tocsr().tocoo()
 
 

@@ -35,7 +35,7 @@ class Correction(nn.Module):
     name: ClassVar[str]
     key: ClassVar[str]
     numbers: ClassVar[tuple[str, ...]]
-    of_items: ClassVar[tuple[str, ...]] = ()
+    of_items: tuple[str, ...] = ()
     told_as: ClassVar[str]
     has_price: ClassVar[bool] = False
 

@@ -99,7 +99,8 @@ class UR4Rec(SequentialRecommender):
         if self.cooccurrences is not None:
             rows = training_interactions(dataset)
             users, items = rows[dataset.uid_field], rows[dataset.iid_field]
-            self.cooccurrences.remember(users, items, config["cooccurrence_window"])
+            times = rows[SECONDS] if self.cooccurrences.half_lives else None
+            self.cooccurrences.remember(users, items, config["cooccurrence_window"], times)
         if self.trend is not None:
             rows = training_interactions(dataset)
             self.trend.remember(rows[SECONDS], rows[dataset.iid_field])

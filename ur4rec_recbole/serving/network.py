@@ -107,7 +107,8 @@ class ServedUR4Rec(UR4Rec):
         self.register_buffer("score", weights["score"].clone())
         if self.cooccurrences is not None:
             self.cooccurrences.hold(weights)
-        self.load_state_dict({name: weights[name] for name in self.state_dict()})
+        mine = self.state_dict()
+        self.load_state_dict({name: own for name, own in weights.items() if name in mine})
         self.requires_grad_(False)
         self.eval()
         self.weights = dict(self.state_dict())
