@@ -176,23 +176,27 @@ def counted(counts: Cooccurrences, day: float, half_life: float) -> torch.Tensor
     return counts._counts(torch.zeros(1, N), *history, moments, half_life, 0.8, 0.0)[0]
 
 
-def test_with_a_half_life_a_pair_counts_by_how_long_ago_it_was() -> None:
-    """Periods are of a day, so that the pairs are half a day old and eight days and a half."""
-    found = counted(passing(), 4.5, 2 * DAY)
-    torch.testing.assert_close(found[[2, 3]], torch.tensor([0.25, 0.25]))
-    torch.testing.assert_close(
-        counted(passing(), 0.5, 2 * DAY)[[2, 3]], torch.tensor([1.0, 1 / 16])
-    )
-    torch.testing.assert_close(
-        counted(passing(), 10.5, 2 * DAY)[[2, 3]], torch.tensor([1 / 32, 0.5])
-    )
+def test_with_a_half_life_a_pair_counts_by_how_far_off_it_was() -> None:
+    """Periods are of a day: the pairs are of half a day and of eight days and a half."""
+    told = {0.5: [1.0, 1 / 16], 3.5: [1.0, 1 / 2], 4.5: [1.0, 1.0], 400.5: [1 / 16, 1.0]}
+    for day, expected in told.items():
+        found = counted(passing(), day, 2 * DAY)
+        torch.testing.assert_close(found[[2, 3]], torch.tensor(expected))
+        assert not found[[0, 1, 4, 5]].any()
 
 
-def test_without_a_half_life_periods_add_up() -> None:
+def test_an_item_that_nothing_followed_counts_nothing() -> None:
+    moments, history = torch.zeros(1, dtype=torch.float64), torch.tensor([[5]])
+    found = passing()._counts(torch.zeros(1, N), history, torch.tensor([1]), moments, DAY, 0.8, 0.0)
+    assert not found.any()
+
+
+def test_what_lasts_is_counted_whatever_the_period() -> None:
     counts = Cooccurrences(N, [2 * DAY])
     twice = torch.tensor([1, 2, 1, 2])
     counts.remember(PASSING_USERS, twice, 1, PASSING_TIMES)
-    assert (counts.near[1] == 2).sum() == 2  # an entry for each period
+    assert (counts.then[1] == 2).sum() == 2  # an entry for each period
+    assert (counts.near[1] == 2).sum() == 1
     assert counted(counts, 4.5, 0.0)[2] == 2.0
 
 
@@ -200,7 +204,7 @@ def test_of_entries_that_count_the_same_the_newest_are_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cooccurrences, "KEPT", 1)
-    assert passing().near[1].tolist() == [3]
+    assert passing().then[1].tolist() == [3]
 
 
 def test_validation_rows_choose_a_half_life_where_what_goes_together_passes() -> None:

@@ -20,7 +20,7 @@ from ur4rec_recbole.model.corrections import Correction, logarithms
 from ur4rec_recbole.model.item_to_item import pairs_apart
 from ur4rec_recbole.model.scores import discounted_gain
 
-KEPT = 100  # of the items that stood near an item, the most frequent ones
+KEPT = 100  # of what stood near an item, the most frequent; with half-lives by period as well
 FADING = 0.8  # what a place further apart counts relative to the one before
 PAIRS = 20_000_000  # of interactions, counted at a time
 EVIDENCE = 10.0  # counted interactions with which the counts get half of their share
@@ -38,10 +38,11 @@ class Cooccurrences(Correction):
     c_j = sum_k decay^k n(i_k, j), where i_k is the k-th newest item of the history (k = 0, 1, ...),
     and p_0 is the softmax of the scores. n(i, j) counts how often j stood after i in the training
     histories, and before it where `both` is 1: d places apart counts 0.8^(d - 1), for d up to a
-    window. With a half-life, it counts 2^-(|t - s| / half-life) of that, where s is when the later
-    of the two was had, and t the time of the request, or of the newest item in a model that does
-    not read it. Share, half-life, decay and `both` are no weights that training learns: `fit`
-    chooses them on validation rows, and until then the share is 0.
+    window. With a half-life, j after i counts 2^-((|t - s| - d) / half-life) of that, where s is
+    when j was had, t the time of the request, or of the newest item in a model that does not read
+    it, and d the least |t - s| of all that is summed: counts that are all old say no less. Share,
+    half-life, decay and `both` are no weights that training learns: `fit` chooses them on
+    validation rows, and until then the share is 0.
 
     Parameters
     ----------
@@ -65,6 +66,8 @@ class Cooccurrences(Correction):
     near: Tensor
     after: Tensor
     before: Tensor
+    then: Tensor
+    often: Tensor
     when: Tensor
 
     def __init__(self, n_items: int, half_lives: Sequence[float] = ()) -> None:
@@ -73,11 +76,10 @@ class Cooccurrences(Correction):
         self.counted = LASTING + tuple((each, *rest) for each in half_lives for rest in PASSING)
         for name in self.numbers:
             self.register_buffer(name, torch.zeros(()))
-        # [N, M], made anew from the training interactions: who stood near each item, how often, and
-        # when, in seconds.
+        # [N, M], made anew from the training interactions: who stood near each item, and how often.
         kinds = {"near": torch.int32, "after": torch.float32, "before": torch.float32}
-        if half_lives:
-            kinds["when"] = torch.float64
+        if half_lives:  # and who stood after it, how often, and when, in seconds
+            kinds |= {"then": torch.int32, "often": torch.float32, "when": torch.float64}
         self.of_items = tuple(kinds)
         for name, kind in kinds.items():
             self.register_buffer(name, torch.zeros(n_items, 0, dtype=kind), persistent=False)
@@ -85,31 +87,41 @@ class Cooccurrences(Correction):
     def remember(
         self, users: Tensor, items: Tensor, window: int, times: Tensor | None = None
     ) -> None:
-        """Count in the training interactions [I], sorted by user and time; with half-lives, by it.
+        """Count in the training interactions [I], which are sorted by user and time.
 
-        What is counted of two items within a period has the time of its middle.
+        With half-lives what is counted of two items within a period has the time of its middle.
         """
+        counted = users.numpy(), items.numpy(), window
         pairs = 2 * window * np.bincount(items, minlength=len(self.near))
         block = np.cumsum(pairs) // PAIRS  # [N]: items that are counted at a time
-        period, first, width = np.zeros(len(items), dtype=np.int64), 0.0, 0.0
-        if self.half_lives:
-            assert times is not None
-            first, width = float(times.min()), min(self.half_lives) / PERIODS
-            period = ((times.numpy() - first) // width).astype(np.int64)
-        made = []
+        lasting, passing = [], []
         for number in np.unique(block):
-            found = _near(users.numpy(), items.numpy(), period, window, block == number)
-            companion, within = np.divmod(found.col, period.max() + 1)
-            order = np.lexsort((companion, -within, -found.data.real - found.data.imag, found.row))
-            row = found.row[order]
-            place = np.arange(len(row)) - np.searchsorted(row, row)  # of a companion in its row
-            kept = place < KEPT
-            order = order[kept]
-            told, moment = found.data[order], first + (within[order] + 0.5) * width
-            made.append((row[kept], place[kept], companion[order], told.real, told.imag, moment))
-        row, place, *columns = (np.concatenate(each) for each in zip(*made, strict=True))
-        columns = columns[: len(self.of_items)]
-        for name, values in zip(self.of_items, columns, strict=True):
+            found = _near(*counted, block == number)
+            after, before = found.data.real, found.data.imag
+            lasting.append(_first(found.row, (-after - before,), found.col, after, before))
+            if times is not None:
+                period, start, width = self._periods(times.numpy())
+                found = _near(*counted, block == number, period)
+                then = found.data.real > 0
+                often = found.data.real[then]
+                companion, within = np.divmod(found.col[then], period.max() + 1)
+                moment = start + (within + 0.5) * width
+                keys = -often, -within
+                passing.append(_first(found.row[then], keys, companion, often, moment))
+        for names, made in ((self.of_items[:3], lasting), (self.of_items[3:], passing)):
+            if made:
+                self._keep(names, *(np.concatenate(each) for each in zip(*made, strict=True)))
+
+    def _periods(self, times: np.ndarray) -> tuple[np.ndarray, float, float]:
+        """Return the period of each time [I], when the first one begins, and how long one is."""
+        start, width = float(times.min()), min(self.half_lives) / PERIODS
+        return ((times - start) // width).astype(np.int64), start, width
+
+    def _keep(
+        self, names: Sequence[str], row: np.ndarray, place: np.ndarray, *columns: np.ndarray
+    ) -> None:
+        """Fill tables [N, M], each with a column of values for the same rows and places."""
+        for name, values in zip(names, columns, strict=True):
             own = self.get_buffer(name)
             table = own.new_zeros(len(own), int(place.max(initial=-1)) + 1)
             table[row, place] = torch.from_numpy(values).to(own.dtype)
@@ -153,11 +165,15 @@ class Cooccurrences(Correction):
         weights = torch.where(histories > 0, decay ** age.clamp(min=0).float(), 0.0).unsqueeze(-1)
         if half_life:
             assert moments is not None
-            passed = (moments.view(-1, 1, 1) - self.when[histories]).abs() / half_life
-            weights = weights * (0.5**passed).float()
-        each = self.after[histories] + both * self.before[histories]  # [B, L, M]
-        near = self.near[histories].flatten(1).long()
-        counts = torch.zeros_like(scores).scatter_add(1, near, (each * weights).flatten(1))
+            near, each = self.then[histories], self.often[histories]
+            passed = (moments.view(-1, 1, 1) - self.when[histories]).abs()
+            nearest = passed.where(each > 0, torch.inf).amin((1, 2), keepdim=True)
+            each = each * (0.5 ** ((passed - nearest).clamp(min=0) / half_life)).float()
+        else:
+            near = self.near[histories]
+            each = self.after[histories] + both * self.before[histories]  # [B, L, M]
+        near, each = near.flatten(1).long(), (each * weights).flatten(1)
+        counts = torch.zeros_like(scores).scatter_add(1, near, each)
         return counts.masked_fill(scores == -torch.inf, 0.0)
 
     def evidence(
@@ -185,13 +201,13 @@ class Cooccurrences(Correction):
 
     def hold(self, weights: Mapping[str, Tensor]) -> None:
         """Have the tables of a model that is served, among its weights from now on."""
-        n_items = len(self.near)
-        tables = [weights[name] for name in self.tables()]
-        near = tables[0]
-        if any(each.shape != near.shape for each in tables) or len(near) != n_items:
-            raise ValueError(f"counts of {[tuple(each.shape) for each in tables]}")
-        if near.dtype != torch.int32 or ((near < 0) | (near >= n_items)).any():
-            raise ValueError("counts of items that are none")
+        tables, n_items = [weights[name] for name in self.tables()], len(self.near)
+        for first in range(0, len(tables), 3):
+            near, *others = tables[first : first + 3]
+            if any(each.shape != near.shape for each in others) or len(near) != n_items:
+                raise ValueError(f"counts of {[tuple(each.shape) for each in (near, *others)]}")
+            if near.dtype != torch.int32 or ((near < 0) | (near >= n_items)).any():
+                raise ValueError("counts of items that are none")
         for name, table in zip(self.of_items, tables, strict=True):
             self.register_buffer(name, table)
 
@@ -205,13 +221,18 @@ class Cooccurrences(Correction):
 
 
 def _near(
-    users: np.ndarray, items: np.ndarray, period: np.ndarray, window: int, chosen: np.ndarray
+    users: np.ndarray,
+    items: np.ndarray,
+    window: int,
+    chosen: np.ndarray,
+    period: np.ndarray | None = None,
 ) -> sparse.coo_array:
-    """Count what stood near the chosen items [N] bool, after them + 1j before them.
+    """Count what stood near the chosen items [N] bool: [N, N], after them + 1j before them.
 
-    Returns [N, N T] for interactions in T periods: column j T + p is of item j where the later of
-    the two interactions fell into period p.
+    With the period [I] of each interaction, of T, [N, N T]: column j T + p is of item j where the
+    later of the two interactions fell into p.
     """
+    period = np.zeros(len(items), dtype=np.int64) if period is None else period
     n_items, n_periods = len(chosen), int(period.max()) + 1
     rows, columns, values = [], [], []
     for apart, earlier, later in pairs_apart(users, np.arange(len(items)), window):
@@ -223,6 +244,17 @@ def _near(
     row, column, value = (np.concatenate(each) for each in (rows, columns, values))
     summed = sparse.coo_array((value, (row, column)), shape=(n_items, n_items * n_periods))
     return summed.tocsr().tocoo()
+
+
+def _first(
+    row: np.ndarray, keys: tuple[np.ndarray, ...], companion: np.ndarray, *values: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Keep of each row the `KEPT` entries whose keys are least; return row, place and the rest."""
+    order = np.lexsort((companion, *reversed(keys), row))
+    row = row[order]
+    place = np.arange(len(row)) - np.searchsorted(row, row)  # of a companion in its row
+    kept = place < KEPT
+    return row[kept], place[kept], *(each[order[kept]] for each in (companion, *values))
 
 
 def _mixed(likely: Tensor, counts: Tensor, total: Tensor, share: float) -> Tensor:
