@@ -8,7 +8,7 @@ import torch
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import training_interactions
-from ur4rec_recbole.model import cooccurrences
+from ur4rec_recbole.model import cooccurrences, pair_counts
 from ur4rec_recbole.model.cooccurrences import LASTING, PASSING, SHARES, Cooccurrences
 
 N = 6
@@ -40,14 +40,15 @@ def test_pairs_count_within_a_user_and_a_window_and_less_further_apart() -> None
 
 
 def test_what_is_counted_in_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = made()
-    monkeypatch.setattr(cooccurrences, "PAIRS", 1)
-    for name, table in made().tables().items():
+    whole = passing()
+    monkeypatch.setattr(pair_counts, "PAIRS", 1)
+    assert len(whole.tables()) == 6
+    for name, table in passing().tables().items():
         assert torch.equal(table, whole.tables()[name])
 
 
 def test_of_many_companions_the_most_frequent_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cooccurrences, "KEPT", 1)
+    monkeypatch.setattr(pair_counts, "KEPT", 1)
     counts = made()
     assert counts.near.shape == (N, 1)
     assert counts.near[:4, 0].tolist() == [0, 2, 1, 2]
@@ -203,7 +204,7 @@ def test_what_lasts_is_counted_whatever_the_period() -> None:
 def test_of_entries_that_count_the_same_the_newest_are_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cooccurrences, "KEPT", 1)
+    monkeypatch.setattr(pair_counts, "KEPT", 1)
     assert passing().then[1].tolist() == [3]
 
 

@@ -8,21 +8,16 @@ what goes together may do so for a while alone.
 import itertools
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
-from scipy import sparse
 from torch import Tensor
 
 from ur4rec_recbole.data.dataset import SECONDS
 from ur4rec_recbole.model.corrections import Correction, logarithms
-from ur4rec_recbole.model.item_to_item import pairs_apart
+from ur4rec_recbole.model.pair_counts import companions, followers
 from ur4rec_recbole.model.scores import discounted_gain
 
-KEPT = 100  # of what stood near an item, the most frequent; with half-lives by period as well
-FADING = 0.8  # what a place further apart counts relative to the one before
-PAIRS = 20_000_000  # of interactions, counted at a time
 EVIDENCE = 10.0  # counted interactions with which the counts get half of their share
 PERIODS = 2  # to the shortest half-life: what is counted of two items within one has one time
 # What validation rows choose among: half-life, decay, whether what stood before an item counts, and
@@ -87,45 +82,16 @@ class Cooccurrences(Correction):
     def remember(
         self, users: Tensor, items: Tensor, window: int, times: Tensor | None = None
     ) -> None:
-        """Count in the training interactions [I], which are sorted by user and time.
-
-        With half-lives what is counted of two items within a period has the time of its middle.
-        """
-        counted = users.numpy(), items.numpy(), window
-        pairs = 2 * window * np.bincount(items, minlength=len(self.near))
-        block = np.cumsum(pairs) // PAIRS  # [N]: items that are counted at a time
-        lasting, passing = [], []
-        for number in np.unique(block):
-            found = _near(*counted, block == number)
-            after, before = found.data.real, found.data.imag
-            lasting.append(_first(found.row, (-after - before,), found.col, after, before))
-            if times is not None:
-                period, start, width = self._periods(times.numpy())
-                found = _near(*counted, block == number, period)
-                then = found.data.real > 0
-                often = found.data.real[then]
-                companion, within = np.divmod(found.col[then], period.max() + 1)
-                moment = start + (within + 0.5) * width
-                keys = -often, -within
-                passing.append(_first(found.row[then], keys, companion, often, moment))
-        for names, made in ((self.of_items[:3], lasting), (self.of_items[3:], passing)):
-            if made:
-                self._keep(names, *(np.concatenate(each) for each in zip(*made, strict=True)))
-
-    def _periods(self, times: np.ndarray) -> tuple[np.ndarray, float, float]:
-        """Return the period of each time [I], when the first one begins, and how long one is."""
-        start, width = float(times.min()), min(self.half_lives) / PERIODS
-        return ((times - start) // width).astype(np.int64), start, width
-
-    def _keep(
-        self, names: Sequence[str], row: np.ndarray, place: np.ndarray, *columns: np.ndarray
-    ) -> None:
-        """Fill tables [N, M], each with a column of values for the same rows and places."""
-        for name, values in zip(names, columns, strict=True):
+        """Count in the training interactions [I], which are sorted by user and time."""
+        about, size = (users.numpy(), items.numpy()), (window, len(self.near))
+        tables = companions(*about, *size)
+        if self.half_lives:
+            assert times is not None
+            period = min(self.half_lives) / PERIODS
+            tables += followers(*about, times.numpy(), period, *size)
+        for name, table in zip(self.of_items, tables, strict=True):
             own = self.get_buffer(name)
-            table = own.new_zeros(len(own), int(place.max(initial=-1)) + 1)
-            table[row, place] = torch.from_numpy(values).to(own.dtype)
-            setattr(self, name, table)
+            setattr(self, name, torch.from_numpy(table).to(own))
 
     def reads(self, model: SequentialRecommender, interaction: Interaction) -> tuple[Tensor, ...]:
         """Return histories [B, L], oldest first, zero-padded on the right, and lengths [B].
@@ -218,43 +184,6 @@ class Cooccurrences(Correction):
         lasting = f", half-life {days:g} days" if days else ""
         told = f"{float(self.share):.0%} by what stood {where} an item, decay {float(self.decay):g}"
         return told + lasting
-
-
-def _near(
-    users: np.ndarray,
-    items: np.ndarray,
-    window: int,
-    chosen: np.ndarray,
-    period: np.ndarray | None = None,
-) -> sparse.coo_array:
-    """Count what stood near the chosen items [N] bool: [N, N], after them + 1j before them.
-
-    With the period [I] of each interaction, of T, [N, N T]: column j T + p is of item j where the
-    later of the two interactions fell into p.
-    """
-    period = np.zeros(len(items), dtype=np.int64) if period is None else period
-    n_items, n_periods = len(chosen), int(period.max()) + 1
-    rows, columns, values = [], [], []
-    for apart, earlier, later in pairs_apart(users, np.arange(len(items)), window):
-        for row, column, weight in ((earlier, later, 1.0), (later, earlier, 1.0j)):
-            mine = (items[earlier] != items[later]) & chosen[items[row]]
-            rows.append(items[row[mine]])
-            columns.append(items[column[mine]] * n_periods + period[later[mine]])
-            values.append(np.full(mine.sum(), weight * FADING ** (apart - 1), np.complex64))
-    row, column, value = (np.concatenate(each) for each in (rows, columns, values))
-    summed = sparse.coo_array((value, (row, column)), shape=(n_items, n_items * n_periods))
-    return summed.tocsr().tocoo()
-
-
-def _first(
-    row: np.ndarray, keys: tuple[np.ndarray, ...], companion: np.ndarray, *values: np.ndarray
-) -> tuple[np.ndarray, ...]:
-    """Keep of each row the `KEPT` entries whose keys are least; return row, place and the rest."""
-    order = np.lexsort((companion, *reversed(keys), row))
-    row = row[order]
-    place = np.arange(len(row)) - np.searchsorted(row, row)  # of a companion in its row
-    kept = place < KEPT
-    return row[kept], place[kept], *(each[order[kept]] for each in (companion, *values))
 
 
 def _mixed(likely: Tensor, counts: Tensor, total: Tensor, share: float) -> Tensor:
