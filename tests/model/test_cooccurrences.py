@@ -240,3 +240,11 @@ def test_a_model_without_times_has_no_half_lives(toy: Any) -> None:
     assert toy(cooccurrence_window=2).model.cooccurrences.half_lives == ()
     none = {"cooccurrence_half_lives": [], "time_intervals": True}
     assert toy(cooccurrence_window=2, **none).model.cooccurrences.half_lives == ()
+
+
+@pytest.mark.parametrize("half_lives", [["soon"], [0]])
+def test_half_lives_are_times_above_0(toy: Any, half_lives: list) -> None:
+    with pytest.raises(InputError, match="cooccurrence_half_lives"):
+        toy(
+            cooccurrence_window=1, time_intervals=True, cooccurrence_half_lives=half_lives
+        ).new_trainer()

@@ -129,8 +129,7 @@ class Cooccurrences(Correction):
         """Return c [B, N], 0 of what is no candidate."""
         age = lengths.unsqueeze(1) - 1 - torch.arange(histories.shape[1], device=scores.device)
         weights = torch.where(histories > 0, decay ** age.clamp(min=0).float(), 0.0).unsqueeze(-1)
-        if half_life:
-            assert moments is not None
+        if half_life and moments is not None:
             near, each = self.then[histories], self.often[histories]
             passed = (moments.view(-1, 1, 1) - self.when[histories]).abs()
             nearest = passed.where(each > 0, torch.inf).amin((1, 2), keepdim=True)
