@@ -165,8 +165,8 @@ PASSING_ITEMS = torch.tensor([1, 2, 1, 3])
 PASSING_TIMES = torch.tensor([0.0, 0.5, 8.0, 8.5], dtype=torch.float64) * DAY
 
 
-def passing(half_life: float = 2 * DAY) -> Cooccurrences:
-    counts = Cooccurrences(N, [half_life])
+def passing() -> Cooccurrences:
+    counts = Cooccurrences(N, [2 * DAY])
     counts.remember(PASSING_USERS, PASSING_ITEMS, 1, PASSING_TIMES)
     return counts
 

@@ -13,8 +13,8 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor
 
-from ur4rec_recbole.data.dataset import SECONDS
 from ur4rec_recbole.model.corrections import Correction, logarithms
+from ur4rec_recbole.model.lists import moments
 from ur4rec_recbole.model.pair_counts import companions, followers
 from ur4rec_recbole.model.scores import discounted_gain
 
@@ -101,17 +101,14 @@ class Cooccurrences(Correction):
         histories, lengths = interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN]
         if not self.half_lives:
             return histories, lengths
-        if model.config["request_time"]:
-            return histories, lengths, interaction[SECONDS]
-        newest = (lengths - 1).clamp(min=0).unsqueeze(1)
-        return histories, lengths, interaction[model.times].gather(1, newest).squeeze(1)
+        return histories, lengths, moments(model, interaction)
 
     def forward(
-        self, scores: Tensor, histories: Tensor, lengths: Tensor, moments: Tensor | None = None
+        self, scores: Tensor, histories: Tensor, lengths: Tensor, asked: Tensor | None = None
     ) -> Tensor:
         """Return log p [B, N]."""
         chosen = (float(self.get_buffer(name)) for name in self.numbers[:-1])
-        counts = self._counts(scores, histories, lengths, moments, *chosen)
+        counts = self._counts(scores, histories, lengths, asked, *chosen)
         mixed = _mixed(scores.softmax(-1), counts, counts.sum(1, keepdim=True), float(self.share))
         total = mixed.sum(1, keepdim=True)
         return logarithms(mixed / total, scores, 1 / total)
@@ -121,7 +118,7 @@ class Cooccurrences(Correction):
         scores: Tensor,
         histories: Tensor,
         lengths: Tensor,
-        moments: Tensor | None,
+        asked: Tensor | None,
         half_life: float,
         decay: float,
         both: float,
@@ -129,9 +126,9 @@ class Cooccurrences(Correction):
         """Return c [B, N], 0 of what is no candidate."""
         age = lengths.unsqueeze(1) - 1 - torch.arange(histories.shape[1], device=scores.device)
         weights = torch.where(histories > 0, decay ** age.clamp(min=0).float(), 0.0).unsqueeze(-1)
-        if half_life and moments is not None:
+        if half_life and asked is not None:
             near, each = self.then[histories], self.often[histories]
-            passed = (moments.view(-1, 1, 1) - self.when[histories]).abs()
+            passed = (asked.view(-1, 1, 1) - self.when[histories]).abs()
             nearest = passed.where(each > 0, torch.inf).amin((1, 2), keepdim=True)
             each = each * (0.5 ** ((passed - nearest).clamp(min=0) / half_life)).float()
         else:
@@ -146,14 +143,14 @@ class Cooccurrences(Correction):
         scores: Tensor,
         histories: Tensor,
         lengths: Tensor,
-        *moments_and_targets: Tensor,
+        *asked_and_targets: Tensor,
     ) -> Tensor:
         """Return each target's gain under each choice, [B, C]; arguments as of `forward`."""
-        *moments, targets = moments_and_targets
-        moment = moments[0] if moments else None
+        *given, targets = asked_and_targets
+        asked = given[0] if given else None
         found, likely = [], scores.softmax(-1)
         for choice in self.counted:
-            counts = self._counts(scores, histories, lengths, moment, *choice)
+            counts = self._counts(scores, histories, lengths, asked, *choice)
             total = counts.sum(1, keepdim=True)
             mixed = (_mixed(likely, counts, total, share) for share in SHARES)
             found += [discounted_gain(each, targets) for each in mixed]

@@ -32,11 +32,6 @@ class UntrainedRecommender(FullSortRecommender):
         del interaction
         return self.unused.sum() * 0.0
 
-    def newest(self, listed: Tensor, interaction: Interaction) -> Tensor:
-        """Return the value of a list [B, L] at each row's newest item, [B, 1]."""
-        length = interaction[self.ITEM_SEQ_LEN]
-        return listed.gather(1, (length - 1).clamp(min=0).unsqueeze(1))
-
     def age(self, interaction: Interaction) -> Tensor:
         """Return how many items of the history are newer than each, [B, L]; below 0 in padding."""
         length = interaction[self.ITEM_SEQ_LEN].unsqueeze(1)

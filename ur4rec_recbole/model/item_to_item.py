@@ -18,6 +18,7 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import SECONDS, training_interactions
 from ur4rec_recbole.data.moments import in_seconds
 from ur4rec_recbole.model.full_sort import UntrainedRecommender
+from ur4rec_recbole.model.lists import newest
 
 LARGEST = 20_000  # items: 3 GiB a matrix, and several are held while one is solved for
 USERS_AT_A_TIME = 4096
@@ -71,8 +72,8 @@ class ItemToItem(UntrainedRecommender):
         weight = self.decay ** self.age(interaction).clamp(min=0).float()
         if self.tau is not None:
             times = interaction[self.times]
-            newest = self.newest(times, interaction)
-            weight = weight * torch.exp((times - newest).clamp(max=0) / self.tau).float()
+            last = newest(times, interaction[self.ITEM_SEQ_LEN]).unsqueeze(1)
+            weight = weight * torch.exp((times - last).clamp(max=0) / self.tau).float()
         weight = torch.where(seq > 0, weight, 0.0)
         history = weight.new_zeros(len(seq), self.n_items).scatter_add(1, seq, weight)  # [B, N]
         return history @ self.matrix

@@ -12,6 +12,7 @@ from torch import Tensor
 from ur4rec_recbole.data.dataset import SECONDS, training_interactions
 from ur4rec_recbole.data.moments import in_seconds
 from ur4rec_recbole.model.full_sort import UntrainedRecommender
+from ur4rec_recbole.model.lists import moments
 from ur4rec_recbole.model.trend import RecentCounts
 
 TIES = 1e-6  # of a recent interaction: all-time popularity decides between equals
@@ -31,7 +32,7 @@ class RecentPopularity(UntrainedRecommender):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.half_life = in_seconds(config["popularity_half_life"], "popularity_half_life")
-        self.request_time = config["request_time"]
+        self.config = config
         self.times = f"{SECONDS}{config['LIST_SUFFIX']}"
         rows = training_interactions(dataset)
         times, items = rows[SECONDS].numpy(), rows[self.ITEM_ID]
@@ -40,8 +41,6 @@ class RecentPopularity(UntrainedRecommender):
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score all items for each row, [B, N]."""
-        moments = interaction[SECONDS]
-        if not self.request_time:
-            moments = self.newest(interaction[self.times], interaction).squeeze(1)
-        counts = self.counts.at(moments.cpu().numpy(), self.half_life)
-        return (torch.from_numpy(counts) + self.ever).to(moments.device)
+        asked = moments(self, interaction)
+        counts = self.counts.at(asked.cpu().numpy(), self.half_life)
+        return (torch.from_numpy(counts) + self.ever).to(asked.device)
