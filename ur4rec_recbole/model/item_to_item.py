@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import SECONDS, training_interactions
@@ -74,9 +75,9 @@ class ItemToItem(UntrainedRecommender):
             times = interaction[self.times]
             last = newest(times, interaction[self.ITEM_SEQ_LEN]).unsqueeze(1)
             weight = weight * torch.exp((times - last).clamp(max=0) / self.tau).float()
-        weight = torch.where(seq > 0, weight, 0.0)
-        history = weight.new_zeros(len(seq), self.n_items).scatter_add(1, seq, weight)  # [B, N]
-        return history @ self.matrix
+        return embedding_bag(  # L rows of the matrix for each of the B, not all N of them
+            seq, self.matrix, per_sample_weights=weight, mode="sum", padding_idx=0
+        )
 
 
 class ItemTransition(ItemToItem):
