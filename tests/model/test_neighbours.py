@@ -37,6 +37,35 @@ def test_an_item_speaks_of_its_like_and_neither_of_itself_nor_of_items_without_a
     assert not found[1].any()  # without a vector it says nothing
 
 
+def test_what_an_item_says_is_computed_once_while_it_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    neighbours, asked = made(), []
+    compute = neighbours._distributions
+
+    def recorded(items: torch.Tensor, *rest: Any) -> torch.Tensor:
+        asked.extend(items.tolist())
+        return compute(items, *rest)
+
+    monkeypatch.setattr(neighbours, "_distributions", recorded)
+    expected = compute(torch.arange(N), "text", bank())
+    with neighbours.kept():
+        for items in ([1, 2], [4, 2, 1], [4]):
+            found = neighbours.distributions(torch.tensor(items), "text", bank())
+            torch.testing.assert_close(found, expected[items])
+    assert asked == [1, 2, 4]
+    neighbours.distributions(torch.tensor([1]), "text", bank())
+    assert asked[3:] == [1]  # nothing is kept any more
+
+
+def test_what_takes_too_much_memory_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ur4rec_recbole.model.neighbours.KEPT", N * N - 1)
+    neighbours = made()
+    with neighbours.kept():
+        neighbours.distributions(torch.tensor([1]), "text", bank())
+        assert not neighbours._kept
+
+
 def test_until_shares_are_chosen_they_change_nothing() -> None:
     assert not made().is_active
 

@@ -6,6 +6,9 @@ near copy of the last item stands out of a softmax of similarities, where a weig
 would bury it.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
@@ -15,6 +18,7 @@ from ur4rec_recbole.model.corrections import SMALLEST, Correction, logarithms
 from ur4rec_recbole.model.features import FeatureBank
 
 ROUNDS = 200  # of expectation and maximisation; the shares settle in some fifty
+KEPT = 2**28  # probabilities that are kept at most, 1 GiB
 
 
 class ContentNeighbours(Correction):
@@ -43,6 +47,7 @@ class ContentNeighbours(Correction):
     told_as = "neighbours by content"
 
     shares: Tensor
+    _kept: "dict[str, _Rows] | None" = None  # by modality, while `kept` is open
 
     def __init__(self, modalities: tuple[str, ...], n_newest: int, temperature: float) -> None:
         super().__init__()
@@ -77,11 +82,28 @@ class ContentNeighbours(Correction):
                 mixed = mixed + shares[:, column : column + 1] * told[place[:, k]]
         return logarithms(mixed, scores, shares[:, :1])
 
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Compute each item's distributions once while open: the features may not change."""
+        self._kept = {}
+        try:
+            yield
+        finally:
+            self._kept = None
+
     def distributions(self, items: Tensor, name: str, features: FeatureBank) -> Tensor:
-        """Return each of U items' distribution over all other items by one modality, [U, N].
+        """Return each of U distinct items' distribution over all others by one modality, [U, N].
 
         An item is no neighbour of itself; one without a vector has none and is nobody's neighbour.
         """
+        present = features.present(name)
+        if self._kept is None or len(self.modalities) * len(present) ** 2 > KEPT:
+            return self._distributions(items, name, features)
+        if name not in self._kept:
+            self._kept[name] = _Rows(features.vectors(name).new_empty(len(present), len(present)))
+        return self._kept[name].of(items, lambda new: self._distributions(new, name, features))
+
+    def _distributions(self, items: Tensor, name: str, features: FeatureBank) -> Tensor:
         vectors, present = features.unit(name), features.present(name)
         alike = vectors[items] @ vectors.T / self.temperature  # [U, N]
         alike = alike.masked_fill(~present, -torch.inf).scatter(1, items.unsqueeze(1), -torch.inf)
@@ -137,6 +159,22 @@ class ContentNeighbours(Correction):
     def _open_shares(self, newest: Tensor, features: FeatureBank) -> Tensor:
         shares = self.shares * self._open(newest, features)
         return shares / shares.sum(1, keepdim=True)
+
+
+class _Rows:
+    """Rows of a table [N, N], each computed when it is asked for first."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows
+        self.made = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+
+    def of(self, items: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the rows of distinct items [U]; `compute` makes those that are new."""
+        new = items[~self.made[items]]
+        if len(new):
+            self.rows[new] = compute(new)
+            self.made[new] = True
+        return self.rows[items]
 
 
 def _distinct(items: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ cos(r, z_i) / temperature -> Fusion -> scores [P, N] -> the losses of the runnin
 
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -363,13 +363,17 @@ class UR4Rec(SequentialRecommender):
 
     @contextmanager
     def items_kept(self) -> Iterator[None]:
-        """Compute the vectors of the items once while open: for predictions alone.
+        """Compute what is of items alone once while open: for predictions.
 
-        Neither weights nor feature tables may change meanwhile.
+        Neither weights nor feature tables may change meanwhile. Within another one, that goes on.
         """
+        if self._kept is not None:
+            yield
+            return
         self._kept = {}
         try:
-            yield
+            with nullcontext() if self.neighbours is None else self.neighbours.kept():
+                yield
         finally:
             self._kept = None
 

@@ -153,8 +153,9 @@ class UR4RecTrainer(WatchedTrainer):
             self._end(self.stages[index])
             if saved:
                 self._save_checkpoint(self._next_epoch - 1, verbose=False)
-        for correction in chosen:
-            self._choose(correction, saved)
+        with self.model.items_kept():
+            for correction in chosen:
+                self._choose(correction, saved)
         reached = self.results[-1].sampled_hit10 if self.results else None
         valid = valid_data._dataset if valid_data else None
         self.monitor.training_ends(reached, train_data._dataset, valid)
