@@ -1,4 +1,4 @@
-"""`ur4rec extract text|image|profile`: one module per kind of table.
+"""`ur4rec extract text|image|profile|vectors`: one module per kind of table.
 
 ur4rec extract text --dataset ml-100k --output dataset/ml-100k/item_text.npz
 """
@@ -15,6 +15,10 @@ PARTS = {
     "profile": (
         "ur4rec_recbole.commands.extract_profile",
         "make a table of user profiles, each written from a user's first n interactions",
+    ),
+    "vectors": (
+        "ur4rec_recbole.commands.extract_vectors",
+        "make a table of items' vectors that another tool made",
     ),
 }
 

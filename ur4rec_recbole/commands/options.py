@@ -136,5 +136,5 @@ def check_output(options: argparse.Namespace) -> None:
             f"--output {path}", "must be a file that can be written", error,
             "Name another file or folder.",
         ) from error  # fmt: skip
-    if options.batch_size < 1:
+    if getattr(options, "batch_size", 1) < 1:
         raise InputError("--batch-size", "must be at least 1", options.batch_size, "Raise it.")

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.data.archives import read_arrays
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.data.features import FeatureTable, token_rows
 from ur4rec_recbole.data.items import Item
 from ur4rec_recbole.data.profiles import profile_index
+from ur4rec_recbole.extract.vectors_file import of_archive
 from ur4rec_recbole.inspection import measures
 from ur4rec_recbole.inspection.verdict import judge
 
@@ -64,10 +64,9 @@ def load_any(path: str) -> FeatureTable:
         return FeatureTable.load(path)
     except InputError as refusal:
         try:
-            arrays = read_arrays(path, ("token", "vector"))
+            tokens, vectors = of_archive(path)
         except InputError:
             raise refusal from None
-        tokens, vectors = arrays["token"].astype(str), arrays["vector"]
         blank = {"encoder": "unknown", "encoder_version": "unknown", "source_sha256": "unknown"}
         return FeatureTable(
             tokens, vectors, {"kind": "item_image", "split": "none", **blank}, name=path
