@@ -293,6 +293,21 @@ def test_provenance_that_is_nested_too_deeply_is_refused(tmp_path: Path, depth: 
         FeatureTable.load(raw(tmp_path / "t.npz", provenance=np.array(text)))
 
 
+@pytest.mark.parametrize("saved", [True, False])
+def test_vectors_that_lie_column_by_column_stay_with_their_tokens(
+    tmp_path: Path, saved: bool
+) -> None:
+    """So they lie in a transposed array, or a data frame's; a map of the file must know it."""
+    vectors = np.asfortranarray(np.random.default_rng(0).random((3, 2**18), dtype=np.float32))
+    path = raw(tmp_path / "t.npz", vectors=vectors)
+    if saved:
+        table = FeatureTable(np.array(TOKENS), vectors, FeatureTable.load(path).provenance)
+        table.save(path)
+    found = FeatureTable.load(path)
+    assert isinstance(found.vectors, np.memmap)
+    assert np.array_equal(found.vectors, vectors)
+
+
 def test_the_content_hash_tells_any_change_of_content_and_no_other(table: FeatureTable) -> None:
     own = table.content_sha256()
     other_words = {**table.provenance, "encoder": "another"}

@@ -11,7 +11,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Sequence
-from typing import IO
+from typing import IO, Literal
 
 import numpy as np
 import psutil
@@ -82,7 +82,7 @@ def _check_headers(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]
     sizes = 0
     for key, entry in entries.items():
         with archive.open(entry) as member:
-            shape, dtype = _header(member)
+            shape, _, dtype = _header(member)
             size = member.tell() + math.prod(shape) * dtype.itemsize
         if size != entry.file_size:
             raise ValueError(f"{key} says {shape} {dtype}, {size} bytes, in {entry.file_size}")
@@ -92,7 +92,8 @@ def _check_headers(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]
         raise ValueError(f"{sizes / 1e6:.0f} MB unpacked, with {free / 1e6:.0f} MB of memory left")
 
 
-def _header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+def _header(member: IO[bytes]) -> tuple[tuple[int, ...], Literal["C", "F"], np.dtype]:
+    """Return an array's shape, the order that its numbers are written in, and their type."""
     version = np.lib.format.read_magic(member)
     read = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -100,17 +101,17 @@ def _header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     }.get(version)
     if read is None:
         raise ValueError(f"an array of version {version}")
-    shape, _, dtype = read(member)
+    shape, by_columns, dtype = read(member)
     if dtype.hasobject:
         raise ValueError("pickled objects")
-    return shape, dtype
+    return shape, "F" if by_columns else "C", dtype
 
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(entry) as member:
         if not _mapped(entry):
             return np.lib.format.read_array(member, allow_pickle=False)
-        shape, dtype = _header(member)
+        shape, order, dtype = _header(member)
         start = member.tell()
         while member.read(PIECE):  # to the end, where the archive's checksum is compared
             pass
@@ -118,7 +119,7 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
         file.seek(entry.header_offset)
         name, extra = struct.unpack("<26x2H", file.read(30))  # PKZIP's local header
     start += entry.header_offset + 30 + name + extra
-    return np.memmap(str(archive.filename), dtype, "r", start, shape)
+    return np.memmap(str(archive.filename), dtype, "r", start, shape, order)
 
 
 def _mapped(entry: zipfile.ZipInfo) -> bool:

@@ -87,8 +87,9 @@ class FeatureTable:
                 entry = zipfile.ZipInfo(f"{key}.npy", date_time=(1980, 1, 1, 0, 0, 0))
                 packed = zipfile.ZIP_STORED if key == "vectors" else zipfile.ZIP_DEFLATED
                 entry.compress_type = packed
+                rows = np.asarray(array, order="C")
                 with archive.open(entry, "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+                    np.lib.format.write_array(member, rows, allow_pickle=False)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "FeatureTable":
