@@ -111,6 +111,39 @@ def test_the_command_line_of_the_ensemble_is_not_its_members(
     assert saved.read(Path(file)).config["model"] == "SequentialEASE"
 
 
+def test_a_member_is_trained_on_the_interactions_of_the_ensemble(ensemble: Any) -> None:
+    """Filters of the ensemble decide which interaction is a target that nobody may train on."""
+    config = ensemble(["file"])
+    few = {"user_inter_num_interval": "[6,inf)", "rm_dup_inter": "first"}
+    filtered = Config(
+        "UR4RecEnsemble", "toy", config_dict={**config.external_config_dict, **few,
+                                              "members": [{"model": "SequentialEASE"}]},
+    )  # fmt: skip
+    (file,) = members.prepare(filtered)
+    found = saved.read(Path(file)).config
+    assert {key: found[key] for key in few} == few
+
+
+def test_a_recipe_of_other_data_is_refused_before_it_is_trained(ensemble: Any) -> None:
+    recipe = {"model": "SequentialEASE", "item_inter_num_interval": "[5,inf)"}
+    config = ensemble([recipe])
+    with pytest.raises(InputError, match="item_inter_num_interval of SequentialEASE must be"):
+        members.prepare(config)
+    assert not list(Path(config["checkpoint_dir"]).glob("members/*"))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "told"),
+    [
+        ({"model": "SASRec"}, "must be accepted by RecBole"),
+        ({"model": "SASRec", "train_neg_sample_args": None, "hiden_size": 8}, "hidden_size"),
+    ],
+)
+def test_a_recipe_is_checked_as_a_run_is(ensemble: Any, recipe: Any, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        members.prepare(ensemble([recipe]))
+
+
 def test_files_are_taken_as_they_are(ensemble: Any) -> None:
     assert members.prepare(ensemble(["some/file.pth"])) == ["some/file.pth"]
 

@@ -21,6 +21,13 @@ from ur4rec_recbole.model import saved
 from ur4rec_recbole.model.full_sort import FullSortRecommender
 from ur4rec_recbole.model.lists import with_lists
 
+# What decides which interactions there are, whose they are, and which of them are targets.
+SAME = (
+    "dataset", "eval_args", "benchmark_filename", "USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD",
+    "alias_of_user_id", "alias_of_item_id", "rm_dup_inter", "val_interval",
+    "filter_inter_by_user_or_item", "user_inter_num_interval", "item_inter_num_interval",
+)  # fmt: skip
+
 
 class UR4RecEnsemble(FullSortRecommender):
     """Weighted sum of the standardised scores of its members.
@@ -52,7 +59,7 @@ class UR4RecEnsemble(FullSortRecommender):
                 "List the folders or checkpoint files of trained models.",
             )  # fmt: skip
         for member in configs:
-            _check_same_data(config, member)
+            check_same_data(config, member)
         self.members = nn.ModuleList(get_model(c["model"])(c, dataset) for c in configs)
         for network, each in zip(self.members, loaded, strict=False):
             each.load_into(network)
@@ -140,7 +147,8 @@ def _read(name: Any) -> saved.Saved:
     )  # fmt: skip
 
 
-def _check_same_data(config: Any, member: Config) -> None:
+def check_same_data(config: Any, member: Config) -> None:
+    """Raise `InputError` for a member whose data, or split, are not those of the ensemble."""
     if member["MAX_ITEM_LIST_LENGTH"] > config["MAX_ITEM_LIST_LENGTH"]:
         raise InputError(
             "MAX_ITEM_LIST_LENGTH",
@@ -148,7 +156,7 @@ def _check_same_data(config: Any, member: Config) -> None:
             config["MAX_ITEM_LIST_LENGTH"],
             "Raise it for the ensemble.",
         )
-    for key in ("dataset", "eval_args", "user_inter_num_interval", "item_inter_num_interval"):
+    for key in SAME:
         if member[key] != config[key]:
             raise InputError(
                 f"members: {key} of {member['model']}",

@@ -19,19 +19,26 @@ from pathlib import Path
 from typing import Any
 
 from recbole.config import Config
+from recbole.utils.argument_list import dataset_arguments
 
 from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import exclusive_lock, read_json, write_json
 from ur4rec_recbole.data.fingerprints import INPUTS, inputs, source_hash, table_hashes
 from ur4rec_recbole.model import saved
-from ur4rec_recbole.runs.assembly import build_trainer, load_data
+from ur4rec_recbole.model.ensemble import check_same_data
+from ur4rec_recbole.registration import check_keys
+from ur4rec_recbole.runs.assembly import build_trainer, configuration, load_data
 from ur4rec_recbole.runs.keeping import use_best_weights
 
 COST = "cost.json"
 
-# Keys that a recipe takes over from the ensemble's configuration, unless it sets them itself.
-INHERITED = ("eval_args", "load_col", "checkpoint_dir", "gpu_id", "use_gpu", "state")
+# Keys that a recipe takes over from the ensemble's configuration, unless it sets them itself: where
+# it runs, and all that makes the data but for the length of lists.
+INHERITED = (
+    "checkpoint_dir", "gpu_id", "use_gpu", "state", "eval_args", "encoding",
+    *(key for key in dataset_arguments if key != "MAX_ITEM_LIST_LENGTH"),
+)  # fmt: skip
 
 
 def prepare(config: Config) -> list[str]:
@@ -95,7 +102,9 @@ def _trained(ensemble: Config, recipe: dict[str, Any]) -> str:
     recipe["data_path"] = str(Path(ensemble["data_path"]).parent)  # RecBole appends the name
     files = recipe.pop("config_files", [])
     with settings_from():  # the command line is the ensemble's
-        config = Config(recipe.pop("model"), ensemble["dataset"], files or None, recipe)
+        config = configuration(recipe.pop("model"), ensemble["dataset"], files, recipe)
+        check_keys(config)
+    check_same_data(ensemble, config)
     target = Path(config["checkpoint_dir"]) / "members" / _name(config)
     target.parent.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(f"{target}.lock"):  # ensembles that run beside this one may share it
