@@ -73,6 +73,19 @@ def test_a_cache_of_other_settings_gives_what_they_say(flag: str, change: dict[s
         assert left.max_item_list_len == right.max_item_list_len
 
 
+@pytest.mark.parametrize("model", ["UR4Rec", "ItemTransition", "SASRec", "Pop"])
+def test_each_model_has_the_interactions_of_today(model: str, tmp_path: Path) -> None:
+    """Models of this package share one cache, whichever of them has made it."""
+    shared = ("data_path", "load_col", "checkpoint_dir", "state", "topk")
+    own = {key: SETTINGS[key] for key in shared}
+    settings = own | {"save_dataset": True, "train_neg_sample_args": None}
+    load_data(Config("UR4Rec", "toy", config_dict=settings))
+    write_atomic_files(tmp_path, sequences([9, 9, 9]))
+    data = load_data(Config(model, "toy", config_dict=settings))[0]._dataset
+    fresh = load_data(Config(model, "toy", config_dict=settings | {"checkpoint_dir": "fresh"}))
+    assert data.fingerprint == fresh[0]._dataset.fingerprint
+
+
 @pytest.mark.parametrize("flag", ["save_dataset", "save_dataloaders"])
 def test_a_cache_of_other_files_is_made_anew(flag: str, tmp_path: Path) -> None:
     before = load(**{flag: True})

@@ -10,7 +10,7 @@ configuration asks for it.
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from logging import getLogger
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from recbole.utils import ModelType
 from recbole.utils.argument_list import dataset_arguments
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import read_json, write_json
+from ur4rec_recbole.core.files import exclusive_lock, read_json, write_json
 from ur4rec_recbole.data.fingerprints import source_hash
 
 ROWS = (*dataset_arguments, "dataset", "seed", "repeatable", "encoding")
@@ -48,34 +48,38 @@ CACHES = (
 def usable(config: Any) -> Iterator[None]:
     """Let RecBole use only the caches that match the configuration and the files.
 
-    New ones get their record when the block has ended.
+    New ones get their record when the block has ended; a run that makes the same ones waits.
     """
     before = {cache.path: config[cache.path] for cache in CACHES}
     made = []
-    for cache in CACHES:
-        if not (config[cache.flag] or config[cache.path]):
-            config[cache.path] = _nowhere(config)
-            continue
-        record = _record_of(config, cache.shaping)
-        file = Path(config[cache.path] or _default_file(config, cache))
-        if not file.exists() and not config[cache.path]:
-            made.append((file, record))
-        elif _read(file) != record:
-            if config[cache.path]:
-                _refuse(cache, file, record)
-            getLogger().info(f"{file} was made from other files or settings and is made again")
-            config[cache.path] = _nowhere(config)
-            made.append((file, record))
-    try:
-        for file, _ in made:
-            _beside(file).unlink(missing_ok=True)  # until the file is whole
-        yield
-        for file, record in made:
-            if file.exists():
-                write_json(_beside(file), record)
-    finally:
-        for key, value in before.items():
-            config[key] = value
+    with ExitStack() as locks:
+        for cache in CACHES:
+            if not (config[cache.flag] or config[cache.path]):
+                config[cache.path] = _nowhere(config)
+                continue
+            record = _record_of(config, cache.shaping)
+            file = Path(config[cache.path] or _default_file(config, cache))
+            if not config[cache.path]:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                locks.enter_context(exclusive_lock(f"{file}.lock"))
+            if not file.exists() and not config[cache.path]:
+                made.append((file, record))
+            elif _read(file) != record:
+                if config[cache.path]:
+                    _refuse(cache, file, record)
+                getLogger().info(f"{file} was made from other files or settings and is made again")
+                config[cache.path] = _nowhere(config)
+                made.append((file, record))
+        try:
+            for file, _ in made:
+                _beside(file).unlink(missing_ok=True)  # until the file is whole
+            yield
+            for file, record in made:
+                if file.exists():
+                    write_json(_beside(file), record)
+        finally:
+            for key, value in before.items():
+                config[key] = value
 
 
 def _record_of(config: Any, keys: tuple[str, ...]) -> dict[str, Any]:
@@ -126,7 +130,8 @@ def _default_file(config: Any, cache: Cache) -> Path:
             ModelType.KNOWLEDGE: "KnowledgeBasedDataset",
         }
         kind = kinds.get(config["MODEL_TYPE"], "Dataset")
-    return folder / f"{config['dataset']}-{kind}.pth"
+    name = getattr(recbole.data.dataset, kind).__name__  # of several models it is one class
+    return folder / f"{config['dataset']}-{name}.pth"
 
 
 def _nowhere(config: Any) -> str:
