@@ -377,6 +377,15 @@ def test_a_pretraining_counts_in_the_time_to_a_quality(tmp_path: Path) -> None:
     assert found.time_to("S3Rec", 0.1) == [102.0]
 
 
+def test_a_run_that_never_measured_the_quality_has_no_time_to_it() -> None:
+    other = Curve("CORE", (30, 0.05), (60, 0.1))
+    other.epochs = lambda: [{"elapsed": 30.0, "hit@5": 0.2}, {"elapsed": 60.0, "hit@5": 0.3}]
+    runs: Any = {"ours": [Curve("UR4Rec", (2, 0.1), (4, 0.3))], "other": [other]}
+    found = benchmark_results.Benchmark(Path(), None, runs)
+    assert found.thresholds() == {} and found.time_to("other", 0.1) == []
+    assert benchmark_tables.times(found).rows == []
+
+
 def test_masked_quality_goes_before_the_models_own() -> None:
     assert benchmark_results.quality({"ndcg@10": 0.1, "full_masked_ndcg@10": 0.2}) == 0.2
     assert benchmark_results.quality({"loss": 1.0}) is None

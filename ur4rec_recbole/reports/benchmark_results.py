@@ -145,14 +145,16 @@ class Benchmark:
         return sum(map(_at_limit, self.runs[entry]))
 
     def _curves(self, entry: str) -> list[list[dict[str, Any]]]:
-        """Return the validated epochs of each run that has several.
+        """Return the validated epochs of each run that has several, and NDCG@10 in some of them.
 
         A single one is no training: an ensemble chose its weights, a training-free model was made.
         """
         if entry not in self._epochs:
             self._epochs[entry] = [epochs(run) for run in self.runs[entry]]
         rows = self._epochs[entry]
-        return [[row for row in each if quality(row) is not None] for each in rows if len(each) > 1]
+        several = (each for each in rows if len(each) > 1)
+        validated = ([row for row in each if quality(row) is not None] for each in several)
+        return [each for each in validated if each]
 
 
 def _at_limit(run: RunFolder) -> bool:
