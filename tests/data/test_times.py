@@ -59,7 +59,7 @@ def test_what_numbers_are_taken_for_is_said(caplog: pytest.LogCaptureFixture) ->
 
 
 @pytest.mark.parametrize(
-    "wrong", ["", "NA", "nan", "inf", "-inf", "1e400", "today", "now", "1_000"]
+    "wrong", ["", "NA", "nan", "inf", "-inf", "1e400", "today", "now", "1_000", "1.5\0"]
 )
 def test_a_time_that_is_none_is_refused_with_its_line(wrong: str) -> None:
     with pytest.raises(InputError, match=r"toy.inter: timestamp, line 4 must hold a time"):

@@ -51,6 +51,7 @@ def exact_numbers(cells: pd.Series) -> np.ndarray:
     codes, distinct = pd.factorize(cells)
     texts = np.asarray(distinct, dtype=object)
     numbers = pd.to_numeric(pd.Series(texts), errors="coerce").to_numpy(np.float64, copy=True)
+    numbers[["\0" in text for text in texts]] = np.nan  # which pandas takes for the text's end
     finite = np.isfinite(numbers)
     numbers[finite] = texts[finite].astype(np.float64)
     return np.append(numbers, np.nan)[codes]  # a missing cell has the code -1
