@@ -1,6 +1,7 @@
 """The `ur4rec` command: help without heavy imports, bad input as a message."""
 
 import argparse
+import contextlib
 import importlib
 import os
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from ur4rec_recbole.commands import main as cli
+from ur4rec_recbole.core.command_line import read_value
 from ur4rec_recbole.core.errors import InputError
 
 
@@ -112,6 +114,14 @@ def test_a_word_that_sets_nothing_is_refused(
     assert "--key=value" in capsys.readouterr().err
 
 
+def test_a_key_in_two_spellings_is_given_twice(
+    stub: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sys.modules["ur4rec_recbole.commands.stub"].TAKES_SETTINGS = True
+    assert cli.main(["stub", "--train-batch-size=64", "--train_batch_size=32"]) == 2
+    assert "must be given once" in capsys.readouterr().err
+
+
 def test_a_key_may_be_written_with_dashes(stub: list[Any]) -> None:
     module = sys.modules["ur4rec_recbole.commands.stub"]
     module.TAKES_SETTINGS = True
@@ -147,3 +157,22 @@ def test_help_imports_no_sub_command(stub: list[Any], capsys: pytest.CaptureFixt
         cli.main(["--help"])
     assert caught.value.code == 0
     assert "stub" in capsys.readouterr().out
+
+
+def test_words_of_options_reach_the_configuration_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """A run named as a number, a folder with a character beyond the basic plane, a space."""
+    asked: dict[str, Any] = {}
+    train = importlib.import_module("ur4rec_recbole.commands.train")
+    monkeypatch.setattr(train, "train", lambda *wanted, **rest: asked.update(rest, wanted=wanted))
+    file = tmp_path / "my shop" / "shop.yaml"
+    file.parent.mkdir()
+    file.write_text("")
+    words = ["--init-from", "20240105", "--data-path", "\N{ROCKET}", "--config-files", str(file)]
+    with contextlib.suppress(AttributeError):  # there is no result
+        cli.main(["train", *words, "--on", "split"])
+    values = {key: read_value(value) for key, _, value in
+              (word.partition("=") for word in asked["arguments"])}  # fmt: skip
+    assert values == {"--init_from": "20240105", "--data_path": "\N{ROCKET}"}
+    assert asked["wanted"][2] == [str(file)]

@@ -65,6 +65,13 @@ def test_a_folder_that_cannot_be_written_is_refused_at_once(toy: Any, tmp_path: 
         RunFolder.create(tmp_path / "file" / "run", toy().config)
 
 
+def test_what_fails_before_anything_is_written_leaves_no_folder(toy: Any, tmp_path: Path) -> None:
+    gone = tmp_path / "gone.yaml"  # a configuration file that was removed since the start
+    with pytest.raises(InputError):
+        RunFolder.create(tmp_path / "run", toy().config, [str(gone)])
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"model": "UR4Rec"}'])
 def test_what_is_no_run_is_refused(tmp_path: Path, text: str | None) -> None:
     if text is not None:

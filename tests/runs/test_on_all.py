@@ -15,6 +15,7 @@ from ur4rec_recbole.model import saved
 from ur4rec_recbole.model.new_items import NewItems
 from ur4rec_recbole.model.rare_items import RareItems
 from ur4rec_recbole.runs import on_all
+from ur4rec_recbole.runs.folder import RunFolder
 from ur4rec_recbole.runs.on_all import train_on_all
 
 ITEMS = [f"i{n}" for n in range(1, 21)]
@@ -136,6 +137,7 @@ def test_a_retriever_that_a_later_stage_builds_on_is_trained_again() -> None:
         (["--model", "SASRec", "--train_neg_sample_args=None"], "UR4Rec"),
         (["--model", "UR4Rec", "--user_profile_table=profiles.npz"], "profiles"),
         (["--model", "UR4Rec", "--run_folder=taken"], "taken-all"),
+        (["--model", "UR4Rec", "--benchmark_filename=['a','b','c']"], "eval_args"),
     ],
 )
 def test_what_cannot_be_repeated_is_refused_before_it_trains(
@@ -146,3 +148,24 @@ def test_what_cannot_be_repeated_is_refused_before_it_trains(
     assert main(["train", "--dataset", "toy", "--on", "all", *words]) == 2
     assert told in capsys.readouterr().err
     assert not Path("taken").exists() and not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("about", "told"),
+    [
+        ({"model": "SASRec"}, "UR4Rec"),
+        ({"config": {"user_profile_table": {"value": "p.npz", "origin": "user"}}}, "profiles"),
+        ({}, "taken-all"),
+    ],
+)
+def test_a_run_that_cannot_be_repeated_does_not_go_on(
+    toy: Any, about: dict[str, Any], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunFolder.create("taken", toy().config)
+    config = run.about["config"] | about.pop("config", {})
+    run.about |= {"config": config, **about}
+    run.mark("interrupted")
+    Path("taken-all").mkdir()
+    Path("taken-all", "file").write_text("")
+    assert main(["train", "--on", "all", "--resume", "taken"]) == 2
+    assert told in capsys.readouterr().err

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ur4rec_recbole.commands.main import main
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.evaluation import protocols
-from ur4rec_recbole.runs import quick_start
+from ur4rec_recbole.runs import keeping, quick_start
 from ur4rec_recbole.runs.folder import RunFolder
 
 SCRIPT = Path(__file__).parents[2] / "run_recbole.py"
@@ -135,6 +136,39 @@ def test_every_model_takes_a_run_folder(tmp_path: Path, argv: Any, model: str) -
     assert argv(f"--model={model}", f"--run_folder={run}", *words) == 0
     assert RunFolder.open(run).about["status"] == "done"
     assert "full_masked" in RunFolder.open(run).read("metrics.json")["test"]
+
+
+def test_a_checkpoint_on_another_disk_is_whole_or_absent(
+    tmp_path: Path, argv: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> None:
+        raise OSError("no links to another disk")
+
+    def broken(source: Any, copy: Any) -> None:
+        copy.write(source.read(100))
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("os.link", refused)
+    place = tmp_path / "saved"
+    words = [*toy_files(tmp_path), "--state=ERROR", f"--checkpoint_dir={place}", "--model=Pop"]
+    assert argv(*words) == 0
+    assert len(list(place.glob("*.pth"))) == 1
+    monkeypatch.setattr("shutil.copyfileobj", broken)
+    with suppress(OSError):
+        argv(*words)
+    assert len(list(place.glob("*.pth"))) == 1
+
+
+def test_a_folder_that_cannot_be_locked_is_refused(
+    toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder.create(tmp_path / "run", toy().config)
+    (folder.path / ".lock").mkdir()
+    with (
+        pytest.raises(InputError, match="must be a folder that can be written to"),
+        keeping.only_writer(folder),
+    ):
+        pass
 
 
 def test_an_unknown_key_on_the_command_line_exits_with_2(tmp_path: Path) -> None:

@@ -153,6 +153,7 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
     if getattr(module, "TAKES_SETTINGS", False):
         check_words(others)
         options.settings = [_as_key(word) for word in others]
+        check_words(options.settings)  # two spellings of a key are one
     elif others:
         raise InputError(
             f"Command line: {others[0]}", "must be an option of this command", "an unknown word",

@@ -50,8 +50,12 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen_files(options: argparse.Namespace) -> list[str]:
-    """Return the preset's file and the configuration files, in order."""
-    files = [name for each in options.config_files for name in each.split()]
+    """Return the preset's file and the configuration files, in order.
+
+    RecBole takes several in one word, with spaces between them; a file's name may have some, too.
+    """
+    words = options.config_files
+    files = [name for each in words for name in ([each] if Path(each).is_file() else each.split())]
     if options.preset is None:
         return files
     presets = _presets()
@@ -66,7 +70,12 @@ def chosen_files(options: argparse.Namespace) -> list[str]:
 def chosen_settings(options: argparse.Namespace) -> list[str]:
     """Return the --key=value words, those that have an option of their own among them."""
     path = options.data_path
-    return [*options.settings, *([f"--data_path={json.dumps(path)}"] if path else [])]
+    return [*options.settings, *([f"--data_path={quoted(path)}"] if path else [])]
+
+
+def quoted(text: str) -> str:
+    """Return a text as YAML reads it back, even one that looks like a number or a list."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _presets() -> dict[str, Path]:

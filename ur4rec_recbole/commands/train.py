@@ -9,7 +9,12 @@ ur4rec train --resume runs/UR4Rec-ml-100k-...      goes on with a run that was i
 
 import argparse
 
-from ur4rec_recbole.commands.options import add_config_options, chosen_files, chosen_settings
+from ur4rec_recbole.commands.options import (
+    add_config_options,
+    chosen_files,
+    chosen_settings,
+    quoted,
+)
 from ur4rec_recbole.core.command_line import check_words
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.runs import on_all
@@ -48,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     check_words(together)
     settings += together
     if options.init_from:
-        settings.append(f"--init_from={options.init_from}")
+        settings.append(f"--init_from={quoted(options.init_from)}")
     if options.resume:
         more = [*settings, *files, *filter(None, (options.model, options.dataset))]
         if more:
@@ -57,7 +62,9 @@ def run(options: argparse.Namespace) -> int:
                 "Remove the rest, or start a new run.",
             )  # fmt: skip
     wanted = (options.model, options.dataset, files)
-    if options.on == "all" and not options.resume:
+    if options.on == "all" and options.resume:
+        on_all.check_resumed(options.resume)
+    elif options.on == "all":
         on_all.check(*wanted, settings)
     found = train(*wanted, resume=options.resume, arguments=settings)
     if options.on == "all" and found.folder:

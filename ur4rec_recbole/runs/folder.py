@@ -83,7 +83,7 @@ class RunFolder:
         inputs
             Of the data and the tables (`data.fingerprints.inputs`).
         """
-        folder = _claim_given(Path(path), config) if path else _claim_default(config)
+        # Before the folder is claimed: what fails here leaves none behind.
         about = {
             "model": config["model"],
             "dataset": config["dataset"],
@@ -97,6 +97,7 @@ class RunFolder:
             "data_fingerprint": fingerprint,
             "inputs": dict(inputs or {}),
         }
+        folder = _claim_given(Path(path), config) if path else _claim_default(config)
         run = cls(folder, about)
         try:
             run.write_json("run.json", about)

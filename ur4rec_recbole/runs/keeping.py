@@ -10,14 +10,19 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 from ur4rec_recbole.core.collective import agreed
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import UNUSABLE, exclusive_lock, require_writable
+from ur4rec_recbole.core.files import (
+    UNUSABLE,
+    atomic_write,
+    exclusive_lock,
+    require_writable,
+)
 from ur4rec_recbole.core.memory import peak_memory
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.evaluation import protocols
@@ -40,18 +45,22 @@ class Pruned(Exception):
     """Raised by a run's `callback_fn`: the run is not worth finishing, and has not failed."""
 
 
-def only_writer(folder: RunFolder | None) -> AbstractContextManager[None]:
+@contextmanager
+def only_writer(folder: RunFolder | None) -> Iterator[None]:
     """Lock a run's folder, if any; `InputError` if another process writes to it."""
     if folder is None:
-        return nullcontext()
+        yield
+        return
     refusal = InputError(
         f"Run folder {folder.path}", "must belong to one process",
         "one that another process writes to", "Wait until that ends.",
     )  # fmt: skip
-    try:
-        return exclusive_lock(folder.path / ".lock", refusal)
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
+    with ExitStack() as held:
+        try:
+            held.enter_context(exclusive_lock(folder.path / ".lock", refusal))
+        except OSError as error:
+            raise _cannot_write(folder, error) from error
+        yield
 
 
 @contextmanager
@@ -221,7 +230,7 @@ def save_model(
     except FileExistsError:
         raise
     except OSError:  # another disk, or one without links
-        with file.open("rb") as source, target.open("xb") as copy:
+        with file.open("rb") as source, atomic_write(target) as copy:
             shutil.copyfileobj(source, copy)
     return str(target)
 

@@ -5,6 +5,7 @@ the model is, but leaves out what says most about tomorrow. The second run begin
 and trains each stage for its best number of epochs, without validation; no metric can be had of it.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,24 @@ def check(
     """Raise `InputError`, before the first run, for one that cannot be repeated on all."""
     with settings_from(arguments):
         config = configuration(model, dataset, files, None)
-    if config["model"] != "UR4Rec":
+    _check(config["model"], config)
+    if config["run_folder"]:
+        require_free(f"{config['run_folder']}{ENDING}", config)
+
+
+def check_resumed(path: str) -> None:
+    """Raise `InputError`, before the run in a folder goes on, as `check` does."""
+    begun = RunFolder.open(path)
+    given: dict[str, Any] = defaultdict(lambda: None)  # what an older run knew nothing of
+    given |= {key: each["value"] for key, each in begun.about["config"].items()}
+    _check(begun.about["model"], given)
+    require_free(f"{begun.path}{ENDING}", given)
+
+
+def _check(model: str, config: Any) -> None:
+    if model != "UR4Rec":
         raise InputError(
-            "--on all", "is for UR4Rec, whose stages know their best epochs", config["model"],
+            "--on all", "is for UR4Rec, whose stages know their best epochs", model,
             "Leave it out.",
         )  # fmt: skip
     if config["user_profile_table"]:
@@ -39,8 +55,12 @@ def check(
             "--on all", "needs a model without user profiles, which are written for one split",
             config["user_profile_table"], "Add --user_profile_table=None.",
         )  # fmt: skip
-    if config["run_folder"]:
-        require_free(f"{config['run_folder']}{ENDING}", config)
+    if config["benchmark_filename"]:
+        raise InputError(
+            "--on all", "needs a split that is made here, by eval_args",
+            f"files of a split, {config['benchmark_filename']}",
+            "Name one file of all interactions in place of benchmark_filename.",
+        )  # fmt: skip
 
 
 def train_on_all(folder: Path) -> RunResult:
