@@ -28,6 +28,9 @@ def test_bins_double_in_width_and_the_last_one_takes_the_rest() -> None:
     found, _ = made(times, Positions(torch.ones_like(times, dtype=torch.bool)))
     assert found[1::2, 0].tolist() == [0, 1, 1, 2, 2, 3, N_BINS - 1]
     assert not found[::2].any()  # nothing comes before the first item
+    far = torch.tensor([[-1.7e308, 1.7e308]], dtype=torch.float64)  # infinitely far apart
+    found, _ = made(far, Positions(torch.ones_like(far, dtype=torch.bool)))
+    assert found[:, 0].tolist() == [0, N_BINS - 1]
 
 
 def test_a_bias_belongs_to_the_interval_of_query_and_key() -> None:

@@ -116,6 +116,35 @@ def test_unknown_tokens_are_reported_and_skipped(full_toy: Any) -> None:
     assert made.recommend([["i1"], ["?"]]).attrs["unknown"] == {1: ("?",)}
 
 
+def test_numbers_stand_for_the_tokens_that_tables_write_them_as(toy: Any) -> None:
+    histories = {user[1:]: [item[1:] for item in had] for user, had in sequences().items()}
+    text = make_table("item_text", [str(n) for n in range(1, 21)], 6, 1)
+    made = recommender(toy(histories, tables={"item_text_table": text}))
+    assert made.recommend([3, np.int64(8)], k=20) == made.recommend(["3", "8"], k=20)
+    both = made.recommend([[3.0, 8], [5]], k=3)
+    pd.testing.assert_frame_equal(both, made.recommend([["3", "8"], ["5"]], k=3))
+    asked = {"exclude": [9], "include_only": pd.Series([9, 10, 11])}
+    assert set(made.recommend([3], **asked).items) == {"10", "11"}
+    since = pd.DataFrame({"user": [9, 99], "item": [1, 2], "time": [90, 91]})
+    found = made.recommend_users([9, 99], since)
+    assert found.user.tolist()[::10] == [9, 99]
+    expected = made.recommend_users(["9", "99"], since)
+    pd.testing.assert_frame_equal(found.drop(columns="user"), expected.drop(columns="user"))
+    assert made.recommend([3], user=9) == made.recommend(["3"], user="9")
+    assert made.similar_items(7) == made.similar_items("7")
+    assert made.explain([3, 8], 9) == made.explain(["3", "8"], "9")
+    made.add_items([50], {"text": text.vectors[:1]}, titles={50: "Fifty"})
+    assert made.recommend([3], include_only=[50]).items == ["50"] and made.titles["50"] == "Fifty"
+    more = {51: {"text": text.vectors[1]}}
+    assert made.recommend([3], new_items=more, include_only=[51]).items == ["51"]
+
+
+def test_interactions_at_no_moment_are_refused(full_toy: Any) -> None:
+    since = pd.DataFrame({"user": ["u1"], "item": ["i1"], "time": [1.7e308]})
+    with pytest.raises(InputError, match="must be in seconds"):
+        recommender(full_toy()).recommend_users(["u1"], since=since)
+
+
 def test_without_a_history_popular_items_come(full_toy: Any) -> None:
     toy = full_toy()
     made = recommender(toy)
@@ -236,6 +265,13 @@ def test_new_items_that_cannot_be_scored_are_refused(
     ("call", "told"),
     [
         ({"items": "i1"}, "list of ids"),
+        ({"items": 5}, "list of ids"),
+        ({"items": ["i1", ["i2"]]}, "items must be texts or numbers"),
+        ({"items": [["i1"], "i2"]}, "list of ids"),
+        ({"items": ["i1"], "exclude": "i2"}, "exclude must be a list"),
+        ({"items": ["i1"], "times": [1.7e308]}, "must be in seconds"),
+        ({"items": ["i1"], "times": [1.7e12]}, "Divide milliseconds"),
+        ({"items": ["i1"], "now": "1.7e308"}, "must be in seconds"),
         ({"items": ["i1"], "k": 0}, "k must"),
         ({"items": ["i1"], "times": [1, 2]}, "as many as the items"),
         ({"items": ["i1"], "times": ["noon"]}, "--time-format|a time"),

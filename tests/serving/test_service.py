@@ -100,6 +100,8 @@ def test_a_length_that_is_none_is_refused(client: TestClient, length: str) -> No
         ("/recommend", {"items": "i1"}, 422),
         ("/recommend", {"items": ["i1"], "surprise": 1}, 422),
         ("/recommend", {"items": ["i1"], "times": ["noon"]}, 422),
+        ("/recommend", {"items": ["i1"], "times": ["1.5\0"]}, 422),
+        ("/recommend", {"items": ["i1", "i2"], "times": [-1.7e308, 1.7e308]}, 422),
         ("/recommend", {"items": ["i1"], "user": "stranger"}, 422),
         ("/recommend", {"items": ["i1"] * 10_001}, 422),
         ("/similar", {"item": "?"}, 404),

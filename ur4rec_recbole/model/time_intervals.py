@@ -88,4 +88,5 @@ def _rows(table: Tensor, bins: Tensor) -> Tensor:
 def _bins(seconds: Tensor) -> Tensor:
     """Return the bin of each interval; one that runs backwards falls into the first."""
     # What is added keeps powers of two in their bin where log2 is a quotient of logarithms (ONNX).
-    return (torch.log2(seconds.clamp(min=0) + 1) + 1e-6).long().clamp(max=N_BINS - 1)
+    bins = torch.log2(seconds.clamp(min=0) + 1) + 1e-6
+    return bins.clamp(max=N_BINS - 1).long()  # infinite ones, too, of which there is no integer

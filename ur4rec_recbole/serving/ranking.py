@@ -11,6 +11,7 @@ from torch import Tensor
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.serving.histories import History
 from ur4rec_recbole.serving.index import Index
+from ur4rec_recbole.serving.tokens import as_tokens
 
 
 class Recommendations(NamedTuple):
@@ -26,8 +27,8 @@ def best(
     index: Index,
     histories: Sequence[History],
     k: int,
-    exclude: Iterable[str],
-    include_only: Iterable[str] | None,
+    exclude: Iterable[Any],
+    include_only: Iterable[Any] | None,
     repeat: bool,
     only_new: bool,
 ) -> list[Recommendations]:
@@ -35,7 +36,7 @@ def best(
     k = require_number(k)
     out = torch.zeros(len(index.tokens), dtype=torch.bool)
     if include_only is not None:
-        chosen, _ = index.known(include_only)
+        chosen, _ = index.known(as_tokens(include_only, "include_only"))
         if not len(chosen):
             raise InputError(
                 "include_only", "must name an item of the catalogue", "none of them",
@@ -43,7 +44,7 @@ def best(
             )  # fmt: skip
         out[:] = True
         out[chosen] = False
-    out[index.known(exclude)[0]] = True
+    out[index.known(as_tokens(exclude, "exclude"))[0]] = True
     if only_new:
         out |= ~index.new()
     found: list[Recommendations] = []

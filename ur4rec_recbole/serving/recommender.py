@@ -27,12 +27,14 @@ from ur4rec_recbole.serving.network import ServedUR4Rec
 from ur4rec_recbole.serving.new_content import ContentEncoders
 from ur4rec_recbole.serving.ranking import Recommendations, best, require_number, table, top
 from ur4rec_recbole.serving.requests import Later, RequestReader
+from ur4rec_recbole.serving.tokens import Id, as_list, as_token, as_tokens, is_list
 
 
 class Recommender:
     """Recommends items for histories of anybody, whether training knew them or not.
 
-    All methods may be called from several threads. Scores compare items of one history only.
+    All methods may be called from several threads. Scores compare items of one history only. Ids
+    are tokens; a number stands for the token that a table's number is written as.
 
     Parameters
     ----------
@@ -94,14 +96,14 @@ class Recommender:
 
     def recommend(
         self,
-        items: Sequence[str] | Sequence[Sequence[str]],
+        items: Sequence[Id] | Sequence[Sequence[Id]],
         times: Any = None,
         now: Any = None,
         k: int = 10,
-        exclude: Iterable[str] = (),
-        include_only: Iterable[str] | None = None,
-        new_items: Mapping[str, Any] | None = None,
-        user: str | None = None,
+        exclude: Iterable[Id] = (),
+        include_only: Iterable[Id] | None = None,
+        new_items: Mapping[Id, Any] | None = None,
+        user: Id | None = None,
         repeat: bool = False,
         only_new: bool = False,
     ) -> Any:
@@ -138,12 +140,8 @@ class Recommender:
             place), rank (from 1), item and score, and `attrs["unknown"]` by place.
         """
         index = self._index_with(new_items)
-        if isinstance(items, str):
-            raise InputError(
-                "items", "must be a list of ids", repr(items), "Write [...] around it."
-            )
-        items = list(items)
-        many = len(items) > 0 and not isinstance(items[0], str)
+        items = as_list(items, "items")
+        many = len(items) > 0 and is_list(items[0])
         lists: Any = items if many else [items]
         when = times if many or times is None else [times]
         histories = self._reader.histories(index, lists, when, now, user)
@@ -152,12 +150,12 @@ class Recommender:
 
     def recommend_users(
         self,
-        users: Sequence[str],
+        users: Sequence[Id],
         since: Any = None,
         now: Any = None,
         k: int = 10,
-        exclude: Iterable[str] = (),
-        include_only: Iterable[str] | None = None,
+        exclude: Iterable[Id] = (),
+        include_only: Iterable[Id] | None = None,
         repeat: bool = False,
         only_new: bool = False,
     ) -> pd.DataFrame:
@@ -179,35 +177,38 @@ class Recommender:
             Columns user, rank, item, score; `attrs["unknown"]`, item tokens by user.
         """
         index, later = self.index, Later.read(since)
-        histories = [self._reader.user_history(index, each, later.get(each), now) for each in users]
+        histories = [
+            self._reader.user_history(index, each, later.get(each), now)
+            for each in as_tokens(users, "users")
+        ]
         found = best(index, histories, k, exclude, include_only, repeat, only_new)
         return table("user", users, found)
 
-    def read(self, items: Sequence[str], times: Any = None, now: Any = None) -> History:
+    def read(self, items: Sequence[Id], times: Any = None, now: Any = None) -> History:
         """Return a history as a model reads it; arguments as in `recommend`."""
-        return self._reader.history(self.index, list(items), times, now, None)
+        return self._reader.history(self.index, items, times, now, None)
 
-    def user_history(self, user: str, later: Any = None, now: Any = None) -> History:
+    def user_history(self, user: Id, later: Any = None, now: Any = None) -> History:
         """Return what a user has had; see `recommend_users`."""
         return self._reader.user_history(self.index, user, later, now)
 
-    def similar_items(self, token: str, k: int = 10) -> Recommendations:
+    def similar_items(self, token: Id, k: int = 10) -> Recommendations:
         """Return the items that are most like one to the model, with their cosines."""
         index = self.index
-        item = index.require(token)
+        item = index.require(as_token(token, "item"))
         scores = index.similar(item)
         scores[[0, item]] = -torch.inf
         return top(index, scores.unsqueeze(0), require_number(k), [()])[0]
 
     def add_items(
         self,
-        tokens: Sequence[str],
+        tokens: Sequence[Id],
         vectors: Mapping[str, np.ndarray] | None = None,
         texts: Sequence[str] | None = None,
         encoder: Any = None,
         images: Sequence[str | Path] | None = None,
         image_encoder: Any = None,
-        titles: Mapping[str, str] | None = None,
+        titles: Mapping[Id, str] | None = None,
     ) -> None:
         """Add items that training has not seen; their content scores them, without training.
 
@@ -228,7 +229,7 @@ class Recommender:
         titles
             Title by token, of those that have one.
         """
-        tokens = list(tokens)
+        tokens = as_tokens(tokens, "add_items")
         given = {name: np.asarray(rows) for name, rows in (vectors or {}).items()}
         if texts is not None:
             given["text"] = self._encoders.texts(self._origins(), texts, encoder)
@@ -247,26 +248,26 @@ class Recommender:
         }
         with self._growing:
             self.index = self.index.extended(features)
-            self.titles = {**self.titles, **(titles or {})}
+            told = {as_token(key, "titles"): title for key, title in (titles or {}).items()}
+            self.titles = self.titles | told
 
-    def explain(self, items: Sequence[str], item: str, **options: Any) -> Explanation:
+    def explain(self, items: Sequence[Id], item: Id, **options: Any) -> Explanation:
         """Tell why an item is recommended to a history; options as in `recommend`."""
         index = self.index
-        place = index.require(item)
-        history = self._reader.history(
-            index, list(items), *map(options.get, ("times", "now", "user"))
-        )
+        place = index.require(as_token(item, "item"))
+        history = self._reader.history(index, items, *map(options.get, ("times", "now", "user")))
         return explain(index, history, place)
 
-    def _index_with(self, new_items: Mapping[str, Any] | None) -> Index:
+    def _index_with(self, new_items: Mapping[Id, Any] | None) -> Index:
         if not new_items:
             return self.index
-        texts = [each for each in new_items.values() if isinstance(each, str)]
+        new = {as_token(key, "new_items"): each for key, each in new_items.items()}
+        texts = [each for each in new.values() if isinstance(each, str)]
         encoded = iter(self._encoders.texts(self._origins(), texts) if texts else ())
         return self.index.extended(
             {
                 token: {"text": next(encoded)} if isinstance(each, str) else each
-                for token, each in new_items.items()
+                for token, each in new.items()
             }
         )
 

@@ -12,6 +12,9 @@ from ur4rec_recbole.datasets.table_columns import read_times
 from ur4rec_recbole.datasets.tables import from_dataframe
 from ur4rec_recbole.serving.histories import History, UserHistories
 from ur4rec_recbole.serving.index import Index
+from ur4rec_recbole.serving.tokens import as_token, as_tokens
+
+LARGEST = 1e12  # seconds before and after 1970, 30,000 years; milliseconds of today are more
 
 
 class Later(dict):
@@ -23,6 +26,7 @@ class Later(dict):
         if table is None or isinstance(table, Later):
             return table or cls()
         rows = from_dataframe(table).interactions
+        _require_seconds(rows.timestamp.to_numpy())
         return cls({str(user): part for user, part in rows.groupby("user_id")})
 
 
@@ -40,16 +44,16 @@ class RequestReader:
         self._gap, self._real = known.typical_gap(), known.has_real_times()
         self._users = {token: place for place, token in enumerate(known.tokens) if place}
 
-    def history(
-        self, index: Index, tokens: list[str], times: Any, now: Any, user: str | None
-    ) -> History:
+    def history(self, index: Index, items: Any, times: Any, now: Any, user: Any) -> History:
         """Read one request; see `Recommender.recommend`."""
+        tokens = as_tokens(items, "items")
+        user = None if user is None else as_token(user, "user")
         if user is not None and user not in self._users:
             raise InputError(
                 f"user {user!r}", "must be one of the training data", "an unknown one",
                 nearest(user, list(self._users)[:10000]) or "Leave it out for a new user.",
             )  # fmt: skip
-        items, unknown = index.known(tokens)
+        ids, unknown = index.known(tokens)
         seconds = None
         if times is not None:
             seconds = _seconds(times)
@@ -59,7 +63,7 @@ class RequestReader:
                     "Give one to each.",
                 )  # fmt: skip
             seconds = seconds[[token in index.ids for token in tokens]]
-        return self._timed(items, seconds, now, self._users.get(user or "", 0), unknown)
+        return self._timed(ids, seconds, now, self._users.get(user or "", 0), unknown)
 
     def _timed(
         self,
@@ -82,9 +86,9 @@ class RequestReader:
         order = np.argsort(seconds, kind="stable")
         return History(items[order], seconds[order], asked, user, unknown)
 
-    def user_history(self, index: Index, token: str, later: Any, now: Any) -> History:
+    def user_history(self, index: Index, token: Any, later: Any, now: Any) -> History:
         """Return what a user has had, and what a table of later interactions of theirs adds."""
-        user = self._users.get(token, 0)
+        user = self._users.get(as_token(token, "user"), 0)
         items, times = self._known.user(user) if user else (np.zeros(0, int), np.zeros(0))
         unknown: tuple[str, ...] = ()
         if later is not None:
@@ -100,7 +104,7 @@ class RequestReader:
         return self._timed(items, times, now, user, unknown)
 
     def histories(
-        self, index: Index, lists: Sequence[Sequence[str]], times: Any, now: Any, user: str | None
+        self, index: Index, lists: Sequence[Any], times: Any, now: Any, user: Any
     ) -> list[History]:
         """Read several requests; `times` is None or has as many lists."""
         if times is None:
@@ -111,8 +115,8 @@ class RequestReader:
                 "Give one list to each history.",
             )  # fmt: skip
         return [
-            self.history(index, list(tokens), when, now, user)
-            for tokens, when in zip(lists, times, strict=True)
+            self.history(index, items, when, now, user)
+            for items, when in zip(lists, times, strict=True)
         ]
 
 
@@ -125,4 +129,15 @@ def _seconds(times: Any) -> np.ndarray:
         seconds, _ = read_times(pd.Series(times, name="times", dtype=object), "history")
     if not np.isfinite(seconds).all():
         raise InputError("times", "must all be told", "an empty one", "Give one to each item.")
+    _require_seconds(seconds)
     return seconds
+
+
+def _require_seconds(times: np.ndarray) -> None:
+    """Refuse times [T] that are no moments: differences of larger ones may not be finite."""
+    wrong = times[np.abs(times) > LARGEST]
+    if len(wrong):
+        raise InputError(
+            "times", f"must be in seconds, none of them beyond {LARGEST:g}", f"{wrong[0]:g}",
+            "Divide milliseconds by 1,000.",
+        )  # fmt: skip
