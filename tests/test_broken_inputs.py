@@ -358,6 +358,12 @@ SETTINGS = [
     ("{model: ItemTransition, recency_time: soon}", "recency_time"),
     ("{model: SequentialEASE, ease_regularisation: 0}", "'ease_regularisation'"),
     ("{model: SASRec, train_neg_sample_args: ~, hidden_sise: 16}", "'hidden_size'"),
+    ("{model: SASRec, train_neg_sample_args: ~, seed: -1}", "'seed'"),
+    ("{model: SASRec, train_neg_sample_args: ~, epochs: ten}", "'epochs'"),
+    ("{model: SASRec, train_neg_sample_args: ~, learning_rate: x}", "'learning_rate'"),
+    ("{model: SASRec, train_neg_sample_args: ~, train_batch_size: 0}", "'train_batch_size'"),
+    ("{model: SASRec, train_neg_sample_args: ~, metrics: [5]}", "Configuration"),
+    ("{model: SASRec, train_neg_sample_args: ~, valid_metric: 5}", "Configuration"),
 ]  # fmt: skip
 
 

@@ -52,6 +52,8 @@ CLASSES = {
     "ContentKNN": (content_knn, UR4RecDataset, TraditionalTrainer),
     "RecentPopularity": (recent_popularity, UR4RecDataset, TraditionalTrainer),
 }
+# Keys of RecBole's trainer that our own models have rules of their own for.
+TRAINING = ("epochs", "stopping_step", "learning_rate", "train_batch_size", "eval_batch_size")
 
 
 def register() -> None:
@@ -73,7 +75,7 @@ def check_keys(found: Config) -> None:
     known = {*found.internal_config_dict, *config.schema("every_model")}
     if found["model"] not in CLASSES:
         known |= set(config.schema("any_model"))
-        config.check_rules(found.external_config_dict, config.schema("any_model"))
+        config.check_rules(found.external_config_dict, _rules_of_any_model())
         # Defaults of RecBole's models leave out keys that their code reads.
         source = inspect.getsource(sys.modules[found.model_class.__module__])
         known |= set(re.findall(r"config\[[\"'](\w+)[\"']\]", source))
@@ -82,6 +84,16 @@ def check_keys(found: Config) -> None:
         config.check_modes(found)
         config.check_contents(found)
     config.check_known(found.external_config_dict, known, found["model"])
+
+
+def _rules_of_any_model() -> dict[str, config.Rule]:
+    """Return the rules of this package's keys and of RecBole's own, which RecBole does not check.
+
+    It has one more optimizer than models of this package take.
+    """
+    rules = config.recbole_rules() | config.schema("any_model")
+    rules |= {key: config.schema()[key] for key in TRAINING}
+    return {key: rule for key, rule in rules.items() if key != "learner"}
 
 
 def model_names() -> list[str]:

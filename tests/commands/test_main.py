@@ -25,6 +25,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def add_arguments(parser: Any) -> None:
         parser.add_argument("--size", type=int, default=1)
+        parser.set_defaults(config_files=[])
 
     def run(options: Any) -> int | None:
         seen.append(options.size)
@@ -171,8 +172,11 @@ def test_words_of_options_reach_the_configuration_as_they_are(
     file.write_text("")
     words = ["--init-from", "20240105", "--data-path", "\N{ROCKET}", "--config-files", str(file)]
     with contextlib.suppress(AttributeError):  # there is no result
-        cli.main(["train", *words, "--on", "split"])
+        cli.main(["train", *words, "--load_col={inter: [user_id, item_id]}"])
     values = {key: read_value(value) for key, _, value in
               (word.partition("=") for word in asked["arguments"])}  # fmt: skip
-    assert values == {"--init_from": "20240105", "--data_path": "\N{ROCKET}"}
+    assert values == {
+        "--init_from": "20240105", "--data_path": "\N{ROCKET}",
+        "--load_col": {"inter": ["user_id", "item_id"]},
+    }  # fmt: skip
     assert asked["wanted"][2] == [str(file)]

@@ -72,6 +72,17 @@ def test_ones_own_data_need_no_configuration_file(
     assert f"12 users, {len(ITEMS)} items" in told.out
 
 
+def test_a_split_without_validation_is_told_of_as_far_as_it_goes(
+    configured: Any, alike: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = configured(item_text_table=alike)
+    split = "--eval_args={split: {LS: test_only}, order: TO}"
+    assert cli.main(["doctor", "--config_files", file, split]) == 0
+    out = capsys.readouterr().out
+    assert "0 validation and 12 test rows" in out and "recommended preset: sparse" in out
+    assert "nan" not in out and "validation targets" not in out
+
+
 def test_tables_with_mixed_up_ids_are_a_warning(
     configured: Any, alike: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,6 +134,7 @@ class _Weightless:
     [
         (["--config_files", "nowhere.yaml"], "must be a file"),
         (["--model", "SASRec", "--dataset", "ml-100k"], "must be UR4Rec"),
+        (["--preset", "small", "--hiden_size=32"], "Did you mean 'hidden_size'?"),
     ],
 )
 def test_bad_input_is_a_message(

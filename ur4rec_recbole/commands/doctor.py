@@ -11,6 +11,7 @@ from ur4rec_recbole.commands.options import add_config_options, chosen_files, ch
 from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.monitoring.table_checks import check_tables
+from ur4rec_recbole.registration import check_keys
 from ur4rec_recbole.runs.assembly import build_trainer, configuration, load_data
 from ur4rec_recbole.runs.doctor import (
     config_warnings,
@@ -54,4 +55,6 @@ def _configuration(options: argparse.Namespace) -> Any:
     if options.model not in (None, "UR4Rec"):
         raise InputError("--model", "must be UR4Rec", options.model, "Name that one.")
     with settings_from(chosen_settings(options)):
-        return configuration("UR4Rec", options.dataset, chosen_files(options), settings)
+        config = configuration("UR4Rec", options.dataset, chosen_files(options), settings)
+    check_keys(config)
+    return config

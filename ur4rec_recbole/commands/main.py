@@ -151,6 +151,10 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
     importlib.import_module("ur4rec_recbole.registration").register()
     module = _module(options.command)
     if getattr(module, "TAKES_SETTINGS", False):
+        # argparse takes a word with a space in it for one more file.
+        files = options.config_files
+        others = [*others, *(word for word in files if word.startswith("--"))]
+        options.config_files = [word for word in files if not word.startswith("--")]
         check_words(others)
         options.settings = [_as_key(word) for word in others]
         check_words(options.settings)  # two spellings of a key are one

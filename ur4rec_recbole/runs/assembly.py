@@ -29,6 +29,8 @@ from ur4rec_recbole.runs.warm_start import begin_from
 from ur4rec_recbole.training.shares import require_rows
 
 CHECKPOINT = "model.pth"  # RecBole's, a pickle
+# What RecBole's Config raises for what it cannot use.
+REFUSALS = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, AssertionError)
 
 
 def configuration(
@@ -39,7 +41,7 @@ def configuration(
         return Config(model, dataset, list(files) or None, settings)
     except InputError:
         raise
-    except (ValueError, TypeError, LookupError, RuntimeError, AssertionError) as error:
+    except REFUSALS as error:
         raise InputError(
             "Configuration", "must be accepted by RecBole", first_line(error),
             "Correct the key that it names.",

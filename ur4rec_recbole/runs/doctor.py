@@ -64,10 +64,13 @@ def describe(model: Any, data: Sequence[Any]) -> list[str]:
     train, valid, test = (each._dataset for each in data)
     lines = [
         f"data: {train.user_num - 1} users, {train.item_num - 1} items, {targets(train)} training "
-        f"targets in {len(train)} windows, {len(valid)} validation and {len(test)} test rows",
-        f"repeats: {repeated(valid).mean():.1%} of the validation targets are items that their "
-        "users had before",
+        f"targets in {len(train)} windows, {len(valid)} validation and {len(test)} test rows"
     ]
+    if len(valid):
+        lines.append(
+            f"repeats: {repeated(valid).mean():.1%} of the validation targets are items that their "
+            "users had before"
+        )
     for name in model.features.item_modalities:
         share = float(model.features.present(name)[1:].float().mean())
         lines.append(
@@ -135,7 +138,7 @@ def _validation_seconds(model: Any, data: Any, device: Any) -> float:
         now = time.perf_counter()
         spent.append(now - began)
         began = now
-    return statistics.median(spent) * len(data)
+    return statistics.median(spent or [0.0]) * len(data)
 
 
 def estimate(costs: Sequence[StageCost], model: Any) -> list[str]:
@@ -169,13 +172,16 @@ def recommended_preset(train: Any, valid: Any, has_texts: bool) -> str:
     """
     counts = train.training_counts[1:]
     median = int(np.median(counts[counts > 0]))
-    rare = float(np.mean(train.training_counts[valid.inter_feat[valid.iid_field].numpy()] <= COLD))
+    held_out = train.training_counts[valid.inter_feat[valid.iid_field].numpy()]
+    rare = ""
+    if len(held_out):
+        rare = f" and {np.mean(held_out <= COLD):.0%} of validation targets at most {COLD}"
     users = train.interactions[train.uid_field].numpy()
     timed = not are_positions(users, train.interactions[SECONDS].numpy())
     preset = "small" if median >= DENSE else "sparse"
     why = (
-        f"half of the items have at most {median} training interactions and {rare:.0%} of "
-        f"validation targets at most {COLD}; times are {'moments' if timed else 'positions'}"
+        f"half of the items have at most {median} training interactions{rare}; times are "
+        f"{'moments' if timed else 'positions'}"
     )
     texts = "" if has_texts or preset == "small" else "; make a text table: `ur4rec extract text`"
     asked = _request_time(train, valid) if timed else ""
