@@ -26,6 +26,12 @@ def test_a_moment_starts_after_a_wider_gap(gap: float, starts: list[list[int]]) 
     assert starts_of_moments(TIMES, gap).tolist() == starts
 
 
+def test_one_item_is_a_moment(full_toy: Any) -> None:
+    assert starts_of_moments(torch.tensor([[5.0], [0.0]]), 0.0).tolist() == [[0], [0]]
+    made = full_toy(shuffle_gap=0.0, MAX_ITEM_LIST_LENGTH=1, stages=["end_to_end"])
+    assert torch.isfinite(made.model.full_sort_predict(made.rows())[:, made.model.warm]).all()
+
+
 def test_every_order_within_moments_is_equally_likely_and_no_other_occurs() -> None:
     torch.manual_seed(0)
     n = 6000
@@ -79,8 +85,15 @@ def test_validation_and_test_keep_the_order_of_the_file(tied: Toy) -> None:
             assert window(first, row, "item_id") == window(second, row, "item_id") == expected
 
 
-def test_a_profile_knows_nothing_of_what_may_become_the_target(tied: Toy) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [{"shuffle_gap": 0.0}, {"order_noise": 1.5}, {"shuffle_gap": 0.0, "order_noise": 1.5}],
+)
+def test_a_profile_knows_nothing_of_what_may_become_the_target(
+    full_toy: Any, settings: dict[str, float]
+) -> None:
     """No interaction that a snapshot may know comes later in the drawn order."""
+    tied = full_toy(moment=3, MAX_ITEM_LIST_LENGTH=8, **settings)
     rows = tied.rows(tied.train)
     seen: dict[str, torch.Tensor] = {}
 

@@ -42,6 +42,14 @@ def test_transitions_equal_the_naive_count(toy: Any) -> None:
     assert counts.any()
 
 
+def test_an_item_that_nothing_followed_says_nothing_without_shrinkage(toy: Any) -> None:
+    made = toy(model="ItemTransition", **SETTINGS | {"shrinkage": 0.0})
+    followed = {item for sequence in histories_of(made) for item in sequence[:-1]}
+    for item in range(made.train.item_num):
+        assert bool(made.model.matrix[item].any()) == (item in followed)
+    assert torch.isfinite(made.model.full_sort_predict(made.rows())).all()
+
+
 def test_sequential_ease_solves_steck_s_normal_equations(toy: Any) -> None:
     made = toy(model="SequentialEASE", ease_regularisation=3.0)
     n_items = made.train.item_num
@@ -86,6 +94,12 @@ def test_time_passed_since_an_item_weighs_it_down(toy: Any) -> None:
     torch.testing.assert_close(made.model.full_sort_predict(rows), expected)
     without = toy(model="ItemTransition", **settings).model.full_sort_predict(rows)
     assert not torch.allclose(without, expected)
+
+
+@pytest.mark.parametrize("time", [0, "0d"])
+def test_a_recency_time_of_0_is_refused(toy: Any, time: Any) -> None:
+    with pytest.raises(InputError, match="'recency_time' must be above 0"):
+        toy(model="ItemTransition", recency_time=time).model.eval()
 
 
 def test_validation_and_test_items_leave_no_trace_in_the_matrix(toy: Any) -> None:

@@ -158,3 +158,9 @@ def test_recent_popularity_is_that_of_the_newest_item_or_of_the_request(
         expected = torch.zeros(model.n_items, dtype=torch.float64)
         expected.index_add_(0, known["item_id"], weights)
         torch.testing.assert_close(found[row].double(), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_popularity_that_lasts_no_time_is_refused(toy: Any) -> None:
+    made = toy(model="RecentPopularity", popularity_half_life="0s")
+    with pytest.raises(InputError, match="'popularity_half_life' must be above 0"):
+        RecentPopularity(made.config, made.train)

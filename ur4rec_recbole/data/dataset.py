@@ -25,13 +25,13 @@ from recbole.utils import FeatureSource, FeatureType
 from scipy import sparse
 
 from ur4rec_recbole.core.memory import SCORES_HELD
-from ur4rec_recbole.data import presplit
-from ur4rec_recbole.data.moments import disturbed_order, in_seconds, shuffled_moments
+from ur4rec_recbole.data import moments, presplit
 from ur4rec_recbole.data.rows import Rows, grouped, hold_out_last, sorted_spans
 
 HISTORY_START = "history_start"  # row of the user's first interaction
 HISTORY_END = "history_end"  # row of the target: the history is all rows before it
 SECONDS = "exact_seconds"  # float64 times as the files have them; SECONDS + LIST_SUFFIX of windows
+SETTLED = "settled"  # + LIST_SUFFIX: the user's interactions before all that a window shows later
 EARLIER = "earlier_items"  # what a window no longer shows, zero-padded; for `exclude_history`
 
 
@@ -135,6 +135,8 @@ class UR4RecDataset(presplit.PresplitDataset):
             if self.predicts_all_positions and self._reorders:
                 shown = self._reordered(window, end)
                 rows.update(self._targets(shown.gather(-1, length).squeeze(-1)))
+                settled = moments.first_to_come(shown) - rows[HISTORY_START].unsqueeze(-1)
+                rows.update(Interaction({SETTLED + self.config["LIST_SUFFIX"]: settled}))
             rows.update(self._histories(window, shown, length))
             if self._is_asked_for_earlier:
                 rows.update(Interaction({EARLIER: self._earlier(rows)}))
@@ -155,10 +157,10 @@ class UR4RecDataset(presplit.PresplitDataset):
         if self.config["shuffle_gap"] is not None:
             times = self.interactions[SECONDS][window.clamp(max=end)]
             times = times.masked_fill(window > end, torch.inf)
-            gap = in_seconds(self.config["shuffle_gap"], "shuffle_gap")
-            window = window.gather(-1, shuffled_moments(times, gap))
+            gap = moments.in_seconds(self.config["shuffle_gap"], "shuffle_gap")
+            window = window.gather(-1, moments.shuffled_moments(times, gap))
         if self.config["order_noise"]:
-            order = disturbed_order(window <= end, self.config["order_noise"])
+            order = moments.disturbed_order(window <= end, self.config["order_noise"])
             window = window.gather(-1, order)
         return window
 

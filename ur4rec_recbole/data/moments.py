@@ -26,7 +26,8 @@ def starts_of_moments(times: Tensor, gap: float) -> Tensor:
     # Without diff and cummax, which have no form in ONNX.
     exact = times.double()
     begins = exact[..., 1:] - exact[..., :-1] > gap
-    begins = torch.cat([torch.zeros_like(begins[..., :1]), begins], dim=-1)
+    first = torch.zeros_like(exact[..., :1], dtype=torch.bool)
+    begins = torch.cat([first, begins], dim=-1)
     moment = begins.long().cumsum(-1)
     sizes = torch.zeros_like(moment).scatter_add(-1, moment, torch.ones_like(moment))
     return (sizes.cumsum(-1) - sizes).gather(-1, moment)
@@ -54,6 +55,14 @@ def disturbed_order(real: Tensor, noise: float) -> Tensor:
     return place.masked_fill(~real, torch.inf).argsort(dim=-1, stable=True)
 
 
+def first_to_come(order: Tensor) -> Tensor:
+    """Return the least of what an order [..., L + 1] has after each place but the last, [..., L].
+
+    A user profile may know what lies before that, and nothing that is still to be predicted.
+    """
+    return order[..., 1:].flip(-1).cummin(-1).values.flip(-1)
+
+
 def in_seconds(value: Any, key: str) -> float:
     """Read a duration: a number of seconds, or a text such as "30s", "5m", "2h", "1d"."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", str(value))
@@ -64,5 +73,16 @@ def in_seconds(value: Any, key: str) -> float:
         raise InputError(
             f"Configuration key {key!r}", "must be seconds, or a text such as 30s, 5m, 2h, 1d",
             repr(value), "Correct it.",
+        )  # fmt: skip
+    return seconds
+
+
+def in_seconds_above_zero(value: Any, key: str) -> float:
+    """Read a duration that others are divided by."""
+    seconds = in_seconds(value, key)
+    if not seconds:
+        raise InputError(
+            f"Configuration key {key!r}", "must be above 0", repr(value),
+            "Write for example 6h, or 4d.",
         )  # fmt: skip
     return seconds

@@ -10,7 +10,7 @@ from torch import Tensor
 from ur4rec_recbole.core.config import is_finite
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import training_interactions
-from ur4rec_recbole.data.moments import in_seconds
+from ur4rec_recbole.data.moments import in_seconds_above_zero
 from ur4rec_recbole.model.attention import BlockConfig
 from ur4rec_recbole.model.cooccurrences import Cooccurrences
 from ur4rec_recbole.model.encoder import SequenceEncoder
@@ -119,12 +119,7 @@ def trend(config: Any, counts: Tensor) -> Trend | None:
 
 def _half_lives(config: Any, key: str) -> list[float]:
     """Return half-lives in seconds, to choose from."""
-    found = [in_seconds(each, key) for each in config[key]]
-    if not all(found):
-        raise InputError(
-            key, "must be above 0", config[key], "Write for example [6h, 1d, 4d], or [] for none."
-        )
-    return found
+    return [in_seconds_above_zero(each, key) for each in config[key]]
 
 
 def cooccurrences(config: Any, n_items: int) -> Cooccurrences | None:

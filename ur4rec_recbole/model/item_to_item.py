@@ -17,7 +17,8 @@ from torch.nn.functional import embedding_bag
 
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import SECONDS, training_interactions
-from ur4rec_recbole.data.moments import in_seconds
+from ur4rec_recbole.data.moments import in_seconds_above_zero
+from ur4rec_recbole.model.corrections import SMALLEST
 from ur4rec_recbole.model.full_sort import UntrainedRecommender
 from ur4rec_recbole.model.lists import newest
 
@@ -52,7 +53,7 @@ class ItemToItem(UntrainedRecommender):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.decay, tau = config["recency_decay"], config["recency_time"]
-        self.tau = None if tau is None else in_seconds(tau, "recency_time")
+        self.tau = None if tau is None else in_seconds_above_zero(tau, "recency_time")
         self.times = f"{SECONDS}{config['LIST_SUFFIX']}"
         if self.n_items > LARGEST:
             raise InputError(
@@ -96,7 +97,8 @@ class ItemTransition(ItemToItem):
         for gap, *place in pairs_apart(users, items, config["transition_window"]):
             weight = torch.full((len(place[0]),), config["gap_decay"] ** (gap - 1)).double()
             counts.index_put_(place, weight, accumulate=True)
-        leaving = counts.sum(1, keepdim=True) + config["shrinkage"]
+        # A row without transitions stays 0, also without shrinkage.
+        leaving = (counts.sum(1, keepdim=True) + config["shrinkage"]).clamp(min=SMALLEST)
         arriving = (counts.sum(0, keepdim=True) + 1) ** config["popularity_penalty"]
         return counts / leaving / arriving
 

@@ -10,7 +10,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from ur4rec_recbole.data.dataset import SECONDS, training_interactions
-from ur4rec_recbole.data.moments import in_seconds
+from ur4rec_recbole.data.moments import in_seconds_above_zero
 from ur4rec_recbole.model.full_sort import UntrainedRecommender
 from ur4rec_recbole.model.lists import moments
 from ur4rec_recbole.model.trend import RecentCounts
@@ -31,7 +31,8 @@ class RecentPopularity(UntrainedRecommender):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.half_life = in_seconds(config["popularity_half_life"], "popularity_half_life")
+        key = "popularity_half_life"
+        self.half_life = in_seconds_above_zero(config[key], key)
         self.config = config
         self.times = f"{SECONDS}{config['LIST_SUFFIX']}"
         rows = training_interactions(dataset)

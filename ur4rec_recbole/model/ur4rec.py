@@ -23,6 +23,7 @@ from ur4rec_recbole.data.dataset import (
     HISTORY_END,
     HISTORY_START,
     SECONDS,
+    SETTLED,
     UR4RecDataset,
     training_interactions,
 )
@@ -235,7 +236,8 @@ class UR4Rec(SequentialRecommender):
         query
             [B, Q] positions in the window. One knows its items up to there and, by count, all
             earlier ones; with `shuffle_gap` its profile knows no item of its own moment, since
-            another order may make that the target.
+            another order may make that the target, and in a window that is reordered none that
+            comes later there.
         """
         known = query + 1
         if self.shuffle_gap is not None:
@@ -244,6 +246,9 @@ class UR4Rec(SequentialRecommender):
         if HISTORY_START in interaction.interaction:
             before = interaction[HISTORY_END] - interaction[HISTORY_START]
             known = known + (before - interaction[self.ITEM_SEQ_LEN]).unsqueeze(1)
+        settled = SETTLED + self.config["LIST_SUFFIX"]
+        if settled in interaction.interaction:
+            known = torch.minimum(known, interaction[settled].gather(1, query))
         seq = interaction[self.ITEM_SEQ]
         users = seq.new_zeros(len(seq))  # user 0, who has no profile
         if self.USER_ID in interaction.interaction:
