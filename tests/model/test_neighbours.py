@@ -119,6 +119,17 @@ def test_neighbours_that_say_nothing_of_the_targets_get_no_share() -> None:
     torch.testing.assert_close(neighbours.shares, torch.tensor([1.0, 0.0, 0.0]))
 
 
+@pytest.mark.parametrize("closed", [0, 3])
+def test_scores_that_know_no_target_still_rank_where_there_are_no_neighbours(closed: int) -> None:
+    neighbours = made()
+    none_open = torch.tensor([[0.0, -1.0, -1.0]]).repeat(closed, 1)
+    neighbours.fit(torch.cat([torch.tensor([[0.0, 0.5, 0.2]]), none_open]))
+    torch.testing.assert_close(neighbours.shares.sum(), torch.tensor(1.0))
+    scores = torch.randn(1, N)
+    found = neighbours(scores, torch.tensor([[5, 0]]), bank())  # 5 has no vector
+    torch.testing.assert_close(found, scores.log_softmax(-1))
+
+
 @pytest.mark.parametrize("mode", ["full", "uni4"])
 def test_only_targets_choose_shares(toy: Any, mode: str) -> None:
     """RecBole's sampled modes put drawn items beside each target."""

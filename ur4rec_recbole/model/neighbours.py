@@ -140,6 +140,7 @@ class ContentNeighbours(Correction):
             claims = claims / claims.sum(1, keepdim=True).clamp(min=SMALLEST)
             shares = claims.sum(0) / (is_open / total).sum(0).clamp(min=SMALLEST)
             shares = shares / shares.sum()
+            shares[0].clamp_(min=SMALLEST)  # all that a row without neighbours has
         self.shares.copy_(shares)
 
     def forget(self) -> None:
