@@ -11,6 +11,7 @@ from recbole.data import create_dataset, data_preparation
 from tests.conftest import SMALL, Toy, sequences
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import sort_exactly
+from ur4rec_recbole.model import tasks
 from ur4rec_recbole.model.tasks import TaskHeads, genre_matrix
 
 COLUMNS = {"inter": ["user_id", "item_id", "rating", "timestamp"], "item": ["item_id", "class"]}
@@ -82,6 +83,35 @@ def test_a_task_can_be_learned(rated: Any, task: str) -> None:
         optimizer.step()
         found.append(loss.item())
     assert sum(found[-5:]) < 0.5 * sum(found[:5])
+
+
+def test_what_a_target_is_matched_against_is_each_other_item_alike(
+    rated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads = TaskHeads((made := rated(matching_weight=1.0)).config, made.train)
+    asked = []
+
+    def spy(r: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        asked.append(items[:, 0].long())
+        return r * items
+
+    monkeypatch.setattr(tasks, "_match", spy)
+    names = torch.arange(made.train.item_num).float().unsqueeze(1).expand(-1, 16)
+    targets = heads.warm.repeat(400)
+    heads(torch.zeros(len(targets), 16), names, targets, None)
+    assert torch.equal(asked[0], targets)
+    n = len(heads.warm)
+    pairs = (targets * made.train.item_num + asked[1]).unique(return_counts=True)[1]
+    assert len(pairs) == n * (n - 1) and not (targets == asked[1]).any()
+    spread = (400 / n) ** 0.5  # of a count
+    assert (pairs - 400 / (n - 1)).abs().max() < 5 * spread
+
+
+def test_a_single_item_is_matched_against_itself(rated: Any) -> None:
+    heads = TaskHeads((made := rated(matching_weight=1.0)).config, made.train)
+    heads.warm = heads.warm[:1]
+    states, items = torch.randn(3, 16), torch.randn(made.train.item_num, 16)
+    assert heads(states, items, heads.warm.expand(3), None)["matching"].isfinite()
 
 
 def test_the_ratings_of_a_window_are_those_of_its_targets(

@@ -101,12 +101,17 @@ class TaskHeads(nn.Module):
             mean, deviation = self.rating_scale
             guess = self.heads["rating"](together).squeeze(-1)
             return functional.mse_loss(guess.float(), (ratings - mean) / deviation)
-        drawn = torch.randint(len(self.warm), targets.shape, device=targets.device)
-        other = self.warm[drawn]
-        pair = torch.stack([together, _match(r, items[other])])  # [2, P, D]
+        pair = torch.stack([together, _match(r, items[self._others(targets)])])  # [2, P, D]
         logits = self.heads["matching"](pair).squeeze(-1).float()
         truth = torch.tensor([[1.0], [0.0]], device=logits.device).expand_as(logits)
         return functional.binary_cross_entropy_with_logits(logits, truth)
+
+    def _others(self, targets: Tensor) -> Tensor:
+        """Draw an item of the training part for each target [P], any other one alike."""
+        last = len(self.warm) - 1
+        drawn = torch.randint(max(last, 1), targets.shape, device=targets.device)
+        beyond = drawn >= torch.searchsorted(self.warm, targets)
+        return self.warm[(drawn + beyond).clamp(max=last)]  # a single item has no other
 
 
 def _match(r: Tensor, items: Tensor) -> Tensor:
