@@ -159,6 +159,7 @@ def search(folder: Path, steps: Any) -> tuple[Any, list[int]]:
     """Run a search whose trials have the quality above, or fail; count the trials of each call."""
     tune = {"name": "S", "model": "SASRec", "output": "t.yaml", "search": steps}
     tune["settings"] = {"a": 1, "b": 4, "item_text_table": "folder/texts.npz"}
+    tune["settings"]["item_tables"] = {"audio": "folder/audio.npz"}
     tried: list[int] = []
 
     def run(trials: Any) -> int:

@@ -77,7 +77,8 @@ def choose(tune: Mapping[str, Any], trials: Plan, folder: Path, source: Path) ->
         f"NDCG@10 (full_masked), {score:.4f}.\n"
         f"# Made by: ur4rec benchmark {source} --tune\n"
     )
-    found = {key: value for key, value in best.settings.items() if not key.endswith("_table")}
+    tables = ("_table", "_tables")
+    found = {key: value for key, value in best.settings.items() if not key.endswith(tables)}
     with atomic_write(tune["output"]) as file:
         file.write((head + yaml.safe_dump(found, sort_keys=False)).encode())
     return f"{tune['output']}: {best.name}, validation NDCG@10 {score:.4f}"
