@@ -12,11 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from tests.conftest import make_table, sequences
+import ur4rec_recbole
+from tests.conftest import make_table, sequences, write_atomic_files
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.evaluation.ranking import rank_targets
 from ur4rec_recbole.serving.bank import modalities_of
 from ur4rec_recbole.serving.folders import sha256
+from ur4rec_recbole.serving.histories import UserHistories
 from ur4rec_recbole.serving.network import ServedUR4Rec, Settings
 from ur4rec_recbole.serving.recommender import Recommender
 
@@ -82,6 +85,49 @@ def test_any_model_that_scores_all_items_can_be_served(toy: Any) -> None:
         assert [scores[item] for item in items] == every.score.tolist()[:10]
     with pytest.raises(InputError, match="UR4Rec"):
         served.similar_items("i1")
+
+
+@pytest.mark.parametrize("model", ["SASRec", "CORE", "GRU4Rec"])
+def test_recboles_own_models_are_served_with_whole_histories(toy: Any, model: str) -> None:
+    made = toy(model=model, train_neg_sample_args=None, **MANY)
+    parts = UR4RecDataset(made.config).build()
+    served = recommender(made)
+    for user, items in top_ten(made, parts[1]).items():
+        assert served.recommend_users([user]).item.tolist() == items
+    histories = UserHistories.of(parts[0], all_interactions=False)
+    assert served.histories.items.tolist() == histories.items.tolist()
+    popular = made.train.id2token("item_id", int(parts[0].training_counts.argmax()))
+    assert served.recommend([["i1"], []], k=1).item.tolist()[1] == popular
+    assert served.recommend_users(["stranger"], k=1).item.tolist() == [popular]
+    everything = recommender(made, all_interactions=True)
+    assert len(everything.histories.items) == len(parts[0].interactions)
+
+
+def test_a_run_of_sasrec_is_loaded_to_recommend() -> None:
+    write_atomic_files(Path("data"), MANY["histories"])
+    settings = {
+        "data_path": "data", "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+        "epochs": 1, "state": "ERROR", "train_neg_sample_args": None, "exclude_history": True,
+    }  # fmt: skip
+    run = ur4rec_recbole.run("SASRec", "toy", config_dict=settings)
+    served = Recommender.load(run.folder)
+    assert len(served.recommend(["i1", "i2"], k=3).items) == 3
+    assert len(served.histories.items) == sum(map(len, MANY["histories"].values()))
+    with pytest.raises(InputError, match="repeat needs a model that scores what"):
+        served.recommend(["i1"], repeat=True)
+
+
+def test_popularity_of_late_needs_no_history(toy: Any) -> None:
+    served = recommender(toy(model="RecentPopularity", request_time=True, **MANY))
+    rows = served.recommend_users(["stranger", "u10"], now=100, k=150, repeat=True)
+    stranger, known = (rows.score[rows.user == user].tolist() for user in ("stranger", "u10"))
+    assert stranger == known
+
+
+@pytest.mark.parametrize("model", ["BPR", "DIN"])
+def test_a_model_that_scores_no_histories_is_not_served(toy: Any, model: str) -> None:
+    with pytest.raises(InputError, match=f"sequential model.*{model}"):
+        recommender(toy(model=model, **MANY))
 
 
 def test_many_histories_get_what_each_would_alone(full_toy: Any) -> None:

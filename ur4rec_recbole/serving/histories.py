@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import AbstractRecommender, SequentialRecommender
 
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import (
     EARLIER,
     HISTORY_END,
@@ -94,6 +96,17 @@ class UserHistories:
     def has_real_times(self) -> bool:
         """Tell whether times are Unix seconds and not only an order."""
         return bool(len(self.times)) and float(np.median(self.times)) > UNIX
+
+
+def with_histories(model: Any, train: Any) -> UR4RecDataset:
+    """Return the training part of a model's data with whole histories, which RecBole's lacks."""
+    scores_all = type(model).full_sort_predict is not AbstractRecommender.full_sort_predict
+    if not (isinstance(model, SequentialRecommender) and scores_all):
+        raise InputError(
+            "a recommender", "needs a sequential model that scores all items",
+            type(model).__name__, "Train UR4Rec, or for example SASRec.",
+        )  # fmt: skip
+    return train if isinstance(train, UR4RecDataset) else UR4RecDataset(train.config).build()[0]
 
 
 def as_batch(histories: Sequence[History], config: Any, whole_window: bool) -> Interaction:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from recbole.data.interaction import Interaction
 from torch import Tensor
 from torch.nn import functional
 
@@ -33,6 +34,8 @@ class Index:
         `ServedUR4Rec`, or any sequential model of RecBole.
     config
         Its settings.
+    popularity
+        [N], scores for a history without items; None for a model that has its own.
     ids
         Internal id by token.
     """
@@ -40,6 +43,7 @@ class Index:
     tokens: Sequence[str]
     network: Any
     config: Any
+    popularity: Tensor | None = None
     ids: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -72,18 +76,28 @@ class Index:
         if repeat and served:
             network = network.scoring_all()
             config = network.config
-        if repeat and _some_member_excludes(network):
+        if repeat and _excludes(network):
             raise InputError(
                 "repeat", "needs a model that scores what a user has had",
-                "an ensemble with a member that leaves it out", "Leave it out.",
+                "one that leaves it out, or an ensemble with such a member", "Leave it out.",
             )  # fmt: skip
         for start in range(0, len(histories), BATCH):
             batch = as_batch(histories[start : start + BATCH], config, not served)
             with torch.no_grad():
-                scores = network.full_sort_predict(batch.to(network.device))
-            scores = scores.view(len(batch), -1).float().cpu()
+                scores = self._scored(network, batch)
             scores[:, 0] = -torch.inf
             yield scores
+
+    def _scored(self, network: Any, batch: Interaction) -> Tensor:
+        """Return the scores [B, N] of a batch."""
+        begun = batch[network.ITEM_SEQ_LEN] > 0
+        if self.popularity is None or begun.all():
+            scores = network.full_sort_predict(batch.to(network.device))
+            return scores.view(len(batch), -1).float().cpu()
+        scores = self.popularity.repeat(len(batch), 1)
+        if begun.any():
+            scores[begun] = self._scored(network, batch[begun])
+        return scores
 
     def similar(self, item: int) -> Tensor:
         """Return the cosines of all items with one, [N], by what its model compares."""
@@ -170,6 +184,9 @@ class Index:
         return ItemFeatures(torch.from_numpy(vectors), torch.from_numpy(present))
 
 
-def _some_member_excludes(network: Any) -> bool:
-    configs = network.config["member_configs"] if isinstance(network, UR4RecEnsemble) else []
-    return any(each["model"] == "UR4Rec" and each["exclude_history"] for each in configs)
+def _excludes(network: Any) -> bool:
+    """Tell whether a model, or a member of it, never scores the history's own items."""
+    if isinstance(network, UR4RecEnsemble):
+        configs = network.config["member_configs"]
+        return any(each["model"] == "UR4Rec" and each["exclude_history"] for each in configs)
+    return hasattr(network.full_sort_predict, "__wrapped__")  # by patches.exclude_history

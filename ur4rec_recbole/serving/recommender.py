@@ -18,10 +18,11 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.items import read_items
 from ur4rec_recbole.data.modalities import Origin
 from ur4rec_recbole.model.objective import item_counts
+from ur4rec_recbole.model.recent_popularity import RecentPopularity
 from ur4rec_recbole.model.ur4rec import UR4Rec
 from ur4rec_recbole.serving import folders
 from ur4rec_recbole.serving.explanation import Explanation, explain
-from ur4rec_recbole.serving.histories import History, UserHistories
+from ur4rec_recbole.serving.histories import History, UserHistories, with_histories
 from ur4rec_recbole.serving.index import Index
 from ur4rec_recbole.serving.network import ServedUR4Rec
 from ur4rec_recbole.serving.new_content import ContentEncoders
@@ -65,18 +66,22 @@ class Recommender:
         model
             UR4Rec, or any sequential model that scores all items.
         train
-            The training part of its `UR4RecDataset`.
+            The training part of its data set.
         all_interactions
             Whether histories of known users include validation and test: for use, not to measure.
         """
-        network, config = model.eval(), train.config
-        if isinstance(model, UR4Rec):
-            network = ServedUR4Rec.of(model, item_counts(train))
-            config = network.config
+        train = with_histories(model, train)
         tokens = [str(token) for token in train.field2id_token[train.iid_field]]
         titles = {key: item.label for key, item in read_items(train).items() if item.label}
-        histories = UserHistories.of(train, all_interactions)
-        return cls(Index(tokens, network, config), histories, titles)
+        histories, counts = UserHistories.of(train, all_interactions), item_counts(train)
+        if isinstance(model, UR4Rec):
+            network = ServedUR4Rec.of(model, counts)
+            index = Index(tokens, network, network.config)
+        else:
+            needs_none = isinstance(model, RecentPopularity) and train.config["request_time"]
+            popularity = None if needs_none else counts.float().log1p()
+            index = Index(tokens, model.eval(), train.config, popularity)
+        return cls(index, histories, titles)
 
     @classmethod
     def load(cls, path: str | Path) -> "Recommender":
