@@ -8,7 +8,6 @@ import pytest
 from recbole.config import Config
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.data.time_split import rows_by_part
 from ur4rec_recbole.runs import quick_start
 from ur4rec_recbole.runs.assembly import load_data
 
@@ -20,10 +19,12 @@ ROWS = [
 ]  # fmt: skip
 
 
-def config(folder: Path, model: str, moments: Any = (40, 60), **more: Any) -> Config:
+def config(
+    folder: Path, model: str, moments: Any = (40, 60), rows: Any = ROWS, **more: Any
+) -> Config:
     (folder / "toy").mkdir(exist_ok=True)
     lines = ["user_id:token\titem_id:token\ttimestamp:float"]
-    lines += ["\t".join(map(str, row)) for row in reversed(ROWS)]
+    lines += ["\t".join(map(str, row)) for row in reversed(rows)]
     (folder / "toy" / "toy.inter").write_text("\n".join(lines) + "\n")
     settings = {
         "data_path": str(folder), "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
@@ -64,14 +65,23 @@ def test_what_comes_after_the_first_moment_is_not_counted_as_training(tmp_path: 
     assert counted == {"i1", "i2", "i3"}
 
 
-def test_a_moment_between_two_times_that_float32_cannot_tell_apart_moves_no_row() -> None:
-    users = np.array([1, 1, 2])
-    times = np.array([1362062624, 1362062650, 1362062750], dtype=np.float32)
-    assert times[0] == times[1]
-    train, valid, test = rows_by_part(users, times, (1362062640, 1362063000))
-    assert train.tolist() == []
-    assert valid.tolist() == [0, 2]
-    assert test.tolist() == []
+@pytest.mark.parametrize("model", ["UR4Rec", "SASRec", "Pop"])
+@pytest.mark.parametrize("normalize_all", [False, True])
+def test_times_that_float32_cannot_tell_from_a_moment_stay_on_their_side(
+    tmp_path: Path, model: str, normalize_all: bool
+) -> None:
+    """Ten seconds of one day, which as float32 are one time, and a year before them."""
+    begun = 1_700_000_000
+    rows = [("u", "i0", begun - 3e7), *(("u", f"i{n + 1}", begun + n) for n in range(10))]
+    rows += [("v", "i0", begun - 3e7), ("v", "i3", begun + 2), ("v", "i4", begun + 3)]
+    moments = (begun + 3, begun + 6)
+    made = config(tmp_path, model, moments, rows=rows, normalize_all=normalize_all)
+    train, valid, test = (each._dataset for each in load_data(made))
+    targets = {part: [part.id2token("item_id", row) for row in part.inter_feat["item_id"].numpy()]
+               for part in (train, valid, test)}  # fmt: skip
+    assert targets[valid] == ["i4", "i4"] and targets[test] == ["i7"]
+    assert not {"i4", "i5", "i6", "i7", "i8"} & set(targets[train])
+    assert "i3" in targets[train]
 
 
 def test_a_run_has_the_final_table_of_one_target_a_user(tmp_path: Path) -> None:

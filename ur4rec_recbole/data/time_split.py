@@ -7,8 +7,9 @@ or item that was not there before is part of it; a user's very first interaction
 since it has no history.
 
 Two of RecBole's methods are wrapped: the split, which a TS of three shares still reaches, and the
-normalisation, after which times are shares of their span (as by its settings for ml-100k), to
-remember that span.
+normalisation, before which times are exact. After it they may be shares of their span (as by its
+settings for ml-100k), and soon they are float32, which rounds Unix seconds to multiples of 64 and
+more: a time that would come to lie on the other side of a moment is moved back beside it.
 """
 
 import functools
@@ -18,13 +19,14 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.data.dataset import Dataset
+from scipy.stats import rankdata
 
 
 def apply() -> None:
     """Wrap both methods; a second call changes nothing."""
     if not hasattr(Dataset.time_based_split, "at_moments"):
         Dataset.time_based_split = _at_moments(Dataset.time_based_split)
-        Dataset._normalize = _remembering_span(Dataset._normalize)
+        Dataset._normalize = _keeping_sides(Dataset._normalize)
 
 
 def splits_at_moments(how: Any) -> bool:
@@ -33,28 +35,33 @@ def splits_at_moments(how: Any) -> bool:
     return moments is not None and len(moments) == 2
 
 
-def _remembering_span(normalize: Callable) -> Callable:
-    """Keep the first and the last time of a data set whose times become shares of their span."""
+def _keeping_sides(normalize: Callable) -> Callable:
+    """Keep each time on its side of the moments, and the moments as times are kept."""
 
     @functools.wraps(normalize)
     def normalized(self: Dataset) -> None:
-        if (
-            not splits_at_moments(self.config["eval_args"])
-            or self.time_field not in self.inter_feat
-        ):
+        how, frame, field = self.config["eval_args"], self.inter_feat, self.time_field
+        if not splits_at_moments(how) or field not in frame:
             normalize(self)
             return
-        before = _span(self)
+        exact = frame[field].to_numpy(np.float64, copy=True)
+        moments = np.array(how["split"]["TS"], dtype=np.float64)
+        part = np.searchsorted(moments, exact, side="right")  # 0, 1 or 2
         normalize(self)
-        if _span(self) != before:
-            self.time_span = before
+        times = self.inter_feat[field].to_numpy()
+        if not np.array_equal(times, exact):
+            moments = (moments - exact.min()) / (exact.max() - exact.min())
+        first, second = moments.astype(np.float32)
+        second = max(second, np.nextafter(first, np.float32(np.inf)))
+        self.moments = first, second
+        least = np.array([-np.inf, first, second])[part]
+        most = np.nextafter(np.array([first, second, np.inf], dtype=np.float32), -np.inf)[part]
+        kept = times.astype(np.float32).clip(least, most).astype(np.float32)
+        # What will round to one float32 keeps its order, which is yet to be sorted by.
+        place = rankdata(exact, method="dense") / len(exact) - 0.5
+        self.inter_feat[field] = kept + 0.4 * place * np.spacing(kept)
 
     return normalized
-
-
-def _span(dataset: Dataset) -> tuple[float, float]:
-    times = dataset.inter_feat[dataset.time_field]
-    return times.min(), times.max()
 
 
 def _at_moments(by_shares: Callable) -> Callable:
@@ -65,11 +72,7 @@ def _at_moments(by_shares: Callable) -> Callable:
         times = self.inter_feat[self.time_field].numpy()
         users = self.inter_feat[group_by].numpy()
         self._drop_unused_col()
-        moments = np.asarray(ratios, dtype=float)
-        if hasattr(self, "time_span"):
-            first, last = self.time_span
-            moments = (moments - first) / (last - first)
-        found = rows_by_part(users, times, moments)
+        found = rows_by_part(users, times, self.moments)
         return [self.copy(self.inter_feat[torch.from_numpy(rows)]) for rows in found]
 
     split.at_moments = True  # type: ignore[attr-defined]
@@ -77,19 +80,18 @@ def _at_moments(by_shares: Callable) -> Callable:
 
 
 def rows_by_part(
-    users: np.ndarray, times: np.ndarray, moments: Sequence[float] | np.ndarray
+    users: np.ndarray, times: np.ndarray, moments: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the rows, ascending, of training, validation and test.
 
     Parameters
     ----------
     users, times
-        [R], ascending in time. RecBole keeps times as float32, which rounds Unix seconds to
-        multiples of 64 and more; the moments are rounded alike, so that no row changes its part.
+        [R], ascending in time.
     moments
-        t1 and t2.
+        t1 and t2, in the type of the times.
     """
-    first, second = np.asarray(moments, dtype=times.dtype)
+    first, second = moments
     during, after = (times >= first) & (times < second), times >= second
     return np.flatnonzero(times < first), _first(users, during), _first(users, after)
 
