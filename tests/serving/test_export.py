@@ -87,6 +87,15 @@ def test_onnxruntime_gives_the_models_top_ten(full_toy: Any, tmp_path: Path, set
     assert found == expected.items
 
 
+def test_a_model_of_mixed_precision_is_exported_in_full(full_toy: Any, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")  # which has no kernel for a product in bfloat16
+    pytest.importorskip("onnxscript")
+    made = recommender(full_toy(enable_amp=True))
+    manifest = export(made, "onnx", tmp_path / "onnx")
+    assert "top 10 of PyTorch in 1000 of 1000 histories" in manifest["checked"]
+    assert made.index.network.config["enable_amp"]
+
+
 def test_all_is_kept_without_profiles(toy: Any, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

@@ -24,7 +24,7 @@ from ur4rec_recbole.data.modalities import Modalities
 from ur4rec_recbole.serving import folders, search_index
 from ur4rec_recbole.serving.bank import ServedBank, modalities_of
 from ur4rec_recbole.serving.histories import History, as_batch
-from ur4rec_recbole.serving.network import ServedUR4Rec
+from ur4rec_recbole.serving.network import ServedUR4Rec, Settings
 from ur4rec_recbole.serving.recommender import Recommender
 
 CHECKED = 1000  # histories, of which each export must give the model's top ten
@@ -78,8 +78,12 @@ class ScoredHistories(nn.Module):
 
 
 def _without_profiles(network: ServedUR4Rec) -> ServedUR4Rec:
-    """Return a network that knows no users; ONNX has nothing to look their profiles up with."""
+    """Return a network that knows no users; ONNX has nothing to look their profiles up with.
+
+    It computes in float32: onnxruntime has no products in bfloat16 on a CPU.
+    """
     copied = network.with_items({}, 0)
+    copied.config = Settings(network.config | {"enable_amp": False})
     bank = copied.features
     tokens = {name: bank.tokens(name) for name in bank.item_modalities}
     copied.features = ServedBank(Modalities(modalities_of(bank).items, None), tokens)
