@@ -1,5 +1,7 @@
 """The service answers, refuses what makes no sense, and takes a new model without a gap."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from tests.conftest import make_table  # noqa: E402
 from tests.serving.test_recommender import recommender  # noqa: E402
 from ur4rec_recbole.commands.main import main  # noqa: E402
 from ur4rec_recbole.serving.holder import Holder  # noqa: E402
+from ur4rec_recbole.serving.ranking import Recommendations  # noqa: E402
 from ur4rec_recbole.serving.service import LARGEST_BODY, create_app  # noqa: E402
 
 SCRIPT = "<script>alert(1)</script>"
@@ -125,6 +128,33 @@ def test_a_body_that_is_too_long_is_not_read(client: TestClient) -> None:
     answer = client.post("/recommend", content=b" " * (LARGEST_BODY + 1))
     assert answer.status_code == 413
     assert client.post("/recommend", content=iter([b"{}"])).status_code == 413  # says no length
+    chunked = {"Content-Length": "2", "Transfer-Encoding": "chunked"}  # the length is not held to
+    assert client.post("/recommend", content=b"{}", headers=chunked).status_code == 413
+
+
+def test_what_is_beyond_the_requests_at_a_time_is_told_to_come_again(
+    holder: Holder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow(*_: Any, **__: Any) -> Recommendations:
+        begun.set()
+        assert may_end.wait(60)
+        return Recommendations([], [])
+
+    monkeypatch.setattr(holder.recommender, "recommend", slow)
+    body = {"items": ["i1"]}
+    with TestClient(create_app(holder, concurrency=1)) as client, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.post, "/recommend", json=body)
+        try:
+            assert begun.wait(60)
+            refused = client.post("/recommend", json=body)
+            watched = [client.get(path).status_code for path in ("/health", "/metrics")]
+        finally:
+            may_end.set()
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert first.result().status_code == 200 and watched == [200, 200]
+        assert client.post("/recommend", json=body).status_code == 200
 
 
 def test_a_key_is_asked_for_where_there_is_one(holder: Holder) -> None:
@@ -207,3 +237,24 @@ def test_a_service_for_others_needs_a_key(
     monkeypatch.delenv("UR4REC_API_KEY", raising=False)
     assert main(["serve", str(folder), "--host", "0.0.0.0"]) == 2
     assert "API key" in capsys.readouterr().err
+
+
+def test_a_key_that_no_header_can_hold_is_refused(
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("UR4REC_API_KEY", "schl\u00fcssel")
+    assert main(["serve", str(folder)]) == 2
+    assert "UR4REC_API_KEY must be of printable ASCII" in capsys.readouterr().err
+    (tmp_path / "key").write_text("two words")
+    assert main(["serve", str(folder), "--api-key-file", str(tmp_path / "key")]) == 2
+    assert "--api-key-file must be of printable ASCII" in capsys.readouterr().err
+
+
+def test_a_service_answers_one_request_at_least(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", str(folder), "--concurrency", "0"]) == 2
+    assert "--concurrency must be at least 1" in capsys.readouterr().err

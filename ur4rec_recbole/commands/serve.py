@@ -17,6 +17,7 @@ from ur4rec_recbole.extract.image import find_images
 from ur4rec_recbole.serving.holder import Holder
 
 KEY = "UR4REC_API_KEY"
+CONNECTIONS = 16  # open ones for each request at a time: most wait for their next
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reload-seconds", type=float, default=10,
         help="how often to look for a new model in the folder; 0 for never [10]",
     )  # fmt: skip
-    parser.add_argument("--concurrency", type=int, default=64, help="requests at a time [64]")
+    parser.add_argument(
+        "--concurrency", type=int, default=64,
+        help="requests answered at a time; others get 503, /health and /metrics never [64]",
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
@@ -45,6 +49,8 @@ def run(options: argparse.Namespace) -> int:
             f"--host {options.host}", "can be reached from outside and needs an API key", "none",
             f"Set {KEY} or --api-key-file, or leave --host out.",
         )  # fmt: skip
+    if options.concurrency < 1:
+        raise InputError("--concurrency", "must be at least 1", options.concurrency, "Raise it.")
     try:
         uvicorn = importlib.import_module("uvicorn")
         service = importlib.import_module("ur4rec_recbole.serving.service")
@@ -58,11 +64,12 @@ def run(options: argparse.Namespace) -> int:
     if options.reload_seconds > 0:
         holder.watch(options.reload_seconds)
     images = find_images(options.images)[0] if options.images else []
-    app = service.create_app(holder, key, {file.stem: file for file in images})
+    shown = {file.stem: file for file in images}
+    app = service.create_app(holder, key, shown, options.concurrency)
     print(f"{options.model} at http://{options.host}:{options.port} (interface: /docs)", flush=True)
     uvicorn.run(
-        app, host=options.host, port=options.port, limit_concurrency=options.concurrency,
-        timeout_graceful_shutdown=10,
+        app, host=options.host, port=options.port,
+        limit_concurrency=CONNECTIONS * options.concurrency, timeout_graceful_shutdown=10,
     )  # fmt: skip
     holder.end()
     return 0
@@ -70,13 +77,23 @@ def run(options: argparse.Namespace) -> int:
 
 def _key(file: str | None) -> str | None:
     if file is None:
-        return os.environ.get(KEY) or None
+        return _sendable(os.environ.get(KEY, ""), KEY) or None
     try:
         key = Path(file).read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
         raise InputError("--api-key-file", "must be a readable text", error, "Check it.") from error
     if not key:
         raise InputError("--api-key-file", "must hold a key", "nothing", "Write one into it.")
+    return _sendable(key, "--api-key-file")
+
+
+def _sendable(key: str, what: str) -> str:
+    """Return a key if a header can hold it."""
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise InputError(
+            what, "must be of printable ASCII characters without spaces", "others among them",
+            "Choose another key.",
+        )  # fmt: skip
     return key
 
 

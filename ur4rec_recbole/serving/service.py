@@ -24,6 +24,8 @@ from ur4rec_recbole.serving.ranking import Recommendations
 from ur4rec_recbole.serving.recommender import Recommender
 
 LARGEST_BODY = 2_000_000  # bytes
+CONCURRENCY = 64  # requests at a time
+WATCHED = ("/health", "/metrics")  # what is to be known of a busy service above all
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src blob:; "
     "script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -105,7 +107,10 @@ class Answer(BaseModel):
 
 
 def create_app(
-    holder: Holder, api_key: str | None = None, images: Mapping[str, Path] | None = None
+    holder: Holder,
+    api_key: str | None = None,
+    images: Mapping[str, Path] | None = None,
+    concurrency: int = CONCURRENCY,
 ) -> FastAPI:
     """Build the application.
 
@@ -117,6 +122,8 @@ def create_app(
         What requests must have as X-API-Key; None asks for none.
     images
         Files of images by item, which the page shows.
+    concurrency
+        Requests answered at a time; further ones are told to come again, those of `WATCHED` not.
     """
     metrics = Metrics(holder)
     header = APIKeyHeader(name="X-API-Key", auto_error=False)
@@ -126,7 +133,7 @@ def create_app(
             raise HTTPException(401, "X-API-Key is missing or wrong")
 
     app = FastAPI(title="UR4Rec", version=ur4rec_recbole.__version__)
-    app.middleware("http")(_limited(metrics))
+    app.middleware("http")(_limited(metrics, concurrency))
     app.add_exception_handler(InputError, _refused)
     app.add_exception_handler(RequestValidationError, _misshaped)
     guarded: Any = [Depends(allowed)]
@@ -183,7 +190,7 @@ def _add_pages(app: FastAPI, holder: Holder, metrics: Metrics, guarded: Any) -> 
 
 def _add_images(app: FastAPI, holder: Holder, images: Mapping[str, Path], guarded: Any) -> None:
     @app.get("/health")
-    def health() -> dict[str, Any]:
+    async def health() -> dict[str, Any]:
         """Tell that requests are answered, and by what."""
         return holder.health() | {"images": len(images)}
 
@@ -199,26 +206,39 @@ def _file(name: str) -> str:
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
-def _limited(metrics: Metrics) -> Callable[..., Awaitable[Response]]:
-    """Refuse bodies that are too long, and measure each request."""
+def _limited(metrics: Metrics, concurrency: int) -> Callable[..., Awaitable[Response]]:
+    """Refuse bodies that are too long, and requests beyond so many; measure each request."""
+    under_way = 0
 
     async def call(request: Request, call_next: Callable[..., Awaitable[Response]]) -> Response:
+        nonlocal under_way
+        counts = request.url.path not in WATCHED
         with metrics.measured(request) as seen:
             if request.method == "POST" and not _is_short(request):
-                seen.response = JSONResponse(
-                    {"detail": f"a request must have a length of at most {LARGEST_BODY} bytes"}, 413
-                )
+                told = f"a request must have a length of at most {LARGEST_BODY} bytes"
+                seen.response = JSONResponse({"detail": told}, 413)
+            elif counts and under_way >= concurrency:
+                told = f"{concurrency} requests are being answered"
+                seen.response = JSONResponse({"detail": told}, 503, {"Retry-After": "1"})
             else:
-                seen.response = await call_next(request)
+                under_way += counts
+                try:
+                    seen.response = await call_next(request)
+                finally:
+                    under_way -= counts
         return seen.response
 
     return call
 
 
 def _is_short(request: Request) -> bool:
-    """Tell whether a body says how long it is, and is not too long; servers hold it to that."""
+    """Tell whether a body says how long it is, and is not too long.
+
+    Servers hold it to that, but not one that comes in chunks, whatever length it says.
+    """
     length = request.headers.get("content-length", "")
-    return length.isdecimal() and len(length) < 20 and int(length) <= LARGEST_BODY
+    told = length.isdecimal() and len(length) < 20 and int(length) <= LARGEST_BODY
+    return told and "transfer-encoding" not in request.headers
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
