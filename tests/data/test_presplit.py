@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from recbole.config import Config
@@ -15,6 +16,7 @@ from tests.conftest import SMALL, Toy, sequences
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data import presplit
 from ur4rec_recbole.data.dataset import SECONDS, sort_exactly, training_fingerprint
+from ur4rec_recbole.data.times import read_time_lists
 from ur4rec_recbole.runs.quick_start import run
 
 FILES = ["train", "valid", "test"]
@@ -42,9 +44,16 @@ def leave_one_out(
 
 
 def write_split(
-    folder: Path, rows: Mapping[str, Sequence[tuple[str, int]]], cut: int, times: bool
+    folder: Path,
+    rows: Mapping[str, Sequence[tuple[str, int]]],
+    cut: int,
+    times: bool,
+    unit: int = 1,
 ) -> None:
-    """Write the files of `rows`, each history cut to its newest `cut` items."""
+    """Write the files of `rows`, each history cut to its newest `cut` items.
+
+    `unit` of the times make a second.
+    """
     histories = sequences()
     (folder / "toy").mkdir(parents=True)
     for name, found in rows.items():
@@ -54,7 +63,7 @@ def write_split(
             items, seen = histories[user], slice(max(0, place - cut), place)
             cells = [user, " ".join(items[seen]), items[place]]
             if times:
-                when = [str(TIMES + 10 * step) for step in range(len(items))]
+                when = [str(unit * (TIMES + 10 * step)) for step in range(len(items))]
                 cells += [" ".join(when[seen]), when[place]]
             lines.append("\t".join(cells))
         (folder / "toy" / f"toy.{name}.inter").write_text("\n".join(lines) + "\n")
@@ -65,10 +74,14 @@ def split_toy(tmp_path: Path) -> Any:
     """Return a factory of toys that are read from split files."""
 
     def build(
-        cut: int = 99, times: bool = True, longest_only: bool = False, **settings: Any
+        cut: int = 99,
+        times: bool = True,
+        longest_only: bool = False,
+        unit: int = 1,
+        **settings: Any,
     ) -> Toy:
         folder = tmp_path / f"split{len(list(tmp_path.iterdir()))}"
-        write_split(folder, leave_one_out(sequences(), longest_only), cut, times)
+        write_split(folder, leave_one_out(sequences(), longest_only), cut, times, unit)
         columns = ["user_id", "item_id_list", "item_id"]
         columns += ["timestamp_list", "timestamp"] if times else []
         values = SMALL | {
@@ -180,11 +193,40 @@ def test_windows_tile_a_chain_from_its_end() -> None:
         ({"alias_of_item_id": None}, "alias_of_item_id"),
         ({"load_col": {"inter": ["user_id", "item_id", "timestamp"]}}, "item_id_list"),
         ({"times": False, "time_intervals": True}, "timestamp_list"),
+        ({"times": False, "shuffle_gap": 0}, "timestamp_list"),
     ],
 )
 def test_what_the_files_lack_is_named(split_toy: Any, settings: dict[str, Any], named: str) -> None:
     with pytest.raises(InputError, match=named):
         split_toy(**settings)
+
+
+def test_histories_have_times_in_seconds_as_their_targets_have(split_toy: Any) -> None:
+    seconds, thousandths = (split_toy(unit=unit).train.interactions for unit in (1, 1000))
+    assert np.array_equal(seconds["exact_seconds"], thousandths["exact_seconds"])
+    assert seconds["exact_seconds"].min() >= TIMES
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        ([[1.5e9, 1.5e12], [1.5e9, 1.6e9]], "line 2 .*one unit"),
+        ([[1.5e9], [np.nan, 1.5e9]], "line 3"),
+        ([[20240105.0], [20240106.0]], "since 1970"),
+    ],
+)
+def test_lists_of_times_that_cannot_be_read_are_refused(cells: Any, told: str) -> None:
+    column = pd.Series([np.array(each) for each in cells], name="timestamp_list")
+    with pytest.raises(InputError, match=told):
+        read_time_lists(column, "toy.train.inter")
+
+
+def test_a_list_of_times_must_be_numbers(split_toy: Any, tmp_path: Path) -> None:
+    config = split_toy(times=True).config
+    for file in Path(config["data_path"]).glob("*.inter"):
+        file.write_text(file.read_text().replace("_list:float_seq", "_list:token_seq"))
+    with pytest.raises(InputError, match="float_seq"):
+        create_dataset(config)
 
 
 @pytest.mark.parametrize("files", [["train", "test"], "train"])

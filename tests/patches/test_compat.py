@@ -43,6 +43,19 @@ def test_recboles_metrics_of_items_evaluate(toy: Any) -> None:
         assert 0 < found["itemcoverage@10"] <= 1
 
 
+@pytest.mark.parametrize("kept", ["first", "last"])
+def test_rows_of_one_time_keep_their_order_where_duplicates_go(toy: Any, kept: str) -> None:
+    histories = {f"u{n}": [f"i{(7 * k + n) % 40}" for k in range(40)] for n in range(9)}
+
+    def items(histories: Any, **settings: Any) -> list[str]:
+        train = toy(histories, moment=99, **settings).train
+        return train.id2token("item_id", train.interactions["item_id"].numpy()).tolist()
+
+    assert items(histories, rm_dup_inter=kept) == items(histories)
+    again = items({"u": [*(f"i{k}" for k in range(30)), "i3"]}, rm_dup_inter=kept)
+    assert again.index("i3") == (3 if kept == "first" else 29)
+
+
 def test_pop_counts_every_interaction_of_a_batch(toy: Any) -> None:
     split = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"}
     made = toy(model="Pop", eval_args=split, train_neg_sample_args=None)

@@ -43,6 +43,30 @@ def read_times(cells: pd.Series, file: str, kind: str = "float") -> np.ndarray:
     return _seconds(dates, cells, file)
 
 
+def read_time_lists(cells: pd.Series, file: str) -> list[np.ndarray]:
+    """Turn lists of times, numbers whose size tells their unit, into lists of seconds.
+
+    Parameters
+    ----------
+    cells
+        [R] arrays of numbers.
+    file
+        Its name, for messages.
+    """
+    lengths = cells.map(len).to_numpy()
+    numbers = np.concatenate([np.zeros(0), *cells])
+    name, apart = unit_of(numbers) if len(numbers) else ("seconds", np.zeros(0, dtype=bool))
+    days = (numbers >= FIRST_DAY) & (numbers <= LAST_DAY)
+    wrong = ~np.isfinite(numbers) | apart | days.all()
+    if wrong.any():
+        rows = np.unique(np.repeat(np.arange(len(cells)), lengths)[wrong])
+        raise InputError(
+            f"{file}: {cells.name}, {lines_of(rows)}", "must hold times in one unit throughout",
+            f"{numbers[wrong][0]:.10g} where most are {name}", "Write seconds since 1970.",
+        )  # fmt: skip
+    return np.split(numbers / UNITS[name], np.cumsum(lengths)[:-1])
+
+
 def exact_numbers(cells: pd.Series) -> np.ndarray:
     """Read cells [R] as float64, NaN where one is no number; each text is read once.
 

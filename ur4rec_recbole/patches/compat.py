@@ -18,6 +18,9 @@ SINE
     Its module turns torch's anomaly detection on for the whole process when RecBole imports its
     sequential models, whichever one is asked for: every backward pass then keeps stack traces and
     looks for NaN. The mode is put back to what it was.
+Dataset._remove_duplication
+    Sorts by time first, in a way that scrambles rows of one time: which of them is dropped, and
+    what comes after what, is left to chance. Such rows keep the order of the file.
 ensure_dir
     Looks for a folder and makes it later, and so fails where another process made it meanwhile, as
     runs of a benchmark do that start together.
@@ -38,6 +41,7 @@ import warnings
 from typing import Any
 
 import torch
+from recbole.data.dataset import Dataset
 
 from ur4rec_recbole.core.collective import agreed
 from ur4rec_recbole.patches import torch_load
@@ -51,7 +55,27 @@ def apply() -> None:
     _collect_other_than_tensors()
     _count_popularity()
     _make_folders_beside_others()
+    _keep_the_order_of_one_time()
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
+
+
+def _keep_the_order_of_one_time() -> None:
+    original = Dataset._remove_duplication
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def remove_duplication(self: Any) -> None:
+        frame, field = self.inter_feat, self.time_field
+        if self.config["rm_dup_inter"] is None or field not in frame:
+            original(self)
+            return
+        times = frame[field].copy()
+        frame[field] = times.rank(method="first")  # one time has rows in the order of the file
+        original(self)
+        self.inter_feat[field] = times[self.inter_feat.index]
+
+    Dataset._remove_duplication = remove_duplication
 
 
 def _leave_anomaly_detection_alone() -> None:
