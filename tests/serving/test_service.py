@@ -1,6 +1,8 @@
 """The service answers, refuses what makes no sense, and takes a new model without a gap."""
 
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from tests.serving.test_recommender import recommender  # noqa: E402
 from ur4rec_recbole.commands.main import main  # noqa: E402
 from ur4rec_recbole.serving.holder import Holder  # noqa: E402
 from ur4rec_recbole.serving.ranking import Recommendations  # noqa: E402
+from ur4rec_recbole.serving.recommender import Recommender  # noqa: E402
 from ur4rec_recbole.serving.service import LARGEST_BODY, create_app  # noqa: E402
 
 SCRIPT = "<script>alert(1)</script>"
@@ -229,6 +232,37 @@ def test_a_new_model_is_taken_and_a_broken_one_is_not(
     recommender(full_toy(exclude_history=True, fusion="gated", seed=5)).save(folder)
     assert holder.reload()
     assert client.post("/recommend", json={"items": ["i1"]}).json() != before
+
+
+def test_a_model_that_could_not_be_read_for_a_while_is_taken_later(
+    full_toy: Any, folder: Path, holder: Holder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recommender(full_toy(seed=5)).save(folder)
+    read, tried = Recommender.load, threading.Semaphore(0)
+
+    def short_of_memory(path: Path) -> Any:
+        tried.release()
+        raise MemoryError
+
+    monkeypatch.setattr(Recommender, "load", short_of_memory)
+    before, loaded = holder.recommender, holder.loaded
+    holder.watch(0.01)
+    try:
+        assert all(tried.acquire(timeout=60) for _ in range(3))
+        assert holder.recommender is before and holder.failures == 1
+        monkeypatch.setattr(Recommender, "load", read)
+        assert wait_until(lambda: holder.loaded > loaded)
+    finally:
+        holder.end()
+    assert holder.recommender is not before and holder.failures == 1
+    assert not holder.reload()
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 60) -> bool:
+    end = time.monotonic() + seconds
+    while not is_so() and time.monotonic() < end:
+        time.sleep(0.01)
+    return is_so()
 
 
 def test_a_service_for_others_needs_a_key(

@@ -1,7 +1,7 @@
 """Holder: the recommender that a service answers with, and its change for a new one.
 
 A new model is loaded beside the old one and takes its place at once; requests that have begun are
-answered by the old one. A folder that cannot be read leaves the old one in place.
+answered by the old one. One that cannot be read leaves the old one in place, and is tried again.
 """
 
 import threading
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.errors import InputError, first_line
 from ur4rec_recbole.serving import folders
 from ur4rec_recbole.serving.recommender import Recommender
 
@@ -35,20 +35,27 @@ class Holder:
         self.recommender = Recommender.load(path)
         self.loaded = time.time()
         self.failures = 0
+        self._failed: dict[str, Any] | None = None
         self._ended = threading.Event()
 
     def reload(self) -> bool:
-        """Take what the folder holds now if that is new; tell whether it was."""
+        """Take what the folder holds now if that is new; tell whether it was.
+
+        One that cannot be read counts once, and is tried again at the next look: memory or a disk
+        may have been short of it for a while.
+        """
         now = folders.manifest(self.path)
         if not now or now == self._seen:
             return False
-        self._seen = now
         try:
             self.recommender = Recommender.load(self.path)
-        except InputError as error:
-            self.failures += 1
-            getLogger().warning(f"The model stays the one of before: {error}")
+        except Exception as error:  # of whatever kind: the old model answers, and looks go on
+            if now != self._failed:
+                self.failures += 1
+                getLogger().warning(f"The model stays the one of before: {first_line(error)}")
+            self._failed = now
             return False
+        self._seen, self._failed = now, None
         self.loaded = time.time()
         getLogger().info(f"{self.path} has been loaded again.")
         return True
