@@ -360,6 +360,19 @@ def test_an_explanation_adds_up(full_toy: Any, settings: Any) -> None:
     assert change == pytest.approx(told.score - scores[told.item], abs=1e-4)
 
 
+def test_what_has_no_score_is_not_explained_and_popularity_is_told_as_such(full_toy: Any) -> None:
+    made = recommender(full_toy(**MANY, exclude_history=True, cooccurrence_window=3))
+    strange = [made.index.tokens[i] for i in made.index.network.refused_items.nonzero()[1:, 0]]
+    for item in (strange[0], "i1"):  # of which nothing is known, or had already
+        with pytest.raises(InputError, match=f"explain: item '{item}' must be one that can be"):
+            made.explain(["i1", "i2"], item)
+    told = made.explain(strange[:2], "i1")
+    assert told.parts == {"popularity": pytest.approx(told.score)} and not told.routes
+    assert told.rank == 1 + sum(
+        score > told.score for score in made.recommend(strange[:2], k=150).scores
+    )
+
+
 @pytest.mark.parametrize("settings", WAYS)
 def test_a_saved_folder_recommends_the_same_without_its_data(
     full_toy: Any, tmp_path: Path, settings: Any

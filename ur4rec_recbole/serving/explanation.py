@@ -28,8 +28,8 @@ class Explanation(NamedTuple):
     parts
         What the sequence and the retrieval score add to it, and each correction that has a part in
         it (trend, neighbours by content, co-occurrences, the boost of rare items, the offset of new
-        ones); they sum to the score. Of a model that
-        predicts by one score, that one alone.
+        ones); they sum to the score. Of a model that predicts by one score, that one alone; the
+        popularity, where nothing is known of the history's items.
     routes
         Weight of each modality in the experts' state; they sum to 1, or are 0 where a history has
         no content at all. Empty where experts take no part.
@@ -55,8 +55,14 @@ def explain(index: Index, history: History, item: int) -> Explanation:
             "explain", "needs a model of UR4Rec, and a history with items that it knows",
             f"{type(network).__name__}, {len(history.items)} items", "Give it some.",
         )  # fmt: skip
-    parts, routes = _parts(network, history, index.config)
     scores = next(index.scores([history]))[0]  # [N]
+    if not scores[item].isfinite():
+        raise InputError(
+            f"explain: item {index.tokens[item]!r}", "must be one that can be recommended",
+            "one of which nothing is known, or of the history that the model leaves out",
+            "Name another one.",
+        )  # fmt: skip
+    parts, routes = _parts(network, history, index.config)
     told = {name: float(values[item]) for name, values in parts.items()}
     batch = as_batch([history], index.config, whole_window=False)
     corrected = network.corrected(batch, [])
@@ -82,6 +88,8 @@ def _parts(
     """Return what each score adds for all items [N], and the routes by modality."""
     kind = SCORES[int(network.score)]
     batch = as_batch([history], config, whole_window=False)
+    if network.refused_items[batch[network.ITEM_SEQ]].all():
+        return {"popularity": network.popularity}, {}
     h, r, routes = network.final_states(batch, network.table, network.retrieves)
     query, rows = network.products(h, r), network.products.rows
     if kind == "fused":  # both stand side by side
