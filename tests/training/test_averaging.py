@@ -66,3 +66,24 @@ def test_a_training_without_validation_ends_with_the_average(toy: Any) -> None:
     trainer._end = watched
     trainer.fit(made.loaders[0], None, verbose=False, saved=False)
     assert torch.equal(weight, last["average"]) and not torch.equal(weight, last["raw"])
+
+
+def test_a_stage_validated_at_its_end_alone_ends_with_the_average(toy: Any) -> None:
+    made = toy(weight_average=0.9, epochs=2, stages=["pretrain_sasrec"], eval_step=0)
+    trainer = made.new_trainer()
+    kept: list[WeightAverage] = []
+    begin, evaluate = trainer._begin, trainer.evaluate
+
+    def watched(stage: Any) -> None:
+        begin(stage)
+        kept.append(trainer._average)
+
+    def ever_better(*arguments: Any, **options: Any) -> Any:
+        return evaluate(*arguments, **options) | {"ndcg@10": float(trainer.model.stage_epoch)}
+
+    trainer._begin, trainer.evaluate = watched, ever_better
+    trainer.fit(made.loaders[0], made.loaders[1], verbose=False, saved=False)
+    [average] = kept
+    assert average.steps > 1
+    for own, expected in zip(average.own, average.average, strict=True):
+        assert torch.equal(own, expected)

@@ -17,6 +17,7 @@ from ur4rec_recbole.monitoring.monitor import Monitor
 from ur4rec_recbole.runs import quick_start, resuming
 from ur4rec_recbole.runs.folder import RunFolder
 from ur4rec_recbole.training import resume
+from ur4rec_recbole.training.trainer import UR4RecTrainer
 
 STEPS = 3  # of an epoch: twelve users' three windows each, in batches of 16
 HISTORIES = sequences([14] * 12, n_items=400)  # enough items for 99 unseen candidates
@@ -180,6 +181,22 @@ def test_a_run_killed_twice_resumes_twice(tmp_path: Path, monkeypatch: pytest.Mo
     quick_start.run(resume=killed["run_folder"])
     left, right = final(tmp_path / "whole"), final(tmp_path / "killed")
     assert all(torch.equal(value, right[key]) for key, value in left.items())
+
+
+def test_a_run_killed_before_its_last_epoch_is_validated_validates_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = settings(tmp_path, "whole") | {"eval_step": 2, "stages": [*STAGES[:2]]}
+    expected = quick_start.run("UR4Rec", "toy", config_dict=whole)
+    killed = whole | {"run_folder": str(tmp_path / "killed")}
+    train_and_die(killed, monkeypatch, dying_at(UR4RecTrainer, "_validate_last", 1))
+    found = quick_start.run(resume=killed["run_folder"])
+    last = "2-pretrain_retriever.pth"
+    left, right = (
+        torch.load(tmp_path / each / last, weights_only=True) for each in ("whole", "killed")
+    )
+    assert all(torch.equal(value, right[key]) for key, value in left.items())
+    assert found["test"] == expected["test"]
 
 
 def test_a_full_disk_keeps_the_old_checkpoint(

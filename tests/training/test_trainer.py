@@ -274,6 +274,30 @@ def test_patience_ends_a_stage(full_toy: Any) -> None:
     assert last.epochs == 1  # the next stage begins with patience of its own
 
 
+@pytest.mark.parametrize(
+    ("eval_step", "validated"),
+    [(0, [3, 3]), (1, [1, 2, 3, 1, 2, 3]), (2, [2, 3, 1, 3]), (3, [3, 3])],
+)
+def test_the_last_epoch_of_a_stage_is_validated(
+    full_toy: Any, eval_step: int, validated: list[int]
+) -> None:
+    """RecBole counts epochs over all stages, and would not come to these."""
+    made = full_toy(stages=["pretrain_sasrec", "end_to_end"], epochs=3, eval_step=eval_step)
+    trainer = made.new_trainer()
+    evaluate, calls = trainer.evaluate, []
+
+    def ever_better(*arguments: Any, **options: Any) -> Any:
+        calls.append(trainer.model.stage_epoch)
+        better = len(trainer.results) + trainer.model.stage_epoch / 10
+        return evaluate(*arguments, **options) | {"ndcg@10": better}
+
+    trainer.evaluate = ever_better
+    trainer.fit(made.loaders[0], made.loaders[1], verbose=False)
+    assert calls == [0, *validated]  # and what was there before
+    assert [result.best_epoch for result in trainer.results] == [3, 3]
+    assert [result.score for result in trainer.results] == [0.3, 1.3]
+
+
 def test_each_stage_logs_one_line_with_its_metrics(
     full_toy: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -296,6 +320,24 @@ def test_a_stage_without_validation_says_that_its_last_weights_count(
         made.new_trainer().fit(made.loaders[0], None, verbose=False)
     [line] = [r.getMessage() for r in caplog.records if r.getMessage().startswith("stage ")]
     assert "no validation" in line and line.endswith("the last of 2 epochs")
+
+
+@pytest.mark.parametrize("average", [0.0, 0.5])
+def test_a_stage_that_overflows_without_validation_hands_on_what_it_received(
+    full_toy: Any, caplog: pytest.LogCaptureFixture, average: float
+) -> None:
+    made = full_toy(
+        stages=["pretrain_sasrec"], epochs=3, learning_rate=1e38, weight_average=average
+    )
+    before = state(made.model)
+    trainer = made.new_trainer()
+    with caplog.at_level(logging.INFO):
+        trainer.fit(made.loaders[0], None, verbose=False)
+    assert "not_finite" in [finding.name for finding in trainer.monitor.findings]
+    for after in (state(made.model), saved(trainer)["state_dict"]):
+        assert all(torch.equal(value, before[key]) for key, value in after.items())
+    [line] = [r.getMessage() for r in caplog.records if r.getMessage().startswith("stage ")]
+    assert line.endswith("weights stay as they were")
 
 
 def test_epoch_lines_name_the_losses(full_toy: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -435,3 +477,35 @@ def test_a_checkpoint_resumes(full_toy: Any, stages: list[str]) -> None:
     assert all(
         torch.equal(value, state(made.model)[key]) for key, value in state(other.model).items()
     )
+
+
+def test_an_average_goes_on_from_the_weights_of_a_checkpoint(full_toy: Any) -> None:
+    made = full_toy(stages=["pretrain_sasrec"], weight_average=0.9)
+    trainer = fit(made)
+    other = made.new_trainer(made.new_model(seed=3))
+    other.resume_checkpoint(trainer.saved_model_file)
+    with other._averaged():
+        resumed = state(other.model)
+    assert all(torch.equal(value, resumed[key]) for key, value in state(made.model).items())
+
+
+def test_a_resumed_stage_is_held_to_a_score_without_what_was_chosen_before(full_toy: Any) -> None:
+    """A checkpoint's score may owe much to counts that `fit` forgets."""
+    made = full_toy(stages=["pretrain_sasrec"], cooccurrence_window=3)
+    trainer = fit(made)
+    made.model.cooccurrences.choose(0.0, 0.8, 1.0, 0.5)
+    trainer.best_valid_score, made.model.stage_epoch = 9.0, 0  # its one epoch is still to come
+    trainer._save_checkpoint(0)
+    other = made.new_trainer(made.new_model(seed=3))
+    other.resume_checkpoint(trainer.saved_model_file)
+    train, seen = other._train_epoch, []
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        seen.append((other.best_valid_score, other._received["cooccurrences.share"].item()))
+        return train(*arguments, **options)
+
+    other._train_epoch = watched
+    other.fit(made.loaders[0], made.loaders[1], verbose=False)
+    [(score, share)] = seen
+    assert share == 0
+    assert score < 1

@@ -26,8 +26,12 @@ class WeightAverage:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.own: list[Tensor] = [each for each in model.parameters() if each.requires_grad]
-        self.average: list[Tensor] = [each.detach().clone() for each in self.own]
         self.decay = decay
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin with the weights as they are."""
+        self.average: list[Tensor] = [each.detach().clone() for each in self.own]
         self.steps = 0
 
     @torch.no_grad()

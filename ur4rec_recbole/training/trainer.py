@@ -132,6 +132,8 @@ class UR4RecTrainer(WatchedTrainer):
             self.monitor.training_begins(valid_data._dataset)
         if valid_data and not self._metrics:
             self._handed_on, self._metrics = super()._valid_epoch(valid_data)
+            if self._resumed:  # from a checkpoint, without what was chosen then
+                self._received, self.best_valid_score = self._snapshot(), self._handed_on
         for index in range(self._first, len(self.stages)):
             if not self._resumed:
                 self._received, self._spent = self._snapshot(), 0.0
@@ -148,6 +150,7 @@ class UR4RecTrainer(WatchedTrainer):
             try:
                 at_end = self._epoch_hook(callback_fn)
                 super().fit(train_data, valid_data, verbose, saved, show_progress, at_end)
+                self._validate_last()
             except NotFinite:
                 self._fall_back()
             self._end(self.stages[index])
@@ -249,6 +252,8 @@ class UR4RecTrainer(WatchedTrainer):
         self._first = saved["other_parameter"]["stage_index"]
         self._begin(self.stages[self._first])  # the optimizer needs the groups of that stage
         super().resume_checkpoint(resume_file)
+        if self._average:
+            self._average.begin()  # what a checkpoint holds is averaged already
         self._next_epoch = self.start_epoch
         self._received = self._snapshot()
         self._go_on()
@@ -308,6 +313,17 @@ class UR4RecTrainer(WatchedTrainer):
                 self._best_epoch = self.model.stage_epoch
         return score, result
 
+    def _validate_last(self) -> None:
+        """Validate a stage's last epoch where RecBole, by `eval_step`, has passed it over.
+
+        RecBole counts epochs over all stages, so that a stage may end some after a validation.
+        """
+        if not (self.valid_data and self.model.stage_epoch and self._is_left_unvalidated):
+            return
+        score, result = self._valid_epoch(self.valid_data)
+        if not self._worse(score, self.best_valid_score):
+            self.best_valid_score, self.best_valid_result = score, result
+
     def _averaged(self) -> AbstractContextManager[None]:
         """Let the model have its averaged weights for a while, where they are averaged."""
         return self._average.in_use() if self._average else nullcontext()
@@ -321,15 +337,15 @@ class UR4RecTrainer(WatchedTrainer):
 
     def _end(self, stage: Stage) -> None:
         """Measure what a stage has learned, hand its weights on and report it."""
-        if self._average and not self.valid_data:
-            self._average.swap()  # with validation the best state is an average already
+        if self._best_state:
+            self.model.load_state_dict(self._best_state)
+        elif self._average:
+            self._average.swap()  # the best state is an average already
         self._average = None
         measured: dict[str, Any] = {}
         hit, kept = None, 0
         if self.valid_data:
             part = self.valid_data._dataset
-            if self._best_state:
-                self.model.load_state_dict(self._best_state)
             if collective.is_first():  # the others wait
                 measured = probe.measure(
                     self.model, part, self.config, self._received, "retriever" in stage.rates
@@ -380,6 +396,8 @@ class UR4RecTrainer(WatchedTrainer):
         kept = f"best epoch {best} of {epochs}"
         if not self.valid_data:
             values, kept = "no validation", f"the last of {epochs} epochs"
+            if self._best_state:  # of `_fall_back`
+                kept = "weights stay as they were"
         elif not best:
             kept = f"no better in {epochs} epochs: predictions stay as they were"
         self.logger.info(f"stage {stage.name}: {values}  {seconds:.0f} s  {kept}")

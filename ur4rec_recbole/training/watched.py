@@ -109,9 +109,14 @@ class WatchedTrainer(ParallelTrainer):
             **{name: value / steps for name, value in each.items()},
             "peak_memory": peak_memory(),
         }
-        if not self.valid_data or self.eval_step <= 0 or (epoch_idx + 1) % self.eval_step:
+        if self._is_left_unvalidated:
             self._epoch_ends()
         return sums
+
+    @property
+    def _is_left_unvalidated(self) -> bool:
+        """Whether RecBole goes on from the newest epoch without validating it."""
+        return not self.valid_data or self.eval_step <= 0 or self._next_epoch % self.eval_step > 0
 
     def _check_nan(self, loss: Tensor) -> None:
         """Show each step's loss to the monitor: this is where RecBole looks at it."""
