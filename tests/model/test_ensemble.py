@@ -15,6 +15,7 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import HISTORY_END, HISTORY_START
 from ur4rec_recbole.evaluation import protocols, ranking
 from ur4rec_recbole.model.ensemble import combine, standardise
+from ur4rec_recbole.training import ensemble
 from ur4rec_recbole.training.ensemble import weigh
 
 
@@ -123,6 +124,21 @@ def test_an_ensemble_of_a_sequential_and_a_general_model_is_one_recbole_model(
     torch.testing.assert_close(model.eval().full_sort_predict(made.rows()), expected)
     ranks = ranking.rank(expected, made.rows()["item_id"])
     assert protocols.metrics(ranks, made.config)["ndcg@10"] == pytest.approx(best, abs=1e-4)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.3])
+def test_more_scores_than_may_be_held_are_those_of_every_nth_batch(
+    trained: dict[str, Any], monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    made = build(trained | {"eval_batch_size": 2})
+    trainer, targets = made.new_trainer(), made.valid.inter_feat["item_id"]
+    whole = 2 * len(targets) * made.train.item_num  # scores of the two members
+    monkeypatch.setattr(ensemble, "HELD", int(share * whole) + 1)
+    found = trainer._collect(made.loaders[1])
+    every = {1.0: 1, 0.5: 2, 0.3: 4}[share]
+    expected = torch.cat(targets.split(2)[::every])
+    assert torch.equal(found[1], expected)
+    assert found[0].shape == (2, len(expected), made.train.item_num)
 
 
 @pytest.mark.parametrize("length", [5, 7])

@@ -1,5 +1,6 @@
 """UR4RecEnsembleTrainer: chooses the weights of an ensemble on validation data."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.nn import functional
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.training.targets import of_targets
 
+HELD = 2**28  # scores of validation rows, 1 GiB, and some copies of them; more say no more
 LARGEST = 100.0  # of a weight: where targets can be told apart perfectly there is no optimum
 
 
@@ -51,9 +53,13 @@ class UR4RecEnsembleTrainer(Trainer):
 
     @torch.no_grad()
     def _collect(self, valid_data: Any) -> tuple[Tensor, Tensor]:
-        """Return the members' scores [M, R, N] and the targets [R] of all validation rows."""
+        """Return the members' scores [M, R, N] and the targets [R] of validation rows.
+
+        Of all, or of every n-th batch where those would be too many scores.
+        """
+        n_scores = len(valid_data._dataset) * self.model.n_items * len(self.model.members)
         scores, targets = [], []
-        for batch, *_ in valid_data:
+        for batch, *_ in itertools.islice(valid_data, 0, None, 1 + n_scores // HELD):
             interaction = of_targets(batch, valid_data)
             scores.append(self.model.member_scores(interaction.to(self.device)).cpu())
             targets.append(interaction[self.config["ITEM_ID_FIELD"]].cpu())
