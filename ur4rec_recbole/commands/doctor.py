@@ -9,10 +9,11 @@ from typing import Any
 
 from ur4rec_recbole.commands.options import add_config_options, chosen_files, chosen_settings
 from ur4rec_recbole.core.command_line import settings_from
+from ur4rec_recbole.core.config import configuration
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.monitoring.table_checks import check_tables
 from ur4rec_recbole.registration import check_keys
-from ur4rec_recbole.runs.assembly import build_trainer, configuration, load_data
+from ur4rec_recbole.runs.assembly import build_trainer, load_data
 from ur4rec_recbole.runs.doctor import (
     config_warnings,
     describe,

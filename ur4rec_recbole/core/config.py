@@ -6,16 +6,17 @@ The schema of a model is its defaults/<model>.yaml itself, and every_model.yaml:
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from recbole.config import Config
 from recbole.evaluator import metric_types
 from recbole.evaluator.register import metric_information
 from recbole.utils import EvaluatorType, argument_list
 
-from ur4rec_recbole.core.errors import InputError, nearest
+from ur4rec_recbole.core.errors import InputError, first_line, nearest
 from ur4rec_recbole.core.yaml_files import parse
 
 TYPES: dict[str, tuple[type, ...]] = {
@@ -36,6 +37,24 @@ UNLISTED = frozenset(
     "group_offset local_rank offset benchmark_filename reg_weight require_pow wandb_project "
     "shuffle worker tail_ratio".split()
 )
+
+# What RecBole's Config raises for what it cannot use.
+REFUSALS = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, AssertionError)
+
+
+def configuration(
+    model: Any, dataset: Any, files: Sequence[str], settings: Mapping[str, Any] | None
+) -> Config:
+    """Return RecBole's Config; whatever it refuses is an `InputError`."""
+    try:
+        return Config(model, dataset, list(files) or None, settings)
+    except InputError:
+        raise
+    except REFUSALS as error:
+        raise InputError(
+            "Configuration", "must be accepted by RecBole", first_line(error),
+            "Correct the key that it names.",
+        ) from error  # fmt: skip
 
 
 def is_finite(value: Any) -> bool:

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from logging import getLogger
 from pathlib import Path
 
-from recbole.config import Config
-
+from ur4rec_recbole.core.config import configuration
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.atomic_files import read_cells, read_header
 from ur4rec_recbole.data.dataset import UR4RecDataset
@@ -88,7 +87,7 @@ def load_dataset(
         "normalize_all": False,  # ratings in profiles keep the data set's own scale
         **(overrides or {}),
     }
-    return UR4RecDataset(Config("SASRec", name, list(config_files) or None, settings))
+    return UR4RecDataset(configuration("SASRec", name, config_files, settings))
 
 
 def item_tokens(dataset: UR4RecDataset) -> list[str]:

@@ -21,6 +21,7 @@ from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.data.interaction import Interaction
 
+from ur4rec_recbole.core.config import configuration
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import SECONDS, sort_exactly
 from ur4rec_recbole.data.modalities import ITEM_TABLES, MORE_TABLES, item_tables
@@ -191,7 +192,7 @@ def run_seed(
     files: Sequence[str], share: float, seed: int, dataset: str, new_item_share: float
 ) -> Seed:
     """Take items out, train without ids, and measure; then again with a share of the places."""
-    whole = Config("UR4Rec", dataset, list(files), {"state": "ERROR"})
+    whole = configuration("UR4Rec", dataset, files, {"state": "ERROR"})
     frame = create_dataset(whole)
     rows = sort_exactly(frame).inter_feat
     columns = {
@@ -209,7 +210,7 @@ def run_seed(
         settings |= {key: tables.pop(name, None) for name, key in ITEM_TABLES.items()}
         settings[MORE_TABLES] = tables or None
         settings["new_item_share"] = new_item_share
-        config = Config("UR4Rec", NAME, list(files), settings)
+        config = configuration("UR4Rec", NAME, files, settings)
         train_data, valid_data, _ = load_data(config)
         trainer = build_trainer(config, train_data)
         known_mixed, _ = trainer.fit(train_data, valid_data, verbose=False, saved=False)

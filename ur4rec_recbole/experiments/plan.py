@@ -27,10 +27,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recbole.config import Config
-
 from ur4rec_recbole.core.command_line import settings_from
-from ur4rec_recbole.core.config import defaults
+from ur4rec_recbole.core.config import configuration, defaults
 from ur4rec_recbole.core.errors import InputError, nearest
 from ur4rec_recbole.core.yaml_files import find_file, read_mapping
 from ur4rec_recbole.data.loading import check_files
@@ -271,7 +269,7 @@ def check_configurations(plan: Plan) -> None:
 
 def _check(model: str, dataset: str, settings: Mapping[str, Any]) -> None:
     with settings_from():
-        config = Config(model, dataset, None, json.loads(json.dumps(settings)))
+        config = configuration(model, dataset, [], json.loads(json.dumps(settings)))
     check_settings(config)
     check_files(config)
     if model == "UR4Rec":

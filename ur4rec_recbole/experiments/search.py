@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from ur4rec_recbole.core.command_line import settings_from
-from ur4rec_recbole.core.config import ASKING
+from ur4rec_recbole.core.config import ASKING, configuration
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import (
     atomic_write,
@@ -38,7 +38,6 @@ from ur4rec_recbole.experiments.tuning import with_setting
 from ur4rec_recbole.model.stages import read_stages
 from ur4rec_recbole.registration import check_keys
 from ur4rec_recbole.runs import quick_start
-from ur4rec_recbole.runs.assembly import configuration
 from ur4rec_recbole.runs.folder import RunFolder
 from ur4rec_recbole.runs.keeping import Pruned
 from ur4rec_recbole.runs.resuming import unfinished

@@ -12,9 +12,10 @@ import time
 import torch
 
 from ur4rec_recbole.core.command_line import settings_from
+from ur4rec_recbole.core.config import configuration
 from ur4rec_recbole.core.yaml_files import find_file
 from ur4rec_recbole.experiments import floor
-from ur4rec_recbole.runs.assembly import build_trainer, configuration, load_data
+from ur4rec_recbole.runs.assembly import build_trainer, load_data
 from ur4rec_recbole.runs.doctor import take_step
 
 WARM_UP, TIMED = 3, 12  # steps

@@ -5,7 +5,6 @@ Random streams are set before each of the two, so that a model does not depend o
 """
 
 import pickle
-from collections.abc import Mapping, Sequence
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
 
 from ur4rec_recbole.core.collective import is_first, rank
-from ur4rec_recbole.core.errors import InputError, first_line
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.memory import keep_freed_memory
 from ur4rec_recbole.data import presplit
 from ur4rec_recbole.data.dataset import UR4RecDataset, sort_exactly
@@ -29,23 +28,6 @@ from ur4rec_recbole.runs.warm_start import begin_from
 from ur4rec_recbole.training.shares import require_rows
 
 CHECKPOINT = "model.pth"  # RecBole's, a pickle
-# What RecBole's Config raises for what it cannot use.
-REFUSALS = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, AssertionError)
-
-
-def configuration(
-    model: Any, dataset: Any, files: Sequence[str], settings: Mapping[str, Any] | None
-) -> Config:
-    """Return RecBole's Config; whatever it refuses is an `InputError`."""
-    try:
-        return Config(model, dataset, list(files) or None, settings)
-    except InputError:
-        raise
-    except REFUSALS as error:
-        raise InputError(
-            "Configuration", "must be accepted by RecBole", first_line(error),
-            "Correct the key that it names.",
-        ) from error  # fmt: skip
 
 
 def load_data(config: Config) -> tuple[Any, Any, Any]:

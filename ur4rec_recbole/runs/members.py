@@ -22,13 +22,14 @@ from recbole.config import Config
 from recbole.utils.argument_list import dataset_arguments
 
 from ur4rec_recbole.core.command_line import settings_from
+from ur4rec_recbole.core.config import configuration
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import exclusive_lock, read_json, write_json
 from ur4rec_recbole.data.fingerprints import INPUTS, inputs, source_hash, table_hashes
 from ur4rec_recbole.model import saved
 from ur4rec_recbole.model.ensemble import check_same_data
 from ur4rec_recbole.registration import check_keys
-from ur4rec_recbole.runs.assembly import build_trainer, configuration, load_data
+from ur4rec_recbole.runs.assembly import build_trainer, load_data
 from ur4rec_recbole.runs.keeping import use_best_weights
 
 COST = "cost.json"

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ur4rec_recbole.core.command_line import settings_from
+from ur4rec_recbole.core.config import configuration
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.model import saved
 from ur4rec_recbole.model.build import CORRECTIONS
 from ur4rec_recbole.model.stages import SCORES
-from ur4rec_recbole.runs.assembly import configuration
 from ur4rec_recbole.runs.folder import RunFolder, require_free
 from ur4rec_recbole.runs.quick_start import run
 from ur4rec_recbole.runs.result import RunResult

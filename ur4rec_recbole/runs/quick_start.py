@@ -10,6 +10,7 @@ from recbole.utils import EvaluatorType, init_logger, init_seed
 
 from ur4rec_recbole.core.collective import agreed, is_first, leave
 from ur4rec_recbole.core.command_line import settings_from
+from ur4rec_recbole.core.config import configuration
 from ur4rec_recbole.core.files import require_writable
 from ur4rec_recbole.data.dataset import UR4RecDataset, training_fingerprint
 from ur4rec_recbole.data.fingerprints import INPUTS, inputs
@@ -21,7 +22,6 @@ from ur4rec_recbole.runs import keeping, members, resuming
 from ur4rec_recbole.runs.assembly import (
     build_model,
     build_trainer,
-    configuration,
     forget_beginning,
     load_data,
 )
