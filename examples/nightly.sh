@@ -8,7 +8,9 @@
 # may follow the script's name.
 set -eu
 run="runs/shop-$(date +%Y-%m-%d-%H%M%S)"
-last=$(ls -d runs/shop-*-all 2> /dev/null | tail -n 1 || true)
+# The last one that has ended: a killed run has no model.
+last=$(ls runs/shop-*-all/model.json 2> /dev/null | tail -n 1 || true)
+last=${last%/model.json}
 
 ur4rec convert table --interactions orders.csv --items products.csv --all-items --output dataset/shop
 ur4rec extract text --dataset shop --data-path dataset --config dataset/shop/shop.yaml \

@@ -38,6 +38,19 @@ def night(folder: Path) -> None:
     assert not ended.returncode, ended.stdout + ended.stderr
 
 
+def test_a_night_begins_with_the_last_that_ended(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "ur4rec").write_text('#!/bin/sh\necho "$@" >> words\n')
+    (tmp_path / "bin" / "ur4rec").chmod(0o755)
+    night(tmp_path)
+    assert "--init-from" not in (tmp_path / "words").read_text()
+    for name, file in (("01", "model.json"), ("02", "model.json"), ("03", "run.json")):
+        (tmp_path / "runs" / f"shop-2026-01-{name}-all").mkdir(parents=True)
+        (tmp_path / "runs" / f"shop-2026-01-{name}-all" / file).touch()  # the third was killed
+    night(tmp_path)
+    assert "--init-from runs/shop-2026-01-02-all --on all" in (tmp_path / "words").read_text()
+
+
 @pytest.mark.slow
 def test_a_second_night_knows_what_is_new(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
