@@ -112,6 +112,13 @@ def test_every_module_shown_can_be_run(file: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_option_shown_is_one_word_to_a_shell(page: Path) -> None:
+    shown = re.findall(r"`(\"?--[\w-]+=[^`\n]*)`", page.read_text(encoding="utf-8"))
+    words = [word for each in shown for word in shlex.split(each)]
+    assert [word for word in words if not word.startswith("--")] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_target_of_make_is_there(page: Path) -> None:
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     shown = commands(page.read_text(encoding="utf-8"), "make")
