@@ -2,6 +2,7 @@ import csv
 import gzip
 import html
 import json
+import shlex
 
 import pytest
 from hypothesis import given
@@ -57,6 +58,14 @@ def test_movielens_1m_becomes_a_data_set_that_recbole_loads(ml_1m, tmp_path):
     assert items["20"].label == 'The "Great" Film (1998)'
     assert items["20"].genres == ("Children's", "Sci-Fi")
     assert items["30"].year is None and items["30"].title == "Untitled"
+
+
+def test_the_command_that_comes_next_can_be_pasted_whatever_the_path(ml_1m, tmp_path, capsys):
+    output = tmp_path / "my data" / "films"
+    main(["convert", "movielens", str(ml_1m), "--output", str(output)])
+    words = shlex.split(capsys.readouterr().out.partition("Next: ")[2])
+    assert words[words.index("--config-files") + 1] == str(output / "films.yaml")
+    assert words[words.index("--data-path") + 1] == str(output.parent)
 
 
 def test_interactions_are_sorted_by_user_and_time_and_ties_keep_their_order(ml_1m, tmp_path):

@@ -297,5 +297,8 @@ def test_the_command_tells_what_it_did_and_what_comes_next(
     words = f"convert table --interactions {tmp_path}/orders.csv --output {tmp_path}/shop"
     assert main(words.split()) == 0
     out = capsys.readouterr().out
-    assert "column 'ordered_at', guessed" in out and "Next: ur4rec train" in out
+    assert "column 'ordered_at', guessed" in out
+    assert "Next: ur4rec train --preset small" in out
+    assert main([*words.split(), "--file-order"]) == 0  # whose row numbers are no seconds
+    assert "Next: ur4rec train --preset sparse" in capsys.readouterr().out
     assert main([*words.split(), "--time-format", "%Q"]) == 2

@@ -6,6 +6,7 @@ ur4rec convert table --interactions orders.csv --items products.csv --output dat
 """
 
 import argparse
+import shlex
 from pathlib import Path
 
 from ur4rec_recbole.commands import convert_table
@@ -43,12 +44,15 @@ def run(options: argparse.Namespace) -> int:
     else:
         converted = amazon(Path(options.reviews), Path(options.meta) if options.meta else None)
     write(converted, folder)
-    rows = converted.interactions
+    rows, base = converted.interactions, str(folder / folder.name)
+    following = [
+        "ur4rec", "extract", "text", "--dataset", folder.name, "--data-path", str(folder.parent),
+        "--config-files", f"{base}.yaml", "--texts", f"{base}.texts.json", "--output",
+        "item_text.npz",
+    ]  # fmt: skip
     print(
         f"{folder}: {len(rows)} interactions of {rows.user_id.nunique()} users and "
         f"{rows.item_id.nunique()} items, {len(converted.texts)} texts.\n"
-        f"Next: ur4rec extract text --dataset {folder.name} --data-path {folder.parent} "
-        f"--config-files {folder / folder.name}.yaml --texts {folder / folder.name}.texts.json "
-        "--output item_text.npz"
+        f"Next: {shlex.join(following)}"
     )
     return 0

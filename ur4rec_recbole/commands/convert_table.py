@@ -62,12 +62,15 @@ def run(options: argparse.Namespace) -> int:
     )
     data.write(folder)
     print("\n".join(data.notes))
-    print(_summary(data, folder))
+    print(_summary(data, folder, preset="sparse" if options.file_order else "small"))
     return 0
 
 
-def _summary(data: ShopData, folder: Path) -> str:
-    """Say what came out, and the commands that come next."""
+def _summary(data: ShopData, folder: Path, preset: str) -> str:
+    """Say what came out, and the commands that come next.
+
+    The preset is one that suits the times: `small` reads them as seconds, `sparse` their order.
+    """
     rows, name = data.interactions, folder.name
     base, table = str(folder / name), str(folder / "item_text.npz")
     extract = [
@@ -75,7 +78,7 @@ def _summary(data: ShopData, folder: Path) -> str:
         "--config", f"{base}.yaml", "--texts", f"{base}.texts.json", "--output", table,
     ]  # fmt: skip
     train = [
-        "ur4rec", "train", "--preset", "small", "--dataset", name, "--config-files",
+        "ur4rec", "train", "--preset", preset, "--dataset", name, "--config-files",
         f"{base}.yaml", f"--data_path={folder.parent}", "--user_profile_table=None",
         f"--item_text_table={table if data.texts else None}",
     ]  # fmt: skip
