@@ -55,12 +55,14 @@ def test_of_many_companions_the_most_frequent_are_kept(monkeypatch: pytest.Monke
     assert not counts.after[[0, 4, 5]].any()
 
 
-def test_users_with_one_interaction_leave_nothing_to_count() -> None:
-    counts = Cooccurrences(N)
-    counts.remember(torch.arange(3), torch.tensor([1, 2, 2]), 10)
-    counts.choose(0.0, 0.8, 1.0, 0.5)
+@pytest.mark.parametrize("half_life", [0.0, 86400.0])
+def test_users_with_one_interaction_leave_nothing_to_count(half_life: float) -> None:
+    counts = Cooccurrences(N, [half_life] if half_life else [])
+    counts.remember(torch.arange(3), torch.tensor([1, 2, 2]), 10, torch.arange(3).double())
+    counts.choose(half_life, 0.8, 1.0, 0.5)
     scores = torch.randn(1, N)
-    found = counts(scores, torch.tensor([[1]]), torch.tensor([1]))
+    moments = torch.zeros(1, dtype=torch.float64)
+    found = counts(scores, torch.tensor([[1]]), torch.tensor([1]), moments)
     torch.testing.assert_close(found, scores.log_softmax(-1))
 
 
@@ -184,6 +186,15 @@ def test_with_a_half_life_a_pair_counts_by_how_far_off_it_was() -> None:
         found = counted(passing(), day, 2 * DAY)
         torch.testing.assert_close(found[[2, 3]], torch.tensor(expected))
         assert not found[[0, 1, 4, 5]].any()
+
+
+def test_what_is_no_candidate_does_not_make_the_others_old() -> None:
+    """On the tenth day only 2 is left, which followed 1 nine days before: it counts in full."""
+    moments, scores = torch.tensor([9.5 * DAY], dtype=torch.float64), torch.zeros(1, N)
+    scores[0, 3] = -torch.inf
+    history = torch.tensor([[1]]), torch.tensor([1])
+    found = passing()._counts(scores, *history, moments, 2 * DAY, 0.8, 0.0)[0]
+    assert found.tolist() == [0, 0, 1, 0, 0, 0]
 
 
 def test_an_item_that_nothing_followed_counts_nothing() -> None:

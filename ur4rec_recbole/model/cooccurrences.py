@@ -126,16 +126,19 @@ class Cooccurrences(Correction):
         """Return c [B, N], 0 of what is no candidate."""
         age = lengths.unsqueeze(1) - 1 - torch.arange(histories.shape[1], device=scores.device)
         weights = torch.where(histories > 0, decay ** age.clamp(min=0).float(), 0.0).unsqueeze(-1)
-        if half_life and asked is not None:
-            near, each = self.then[histories], self.often[histories]
+        passes = bool(half_life) and asked is not None
+        near = (self.then if passes else self.near)[histories].long()  # [B, L, M]
+        if passes:
+            each = self.often[histories]
+            candidate = (scores > -torch.inf).gather(1, near.flatten(1)).view_as(near)
             passed = (asked.view(-1, 1, 1) - self.when[histories]).abs()
-            nearest = passed.where(each > 0, torch.inf).amin((1, 2), keepdim=True)
+            summed = passed.where(candidate & (each > 0), torch.inf).flatten(1)
+            nearest = summed.amin(1).view(-1, 1, 1)
             each = each * (0.5 ** ((passed - nearest).clamp(min=0) / half_life)).float()
         else:
-            near = self.near[histories]
-            each = self.after[histories] + both * self.before[histories]  # [B, L, M]
-        near, each = near.flatten(1).long(), (each * weights).flatten(1)
-        counts = torch.zeros_like(scores).scatter_add(1, near, each)
+            each = self.after[histories] + both * self.before[histories]
+        each = (each * weights).flatten(1)
+        counts = torch.zeros_like(scores).scatter_add(1, near.flatten(1), each)
         return counts.masked_fill(scores == -torch.inf, 0.0)
 
     def evidence(

@@ -113,7 +113,7 @@ def _tables(made: Sequence[tuple[np.ndarray, ...]], n_items: int) -> tuple[np.nd
     row, place, *columns = (np.concatenate(each) for each in zip(*made, strict=True))
     tables = []
     for values in columns:
-        table = np.zeros((n_items, int(place.max(initial=-1)) + 1), dtype=values.dtype)
+        table = np.zeros((n_items, int(place.max(initial=0)) + 1), dtype=values.dtype)
         table[row, place] = values
         tables.append(table)
     return tuple(tables)
