@@ -108,7 +108,7 @@ bench: setup ## three data sets: searches the rivals' settings, runs the plans, 
 		runs/benchmark-$$each --beside runs/benchmark-$$each-time || exit; done
 
 bench-short: setup ## one seed of its main rows, settings as they were searched; under two hours
-	$(BENCH) properties/benchmark-scientific.yaml $(SHOPS) --seeds 1 --models "$(NAIVE),$(SPARSE),SASRec tuned,CORE tuned,RecTools SASRec tuned"
+	$(BENCH) properties/benchmark-scientific.yaml $(SHOPS) --seeds 1 --models "$(NAIVE),$(SPARSE),SASRec tuned,CORE tuned"
 	$(BENCH) properties/benchmark.yaml --seeds 1 --models "$(FILMS),Pop,Transitions,Naive sum,SASRec tuned,RecTools HSTU tuned"
 	$(BENCH) properties/benchmark-movietweetings.yaml $(SHOPS) --seeds 1 --models "$(NAIVE),$(TIMED),RecTools SASRec tuned"
 
