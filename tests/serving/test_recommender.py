@@ -17,6 +17,8 @@ from tests.conftest import make_table, sequences, write_atomic_files
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.evaluation.ranking import rank_targets
+from ur4rec_recbole.extract.encoders import save_learned, text_encoder
+from ur4rec_recbole.extract.text import extract_text
 from ur4rec_recbole.serving.bank import modalities_of
 from ur4rec_recbole.serving.folders import sha256
 from ur4rec_recbole.serving.histories import UserHistories
@@ -258,6 +260,56 @@ def test_texts_of_new_items_are_encoded_as_the_table_was(full_toy: Any) -> None:
     other.version = "2"
     with pytest.raises(InputError, match="the one that wrote the table"):
         made.add_items(["c"], texts=["x"], encoder=other)
+
+
+TEXTS = {f"i{n}": f"word{n} of {'red' if n % 2 else 'green'} wool" for n in range(1, 21)}
+
+
+def learned_toy(toy: Any, name: str = "tfidf:6", **settings: Any) -> Any:
+    """A toy with a table of texts, beside which lies what its encoder has learned."""
+    encoder = text_encoder(name)
+    made = toy(tables={"item_text_table": extract_text(TEXTS, encoder, "a test")}, **settings)
+    save_learned(encoder, f"{made.config['item_text_table']}.encoder.npz")
+    return made
+
+
+@pytest.mark.parametrize("name", ["tfidf:6", "random:384+tfidf:6"])
+def test_texts_are_encoded_by_what_their_encoder_learned_also_from_a_folder(
+    toy: Any, name: str
+) -> None:
+    pytest.importorskip("sklearn")
+    made = learned_toy(toy, name)
+    recommender(made).save("model")
+    Path(f"{made.config['item_text_table']}.encoder.npz").unlink()
+    served = Recommender.load("model")
+    served.add_items(["new"], texts=[TEXTS["i1"]])
+    found = served.recommend(["i2"], new_items={"newer": TEXTS["i1"]}, k=30)
+    assert {"new", "newer"} <= set(found.items)
+    vectors = served.index.network.features.vectors("text")[:, -6:]
+    assert torch.equal(vectors[-1], vectors[served.index.ids["i1"]])
+    served.save("model")  # in its own place
+    Recommender.load("model").add_items(["another"], texts=["red wool"])
+    with pytest.raises(InputError, match="need what the encoder .*tfidf.* has learned"):
+        recommender(made).add_items(["new"], texts=["red wool"])
+
+
+@pytest.mark.parametrize("name", ["tfidf:6", "random:384+tfidf:6"])
+def test_what_was_learned_from_other_texts_is_refused(toy: Any, name: str) -> None:
+    pytest.importorskip("sklearn")
+    made = learned_toy(toy, name)
+    other = text_encoder(name)
+    other.encode([*TEXTS.values(), "blue linen"])
+    save_learned(other, f"{made.config['item_text_table']}.encoder.npz")
+    with pytest.raises(InputError, match="must be the one that wrote the table"):
+        recommender(made).add_items(["new"], texts=["red wool"])
+
+
+def test_a_damaged_file_of_what_was_learned_is_refused(toy: Any) -> None:
+    pytest.importorskip("sklearn")
+    recommender(learned_toy(toy)).save("model")
+    Path("model/text_encoder.npz").write_bytes(b"something else")
+    with pytest.raises(InputError, match=r"Model folder.*text_encoder.npz"):
+        Recommender.load("model")
 
 
 class MeanColours:

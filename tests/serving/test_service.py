@@ -15,7 +15,7 @@ pytest.importorskip("prometheus_client")
 from fastapi.testclient import TestClient  # noqa: E402
 
 from tests.conftest import make_table  # noqa: E402
-from tests.serving.test_recommender import recommender  # noqa: E402
+from tests.serving.test_recommender import learned_toy, recommender  # noqa: E402
 from ur4rec_recbole.commands.main import main  # noqa: E402
 from ur4rec_recbole.serving.holder import Holder  # noqa: E402
 from ur4rec_recbole.serving.ranking import Recommendations  # noqa: E402
@@ -71,6 +71,18 @@ def test_new_items_can_be_recommended_at_once(client: TestClient) -> None:
     answer = client.post("/recommend", json={"items": ["i1"], "include_only": ["new"]}).json()
     assert [(each["item"], each["title"]) for each in answer["items"]] == [("new", "New")]
     answer = client.post("/recommend", json={"items": ["i1"], "only_new": True}).json()
+    assert [each["item"] for each in answer["items"]] == ["new"]
+
+
+def test_texts_of_new_items_are_taken_where_their_encoder_had_to_learn(
+    toy: Any, tmp_path: Path
+) -> None:
+    pytest.importorskip("sklearn")
+    recommender(learned_toy(toy)).save(tmp_path / "learned")
+    with TestClient(create_app(Holder(tmp_path / "learned"))) as client:
+        body = {"items": [{"item": "new", "text": "red wool"}]}
+        assert client.post("/items", json=body).status_code == 201
+        answer = client.post("/recommend", json={"items": ["i1"], "include_only": ["new"]}).json()
     assert [each["item"] for each in answer["items"]] == ["new"]
 
 

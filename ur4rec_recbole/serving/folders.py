@@ -2,7 +2,8 @@
 
 recommender.json         settings, tokens of items and users, titles, what wrote the tables
 recommender.safetensors  weights, feature vectors, counts, histories of users
-manifest.json            version and the SHA-256 of both; written last
+text_encoder.npz         what the encoder of the texts has learned, where it is one that learns
+manifest.json            version and the SHA-256 of the others; written last
 
 A folder whose files do not match its manifest is refused: it is half written, or damaged.
 """
@@ -41,6 +42,7 @@ SHAPE = {
     "origins": Values({"encoder": Maybe(str), "version": Maybe(str)}),
 }
 ABOUT, TENSORS, MANIFEST = "recommender.json", "recommender.safetensors", "manifest.json"
+ENCODER = "text_encoder.npz"
 
 
 def exists(folder: Path) -> bool:
@@ -48,7 +50,13 @@ def exists(folder: Path) -> bool:
     return (folder / MANIFEST).is_file() and (folder / ABOUT).is_file()
 
 
-def write(folder: Path, index: Index, histories: UserHistories, titles: Mapping[str, str]) -> None:
+def write(
+    folder: Path,
+    index: Index,
+    histories: UserHistories,
+    titles: Mapping[str, str],
+    learned: Path | None = None,
+) -> None:
     """Write a recommender of UR4Rec with the items that were added to it."""
     network = index.network
     if not isinstance(network, ServedUR4Rec):
@@ -58,20 +66,11 @@ def write(folder: Path, index: Index, histories: UserHistories, titles: Mapping[
         )  # fmt: skip
     require_writable("save", folder)
     modalities = modalities_of(network.features)
-    tensors = {f"weights/{name}": value for name, value in network.grown_weights().items()}
-    tensors["counts"] = network.counts
-    origins = {}
-    for name, feature in modalities.items.items():
-        tensors |= {f"{name}/vectors": feature.vectors, f"{name}/present": feature.present}
-        tensors |= _pack_scaling(name, feature.origin.scaling)
-        origins[name] = {"encoder": feature.origin.encoder, "version": feature.origin.version}
-    if modalities.profile is not None:
-        tensors["profile/vectors"] = modalities.profile.vectors
-        tensors["profile/keys"] = modalities.profile.keys
-    for name in ("offsets", "items", "times"):
-        tensors[f"histories/{name}"] = torch.from_numpy(
-            np.ascontiguousarray(getattr(histories, name))
-        )
+    tensors = _tensors(network, modalities, histories)
+    origins = {
+        name: {"encoder": feature.origin.encoder, "version": feature.origin.version}
+        for name, feature in modalities.items.items()
+    }
     about = {
         "settings": dict(network.config),
         "items": list(index.tokens),
@@ -82,25 +81,48 @@ def write(folder: Path, index: Index, histories: UserHistories, titles: Mapping[
     }
     packed = pack_tensors({name: each.clone().contiguous() for name, each in tensors.items()})
     text = json.dumps(about, ensure_ascii=False).encode("utf-8")
-    for name, content in ((TENSORS, packed), (ABOUT, text)):
+    contents = {TENSORS: packed, ABOUT: text}
+    if learned is not None and learned.is_file():
+        contents[ENCODER] = learned.read_bytes()
+    for name, content in contents.items():
         with atomic_write(folder / name) as file:
             file.write(content)
-    hashes = {TENSORS: sha256(packed), ABOUT: sha256(text)}
+    hashes = {name: sha256(content) for name, content in contents.items()}
     write_json(folder / MANIFEST, {"version": VERSION, "model": "UR4Rec", "sha256": hashes})
 
 
-def read(folder: Path) -> tuple[Index, UserHistories, dict[str, str]]:
+def _tensors(
+    network: ServedUR4Rec, modalities: Modalities, histories: UserHistories
+) -> dict[str, Tensor]:
+    """Return all arrays of a recommender by name."""
+    tensors = {f"weights/{name}": value for name, value in network.grown_weights().items()}
+    tensors["counts"] = network.counts
+    for name, feature in modalities.items.items():
+        tensors |= {f"{name}/vectors": feature.vectors, f"{name}/present": feature.present}
+        tensors |= _pack_scaling(name, feature.origin.scaling)
+    if modalities.profile is not None:
+        tensors["profile/vectors"] = modalities.profile.vectors
+        tensors["profile/keys"] = modalities.profile.keys
+    for name in ("offsets", "items", "times"):
+        array = np.ascontiguousarray(getattr(histories, name))
+        tensors[f"histories/{name}"] = torch.from_numpy(array)
+    return tensors
+
+
+def read(folder: Path) -> tuple[Index, UserHistories, dict[str, str], Path | None]:
     """Read what `write` wrote; `InputError` for anything else."""
     try:
         manifest = parse_json((folder / MANIFEST).read_text(encoding="utf-8"))
-        contents = {name: (folder / name).read_bytes() for name in (TENSORS, ABOUT)}
+        names = [TENSORS, ABOUT, *(name for name in manifest["sha256"] if name == ENCODER)]
+        contents = {name: (folder / name).read_bytes() for name in names}
         wrong = [name for name, content in contents.items()
                  if manifest["sha256"][name] != sha256(content)]  # fmt: skip
         if manifest["version"] != VERSION or wrong:
             raise ValueError(f"version {manifest['version']}, other content in {wrong}")
         about = parse_json(contents[ABOUT].decode())
         check(about, SHAPE, folder / ABOUT, "Save the model again.")
-        return _assembled(about, read_tensors(contents[TENSORS]))
+        learned = folder / ENCODER if ENCODER in contents else None
+        return (*_assembled(about, read_tensors(contents[TENSORS])), learned)
     except InputError:
         raise
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError,

@@ -25,7 +25,7 @@ from ur4rec_recbole.serving.explanation import Explanation, explain
 from ur4rec_recbole.serving.histories import History, UserHistories, with_histories
 from ur4rec_recbole.serving.index import Index
 from ur4rec_recbole.serving.network import ServedUR4Rec
-from ur4rec_recbole.serving.new_content import ContentEncoders
+from ur4rec_recbole.serving.new_content import ContentEncoders, learned_beside
 from ur4rec_recbole.serving.ranking import Recommendations, best, require_number, table, top
 from ur4rec_recbole.serving.requests import Later, RequestReader
 from ur4rec_recbole.serving.tokens import Id, as_list, as_token, as_tokens, is_list
@@ -45,17 +45,23 @@ class Recommender:
         What each known user has had.
     titles
         Title by token, where there are any.
+    learned
+        File of what the encoder of the texts has learned, where it is one that learns.
     """
 
     def __init__(
-        self, index: Index, histories: UserHistories, titles: Mapping[str, str] | None = None
+        self,
+        index: Index,
+        histories: UserHistories,
+        titles: Mapping[str, str] | None = None,
+        learned: Path | None = None,
     ) -> None:
         self.index = index
         self.histories = histories
         self.titles = dict(titles or {})
         self._reader = RequestReader(histories)
         self._growing = Lock()
-        self._encoders = ContentEncoders()
+        self._encoders = ContentEncoders(learned)
 
     @classmethod
     def from_model(cls, model: Any, train: Any, all_interactions: bool = False) -> "Recommender":
@@ -77,11 +83,10 @@ class Recommender:
         if isinstance(model, UR4Rec):
             network = ServedUR4Rec.of(model, counts)
             index = Index(tokens, network, network.config)
-        else:
-            needs_none = isinstance(model, RecentPopularity) and train.config["request_time"]
-            popularity = None if needs_none else counts.float().log1p()
-            index = Index(tokens, model.eval(), train.config, popularity)
-        return cls(index, histories, titles)
+            return cls(index, histories, titles, learned_beside(train.config))
+        needs_none = isinstance(model, RecentPopularity) and train.config["request_time"]
+        popularity = None if needs_none else counts.float().log1p()
+        return cls(Index(tokens, model.eval(), train.config, popularity), histories, titles)
 
     @classmethod
     def load(cls, path: str | Path) -> "Recommender":
@@ -97,7 +102,7 @@ class Recommender:
 
     def save(self, path: str | Path) -> None:
         """Write a folder that `load` reads without data set and without unpickling anything."""
-        folders.write(Path(path), self.index, self.histories, self.titles)
+        folders.write(Path(path), self.index, self.histories, self.titles, self._encoders.learned)
 
     def recommend(
         self,
