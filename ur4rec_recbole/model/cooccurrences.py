@@ -126,12 +126,12 @@ class Cooccurrences(Correction):
         """Return c [B, N], 0 of what is no candidate."""
         age = lengths.unsqueeze(1) - 1 - torch.arange(histories.shape[1], device=scores.device)
         weights = torch.where(histories > 0, decay ** age.clamp(min=0).float(), 0.0).unsqueeze(-1)
-        passes = bool(half_life) and asked is not None
-        near = (self.then if passes else self.near)[histories].long()  # [B, L, M]
-        if passes:
+        moment = asked if half_life else None
+        near = (self.near if moment is None else self.then)[histories].long()  # [B, L, M]
+        if moment is not None:
             each = self.often[histories]
             candidate = (scores > -torch.inf).gather(1, near.flatten(1)).view_as(near)
-            passed = (asked.view(-1, 1, 1) - self.when[histories]).abs()
+            passed = (moment.view(-1, 1, 1) - self.when[histories]).abs()
             summed = passed.where(candidate & (each > 0), torch.inf).flatten(1)
             nearest = summed.amin(1).view(-1, 1, 1)
             each = each * (0.5 ** ((passed - nearest).clamp(min=0) / half_life)).float()
