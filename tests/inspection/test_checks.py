@@ -126,6 +126,18 @@ def test_a_table_of_ones_own_data_needs_no_configuration_file(tmp_path):
     assert json.loads(numbers.read_text())["coverage_ids"] == 1.0
 
 
+def test_items_that_nobody_has_had_are_inspected_with_the_others(tmp_path):
+    write_atomic_files(tmp_path, sequences([9] * 12, n_items=30), name="shop")
+    names = [f"i{n}" for n in range(1, 41)]  # the last ten are new
+    (tmp_path / "shop" / "shop.item").write_text("\n".join(["item_id:token", *names]))
+    make_table("item_text", names).save(tmp_path / "t.npz")
+    words = [str(tmp_path / "t.npz"), "--dataset", "shop", "--data-path", str(tmp_path)]
+    words += ["--load_col={inter: [user_id, item_id, timestamp], item: [item_id]}"]
+    numbers = tmp_path / "n.json"
+    assert main(["inspect", *words, "--json", str(numbers)]) in (0, 1)
+    assert json.loads(numbers.read_text())["unknown_tokens"] == 0
+
+
 def test_an_unknown_item_is_refused(capsys):
     words = [str(SHIPPED / "item_text.npz"), "--dataset", "ml-100k", "--items", "nobody"]
     assert main(["inspect", *words]) == 2

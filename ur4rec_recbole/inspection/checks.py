@@ -136,12 +136,7 @@ def inspect(subject: Subject, k: int) -> dict[str, Any]:
 
 def coverage(subject: Subject) -> dict[str, float]:
     """Return the shares of ids, and of all interactions, that have a row."""
-    dataset = subject.dataset
-    field, total = (
-        (dataset.uid_field, dataset.user_num)
-        if subject.of_users
-        else (dataset.iid_field, dataset.item_num)
-    )
+    field, total = _ids(subject)
     present = np.zeros(total, dtype=bool)
     present[subject.rows] = True
     present[0] = False
@@ -176,10 +171,18 @@ def shown_rows(subject: Subject, wanted: list[str], count: int = 5) -> list[int]
     if wanted:
         places = {token: row for row, token in enumerate(subject.table.tokens.tolist())}
         return [places[token] for token in wanted]
-    field = subject.dataset.uid_field if subject.of_users else subject.dataset.iid_field
-    popular = np.bincount(subject.train.interactions[field].numpy(), minlength=1)
+    field, total = _ids(subject)
+    popular = np.bincount(subject.train.interactions[field].numpy(), minlength=total)
     counts = np.where(subject.rows > 0, popular[subject.rows], -1)
     return [int(row) for row in np.argsort(-counts, kind="stable")[:count]]
+
+
+def _ids(subject: Subject) -> tuple[str, int]:
+    """Return the field of the rows' ids, and how many ids the data set knows (0 among them)."""
+    dataset = subject.dataset
+    if subject.of_users:
+        return dataset.uid_field, dataset.user_num
+    return dataset.iid_field, dataset.item_num
 
 
 def _sample(subject: Subject) -> np.ndarray:
