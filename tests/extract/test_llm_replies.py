@@ -9,6 +9,7 @@ import pytest
 
 from ur4rec_recbole.commands.main import main
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.files import exclusive_lock
 from ur4rec_recbole.extract.answers import Answer, AnswerCache
 from ur4rec_recbole.extract.llm import MOST_CHARACTERS, LlmSettings, LlmWriter, Retry
 from ur4rec_recbole.extract.prompts import Prompt
@@ -56,8 +57,8 @@ def endpoint():
         server.server_close()
 
 
-def writer(url, tmp_path, **request):
-    settings = LlmSettings("m", url, KEY, request, attempts=2, backoff=0.001, timeout=10)
+def writer(url, tmp_path, concurrency=8, **request):
+    settings = LlmSettings("m", url, KEY, request, concurrency, 2, backoff=0.001, timeout=10)
     return LlmWriter(settings, AnswerCache(str(tmp_path / "cache")))
 
 
@@ -193,6 +194,22 @@ def test_limits_that_hold_nothing_back_are_refused_before_any_request(
     code, told = command(url, *words)
     assert code == 2 and named in told and "Traceback" not in told
     assert not asked
+
+
+def test_a_cache_that_another_run_fills_is_refused_before_any_request(endpoint, command, tmp_path):
+    url, asked = endpoint(reply('"fine words"'))
+    cache = str(tmp_path / "answers")
+    with exclusive_lock(f"{cache}.lock"):
+        code, told = command(url, "--cache", cache)
+    assert code == 2 and f"--cache {cache} must be one process's" in told and not asked
+
+
+def test_what_another_run_has_asked_meanwhile_is_not_asked_again(endpoint, tmp_path):
+    url, asked = endpoint(reply('"fine"'))
+    prompts = [Prompt("task", "one"), Prompt("task", "two")]
+    ours = writer(url, tmp_path, concurrency=1)
+    ours.progress = lambda _: ours.cache.put(ours.key(prompts[1]), Answer("theirs", 1, 1))
+    assert ours.write(prompts) == ["fine", "theirs"] and len(asked) == 1
 
 
 @pytest.mark.parametrize("limit", ["max_tokens", "max_completion_tokens"])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ur4rec_recbole.commands.options import ANSWERS
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import parse_json
+from ur4rec_recbole.core.files import exclusive_lock, parse_json
 from ur4rec_recbole.extract.answers import AnswerCache
 from ur4rec_recbole.extract.llm import LIMITS, Estimate, LlmSettings, LlmWriter
 from ur4rec_recbole.extract.progress import progress_bar
@@ -63,7 +63,12 @@ def write_texts(options: argparse.Namespace, prompts: Sequence[Prompt]) -> list[
     """Print the estimate, then ask the model; return None after a dry run."""
     settings = llm_settings(options)
     _check_costs(options, settings)
-    cache = AnswerCache(options.cache or f"{options.output}.{ANSWERS}")
+    path = options.cache or f"{options.output}.{ANSWERS}"
+    cache = AnswerCache(path)
+    refusal = InputError(
+        f"--cache {path}", "must be one process's", "another that asks for its answers",
+        "Wait until that ends.",
+    )  # fmt: skip
     try:
         writer = LlmWriter(settings, cache)
         estimate = writer.estimate(prompts)
@@ -73,7 +78,8 @@ def write_texts(options: argparse.Namespace, prompts: Sequence[Prompt]) -> list[
                 print(f"--- system\n{prompt.system}\n--- user\n{prompt.user}")
             return None
         _check_estimate(estimate, options)
-        with progress_bar(estimate.prompts, "answers") as progress:
+        asking = exclusive_lock(f"{path}.lock", refusal)  # two would pay for everything twice
+        with asking, progress_bar(estimate.prompts, "answers") as progress:
             writer.progress = progress
             return writer.write(prompts)
     finally:

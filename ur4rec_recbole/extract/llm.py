@@ -160,7 +160,8 @@ class LlmWriter:
                 if len(failures) >= MOST_FAILURES:
                     return
                 try:
-                    self.cache.put(key, await self._ask(client, key, prompt))
+                    if self.cache.get(key) is None:  # else another run has asked meanwhile
+                        self.cache.put(key, await self._ask(client, key, prompt))
                     self.progress(1)
                 except Retry as failure:
                     failures.append(str(failure))
