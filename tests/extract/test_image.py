@@ -384,6 +384,22 @@ def test_starting_anew_removes_the_parts_of_this_command_and_nothing_else(folder
     assert [file.name for file in parts.iterdir()] == ["notes.txt"]
 
 
+def test_an_output_that_another_run_writes_is_refused_and_its_parts_stay(folder, model, tmp_path):
+    output = tmp_path / "t.npz"
+    second = []
+
+    def start_another(count):
+        if count and not second:
+            with pytest.raises(InputError, match="must be one process's"):
+                run_on(folder, model, output)
+            second.append(count)
+
+    files, _ = find_images(str(folder))
+    rules = DecodeRules(model.side)
+    table, _ = extract_images(files, model, rules, ImageRun(4, 0, 4), str(output), start_another)
+    assert second and len(table) == 12
+
+
 def test_a_damaged_part_is_refused_on_resume(folder, model, tmp_path):
     files, _ = find_images(str(folder))
     output = tmp_path / "t.npz"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.files import exclusive_lock
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.extract.decoding import SUFFIXES, DecodeRules, ImageFiles, collate
 from ur4rec_recbole.extract.image_models import ImageModel
@@ -111,15 +112,20 @@ def extract_images(
         "rules": repr(asdict(rules)),
     }
     folder = ShardFolder(output, settings, files, run.shard_size)
-    done = folder.open(run.resume)
-    waiting = [index for index in range(folder.count) if index not in done]
-    progress(sum(len(_span(index, files, run)) for index in done))
-    results = _decoded(waiting, files, model, rules, run)
-    for index in waiting:
-        folder.write(index, _shard(_span(index, files, run), results, model, run, progress))
-    table, masked = _merge(folder, files, settings)
-    table.save(output)
-    folder.remove()
+    refusal = InputError(
+        f"--output {output}", "must be one process's", "another that writes it",
+        "Wait until that ends.",
+    )  # fmt: skip
+    with exclusive_lock(f"{folder.path}.lock", refusal):  # two would remove each other's shards
+        done = folder.open(run.resume)
+        waiting = [index for index in range(folder.count) if index not in done]
+        progress(sum(len(_span(index, files, run)) for index in done))
+        results = _decoded(waiting, files, model, rules, run)
+        for index in waiting:
+            folder.write(index, _shard(_span(index, files, run), results, model, run, progress))
+        table, masked = _merge(folder, files, settings)
+        table.save(output)
+        folder.remove()
     return table, masked
 
 
