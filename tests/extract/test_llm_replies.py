@@ -241,6 +241,21 @@ def test_a_key_that_no_header_can_carry_is_refused_unseen(command, monkeypatch, 
     assert code == 2 and "OPENAI_API_KEY" in told and key not in told
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["http://a:port/v1", "http://a:99999/v1", "http://a\r\nb/v1", "http://[::1", "a:80/v1", " ",
+     "http:///v1", "http://\u2603/v1"],
+)  # fmt: skip
+def test_an_address_that_is_none_is_refused(command, url):
+    code, told = command(url)
+    assert code == 2 and "OPENAI_BASE_URL" in told and "Traceback" not in told
+
+
+def test_an_address_may_come_from_a_file_of_another_system(endpoint, command):
+    url, asked = endpoint(reply('"fine words"'))
+    assert command(f" {url}\r\n")[0] == 0 and asked
+
+
 def test_a_foreign_or_broken_cache_is_refused(tmp_path):
     (tmp_path / "text").write_text("not a database" * 100)
     with sqlite3.connect(tmp_path / "other") as other:

@@ -5,6 +5,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from ur4rec_recbole.commands.options import ANSWERS
 from ur4rec_recbole.core.errors import InputError
@@ -115,7 +116,7 @@ def llm_settings(options: argparse.Namespace) -> LlmSettings:
         raise InputError("--dry-run", "must be at least 0", options.dry_run, "Raise it.")
     return LlmSettings(
         model=model,
-        base_url=options.base_url or os.environ.get("OPENAI_BASE_URL"),
+        base_url=_address(options.base_url or os.environ.get("OPENAI_BASE_URL")),
         api_key=key or "none",
         request=_request_fields(options.request),
         concurrency=options.concurrency,
@@ -137,6 +138,24 @@ def describe(estimate: Estimate, options: argparse.Namespace) -> str:
         return f"{words}; cost unknown without --price-in and --price-out."
     cost = estimate.cost(options.price_in, options.price_out)
     return f"{words}; cost {f'at most about {cost:.4f}' if limited else 'without a limit'}."
+
+
+def _address(given: str | None) -> str | None:
+    """Return the endpoint's address without spaces around it; refuse what is none."""
+    if given is None:
+        return None
+    url = given.strip()
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number
+        sound = False
+    if not (sound and url.isprintable()):
+        raise InputError(
+            "--base-url or OPENAI_BASE_URL", "must be an address of http:// or https://",
+            repr(given), "Write for instance http://localhost:8000/v1.",
+        )  # fmt: skip
+    return url
 
 
 def _request_fields(words: str) -> dict[str, object]:

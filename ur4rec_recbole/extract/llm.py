@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ur4rec_recbole.core.errors import InputError, needs
+from ur4rec_recbole.core.errors import InputError, first_line, needs
 from ur4rec_recbole.extract.answers import Answer, AnswerCache, answer_key
 from ur4rec_recbole.extract.characters import whole_characters
 from ur4rec_recbole.extract.prompts import Prompt
@@ -201,12 +201,18 @@ class LlmWriter:
 def _client(settings: LlmSettings) -> Any:
     with needs("openai", "for the language-model writer", "llm"):
         import openai
-    return openai.AsyncOpenAI(
-        base_url=settings.base_url,
-        api_key=settings.api_key,
-        timeout=settings.timeout,
-        max_retries=0,  # retries are counted, spaced and logged here
-    )
+    try:
+        return openai.AsyncOpenAI(
+            base_url=settings.base_url,
+            api_key=settings.api_key,
+            timeout=settings.timeout,
+            max_retries=0,  # retries are counted, spaced and logged here
+        )
+    except Exception as error:  # the HTTP library's own, such as for a host that no name can be
+        raise InputError(
+            "OPENAI_BASE_URL", "must be an address that requests can be sent to",
+            first_line(error), "Write for instance http://localhost:8000/v1.",
+        ) from error  # fmt: skip
 
 
 async def _request(client: Any, settings: LlmSettings, key: str, prompt: Prompt) -> Answer:
