@@ -347,6 +347,13 @@ class Curve:
         return [{"elapsed": seconds, "ndcg@10": quality} for seconds, quality in self.curve]
 
 
+def test_a_run_of_an_unknown_seed_is_read_with_the_others() -> None:
+    run: Any = Curve("SASRec")
+    found = benchmark_results.Benchmark(Path(), None, {"a": [run]})
+    found._metrics[run.path] = {"valid": {"full_masked": {"ndcg@10": 0.1}}}
+    assert found.best(["a"]) == "a" and list(found.by_seed("a", "ndcg@10").values()) == [0.1]
+
+
 def test_times_are_to_what_each_rival_reaches() -> None:
     runs: Any = {
         "ours": [Curve("UR4Rec", (2, 0.1), (4, 0.3)), Curve("UR4Rec", (4, 0.1), (6, 0.2))],

@@ -89,33 +89,34 @@ def test_an_unknown_status_is_refused(run: RunFolder) -> None:
 
 
 def test_epochs_of_different_stages_have_their_own_columns(run: RunFolder) -> None:
-    run.add_epoch({"epoch": 1, "stage": "a", "sequence": 2.5})
-    run.add_epoch({"epoch": 2, "stage": "b", "retrieval": 1e-7})
-    assert run.epochs() == [
-        {"epoch": 1, "stage": "a", "sequence": 2.5},
-        {"epoch": 2, "stage": "b", "retrieval": 1e-7},
+    rows = [
+        {"epoch": 1, "stage": "a", "stage_epoch": 1, "sequence": 2.5},
+        {"epoch": 2, "stage": "b", "stage_epoch": 1, "retrieval": 1e-7},
     ]
+    for row in rows:
+        run.add_epoch(row)
+    assert run.epochs() == rows
 
 
 def test_a_half_line_is_dropped(run: RunFolder) -> None:
-    run.add_epoch({"epoch": 1, "loss": 2.5})
+    row = {"epoch": 1, "stage": "a", "stage_epoch": 1, "loss": 2.5}
+    run.add_epoch(row)
     run.add_finding({"name": "overfitting", "epoch": 0})
     for name in ("epochs.csv", "findings.jsonl"):
         with (run.path / name).open("a") as file:
             file.write('{"1,2.')
-    assert run.epochs() == [{"epoch": 1, "loss": 2.5}]
+    assert run.epochs() == [row]
     assert run.findings() == [{"name": "overfitting", "epoch": 0}]
-    run.add_epoch({"epoch": 2, "loss": 2.0})
+    run.add_epoch({"epoch": 2, "stage": "a", "stage_epoch": 2, "loss": 2.0})
     assert [row["epoch"] for row in run.epochs()] == [1, 2]
 
 
 def test_a_resumed_run_forgets_what_it_makes_again(run: RunFolder) -> None:
     for epoch in range(1, 4):
-        run.add_epoch({"epoch": epoch})
+        run.add_epoch({"epoch": epoch, "stage": "a", "stage_epoch": epoch})
         run.add_finding({"name": "x", "epoch": epoch})
     run.rewind(1, run.findings()[:1])
-    assert run.epochs() == [{"epoch": 1}]
-    assert [row["epoch"] for row in run.findings()] == [1]
+    assert [row["epoch"] for row in run.epochs() + run.findings()] == [1, 1]
 
 
 def test_metrics_and_ranks_come_back(run: RunFolder) -> None:

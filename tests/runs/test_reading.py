@@ -32,6 +32,9 @@ def run(toy: Any, tmp_path: Path) -> RunFolder:
         ("epochs.csv", b"epoch\n0,1,2\n"),
         ("epochs.csv", b"epoch\nx\n"),
         ("epochs.csv", b"\xff\xfe\n"),
+        ("epochs.csv", b"epoch,stage_epoch,loss\n1,1,2.0\n"),
+        ("epochs.csv", b"epoch,stage,loss\n1,a,2.0\n"),
+        ("epochs.csv", b"epoch,stage,stage_epoch,loss\n1,a,one,2.0\n"),
         ("findings.jsonl", b"not json\n"),
         ("findings.jsonl", b"[1]\n"),
         ("findings.jsonl", b'{"nome": 1}\n'),
@@ -68,6 +71,13 @@ def test_a_configuration_of_another_shape_is_a_message(run: RunFolder, config: A
     run.mark("failed")
     with pytest.raises(InputError, match=r"run\.json: config"):
         RunFolder.open(run.path)
+
+
+def test_a_run_of_an_unknown_seed_is_reported(run: RunFolder) -> None:
+    del run.about["seed"]
+    run.mark("done")
+    assert main(["report", str(run.path)]) == 0
+    assert "seed unknown" in (run.path / "report.html").read_text()
 
 
 def test_a_text_of_the_configuration_stays_a_text(toy: Any, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ class Benchmark:
             values: Mapping[str, float] = measured.get("full_masked", {})
             values = values or next(iter(measured.values()), {})
             if metric in values:
-                found[run.about["seed"]] = values[metric]
+                found[run.about.get("seed")] = values[metric]
         return found
 
     def seconds(self, entry: str) -> np.ndarray:

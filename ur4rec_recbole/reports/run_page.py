@@ -37,7 +37,7 @@ def write(folder: RunFolder) -> Path:
 def page(folder: RunFolder) -> str:
     """Return the page of a run; what it has not reached yet is left out."""
     about = folder.about
-    title = f"{about['model']} on {about['dataset']}, seed {about['seed']}"
+    title = f"{about['model']} on {about['dataset']}, seed {about.get('seed', 'unknown')}"
     rows, stages = folder.epochs(), folder.read("stages.json") or []
     routing, metrics = folder.read("routing.json") or {}, folder.read("metrics.json") or {}
     findings = folder.findings()

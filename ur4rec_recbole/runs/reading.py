@@ -118,7 +118,7 @@ def _epoch(row: dict[Any, Any], path: Path) -> dict[str, Any]:
         if text not in ("", None):
             found[key] = text if key == "stage" else _number(text)
     # What RecBole's models do not have is missing; the rest are numbers.
-    shape = dict.fromkeys(found, NUMBER) | {"epoch": int, "stage": Maybe(str)}
+    shape = dict.fromkeys(found, NUMBER) | {"epoch": int, "stage": str, "stage_epoch": int}
     return check(found, shape, path, REMEDY)
 
 
