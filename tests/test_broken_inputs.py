@@ -407,13 +407,6 @@ def test_interactions_that_cannot_be_read(content: str | bytes, names: str, refu
     refused(TRAIN, names)
 
 
-def test_features_of_an_item_that_stand_there_twice(refused: Any) -> None:
-    Path("data/toy/toy.item").write_text("item_id:token\tname:token\ni1\ta\ni2\tb\ni1\tc\n")
-    refused(
-        f"{TRAIN} --load_col={{inter:[user_id,item_id,timestamp],item:[item_id,name]}}", "line 4"
-    )
-
-
 TEXTS = [
     ("a.json", "{"),
     ("a.json", "[1]"),

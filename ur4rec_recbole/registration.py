@@ -52,8 +52,11 @@ CLASSES = {
     "ContentKNN": (content_knn, UR4RecDataset, TraditionalTrainer),
     "RecentPopularity": (recent_popularity, UR4RecDataset, TraditionalTrainer),
 }
-# Keys of RecBole's trainer that our own models have rules of their own for.
-TRAINING = ("epochs", "stopping_step", "learning_rate", "train_batch_size", "eval_batch_size")
+# Keys of RecBole's own models whose wrong values would be found when a run has begun.
+CHECKED = (
+    "seed", "epochs", "learning_rate", "weight_decay", "train_batch_size", "eval_batch_size",
+    "MAX_ITEM_LIST_LENGTH", "clip_grad_norm",
+)  # fmt: skip
 
 
 def register() -> None:
@@ -87,13 +90,9 @@ def check_keys(found: Config) -> None:
 
 
 def _rules_of_any_model() -> dict[str, config.Rule]:
-    """Return the rules of this package's keys and of RecBole's own, which RecBole does not check.
-
-    It has one more optimizer than models of this package take.
-    """
-    rules = config.recbole_rules() | config.schema("any_model")
-    rules |= {key: config.schema()[key] for key in TRAINING}
-    return {key: rule for key, rule in rules.items() if key != "learner"}
+    """Return the rules of this package's keys and of some of RecBole's, which does not check."""
+    known = config.recbole_rules() | config.schema()
+    return {key: known[key] for key in CHECKED} | config.schema("any_model")
 
 
 def model_names() -> list[str]:

@@ -25,7 +25,6 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def add_arguments(parser: Any) -> None:
         parser.add_argument("--size", type=int, default=1)
-        parser.set_defaults(config_files=[])
 
     def run(options: Any) -> int | None:
         seen.append(options.size)

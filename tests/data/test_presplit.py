@@ -52,7 +52,7 @@ def write_split(
 ) -> None:
     """Write the files of `rows`, each history cut to its newest `cut` items.
 
-    `unit` of the times make a second.
+    `unit` is how many units of time make a second.
     """
     histories = sequences()
     (folder / "toy").mkdir(parents=True)

@@ -84,6 +84,38 @@ def test_times_that_float32_cannot_tell_from_a_moment_stay_on_their_side(
     assert "i3" in targets[train]
 
 
+@pytest.mark.parametrize("before", [{"TS": [40, 60]}, {"LS": "valid_and_test"}])
+def test_a_cached_data_set_is_split_where_the_configuration_says(
+    tmp_path: Path, before: Any
+) -> None:
+    cached = {"save_dataset": True, "checkpoint_dir": str(tmp_path)}
+    earlier = {"eval_args": {"split": before, "order": "TO", "mode": "full"}}
+    load_data(config(tmp_path, "UR4Rec", **cached, **earlier))
+    found = load_data(config(tmp_path, "UR4Rec", (25, 46), **cached))
+    fresh = load_data(config(tmp_path, "UR4Rec", (25, 46)))
+    for part, other in zip(found, fresh, strict=True):
+        assert told(part._dataset) == told(other._dataset)
+
+
+def test_what_a_data_set_is_known_by_does_not_depend_on_its_split(tmp_path: Path) -> None:
+    moments, one_out = {"TS": [40, 60]}, {"LS": "valid_and_test"}
+    known = {
+        load_data(config(tmp_path, "UR4Rec", eval_args={"split": how, "order": "TO"}))[
+            0
+        ]._dataset.fingerprint
+        for how in (moments, one_out)
+    }
+    assert len(known) == 1
+
+
+def test_times_before_1970_are_split_in_their_order(tmp_path: Path) -> None:
+    rows = [("u", f"i{n}", -1_700_000_000 + n) for n in range(10)] + [("u", "i99", -1.6e9)]
+    made = config(tmp_path, "UR4Rec", (-1_699_999_997, -1_699_999_994), rows=rows)
+    _, valid, test = (each._dataset for each in load_data(made))
+    assert told(valid) == [("u", ["i0", "i1", "i2"], "i3")]
+    assert told(test) == [("u", [f"i{n}" for n in range(6)], "i6")]
+
+
 def test_a_run_has_the_final_table_of_one_target_a_user(tmp_path: Path) -> None:
     made = config(tmp_path, "Pop")
     result = quick_start.run("Pop", "toy", None, made.external_config_dict)

@@ -3,11 +3,12 @@ import json
 import numpy as np
 import pytest
 
+from tests.extract.conftest import write_toy
 from ur4rec_recbole.commands import text_tables
 from ur4rec_recbole.commands.main import main
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.features import FeatureTable
-from ur4rec_recbole.data.items import Item, item_tokens, read_items
+from ur4rec_recbole.data.items import Item, item_tokens, load_dataset, read_items
 from ur4rec_recbole.extract.encoders import DEFAULT_ENCODER, text_encoder
 from ur4rec_recbole.extract.text import extract_text
 
@@ -25,6 +26,14 @@ def test_columns_are_recognised_by_name_or_named(toy_dataset):
     assert read_items(toy_dataset, {"title": "release_year"})["i3"].title == "1983"
     with pytest.raises(InputError, match="the title column"):
         read_items(toy_dataset, {"title": "nothing"})
+
+
+def test_of_two_rows_of_an_item_the_first_counts_as_in_recbole(tmp_path):
+    config = write_toy(tmp_path)
+    with (tmp_path / "toy" / "toy.item").open("a") as file:
+        file.write("i3\tAnother\t1999\tDrama\n")
+    dataset = load_dataset("toy", [str(config)], {"data_path": str(tmp_path)})
+    assert read_items(dataset)["i3"].title == "Film 3"
 
 
 def test_rows_stand_under_their_own_ids_and_empty_texts_give_none(letters):

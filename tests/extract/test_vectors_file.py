@@ -78,7 +78,7 @@ def test_the_command_writes_a_table_of_the_items_of_a_data_set(toy, tmp_path, ca
     made = ["--encoder", "sonar", "--encoder-version", "2", "--output", str(tmp_path / "t.npz")]
     words = ["extract", "vectors", "--vectors", rows, "--modality", "audio", *made]
     assert main([*words, *toy]) == 0
-    assert "2 of 14 items, width 2; 1 of items outside" in capsys.readouterr().out
+    assert "width 2, 2 of 14 items; 1 of other items left out" in capsys.readouterr().out
     table = FeatureTable.load(tmp_path / "t.npz")
     assert table.tokens.tolist() == ["i3", "i1"] and table.vectors.tolist() == [[1, 2], [5, 6]]
     told = {key: table.provenance[key] for key in ("kind", "encoder", "encoder_version")}
@@ -94,7 +94,8 @@ def test_the_command_writes_a_table_of_the_items_of_a_data_set(toy, tmp_path, ca
         ("id,x\ni1,1e60", "audio", "must be finite"),
         ("id,x\ni1,1\ni1,2", "audio", "must be distinct"),
         ("id,x\n1,1\n2,2", "audio", "must be those of items of 'toy'"),
-        ("id,x\ni1,1", "Audio Track", "--modality"),
+        ("id,x\ni1,1", "Audio Track", "item_tables"),
+        ("id,x\ni1,1", "profile", "item_tables"),
     ],
 )
 def test_the_command_refuses_what_no_table_may_hold(toy, tmp_path, capsys, text, modality, told):

@@ -124,6 +124,17 @@ def test_a_member_is_trained_on_the_interactions_of_the_ensemble(ensemble: Any) 
     assert {key: found[key] for key in few} == few
 
 
+def test_what_a_recipe_sets_in_its_files_is_its_own(ensemble: Any, tmp_path: Path) -> None:
+    file = tmp_path / "member.yaml"
+    file.write_text("normalize_all: True")
+    given = ensemble(["file"]).external_config_dict | {"normalize_all": False}
+    plain = {"model": "SequentialEASE"}
+    recipes = [plain, plain | {"config_files": [str(file)]}]
+    made = Config("UR4RecEnsemble", "toy", config_dict=given | {"members": recipes})
+    found = [saved.read(Path(each)).config["normalize_all"] for each in members.prepare(made)]
+    assert found == [False, True]
+
+
 def test_a_recipe_of_other_data_is_refused_before_it_is_trained(ensemble: Any) -> None:
     recipe = {"model": "SequentialEASE", "item_inter_num_interval": "[5,inf)"}
     config = ensemble([recipe])

@@ -183,13 +183,13 @@ def test_a_run_killed_twice_resumes_twice(tmp_path: Path, monkeypatch: pytest.Mo
     assert all(torch.equal(value, right[key]) for key, value in left.items())
 
 
-def test_a_run_killed_before_its_last_epoch_is_validated_validates_it(
+def test_a_run_killed_where_a_stage_ends_between_validations_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = settings(tmp_path, "whole") | {"eval_step": 2, "stages": [*STAGES[:2]]}
     expected = quick_start.run("UR4Rec", "toy", config_dict=whole)
     killed = whole | {"run_folder": str(tmp_path / "killed")}
-    train_and_die(killed, monkeypatch, dying_at(UR4RecTrainer, "_validate_last", 1))
+    train_and_die(killed, monkeypatch, dying_at(UR4RecTrainer, "_end", 1))
     found = quick_start.run(resume=killed["run_folder"])
     last = "2-pretrain_retriever.pth"
     left, right = (

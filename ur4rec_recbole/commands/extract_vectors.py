@@ -12,8 +12,9 @@ import numpy as np
 
 from ur4rec_recbole.commands.options import add_dataset_options, check_output, chosen_dataset
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.data.features import KIND, FeatureTable
+from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.data.items import item_tokens
+from ur4rec_recbole.data.modalities import ITEM_TABLES, check_more_tables
 from ur4rec_recbole.extract.vectors_file import read_vectors
 
 
@@ -39,27 +40,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the table and print what it covers."""
     check_output(options)
-    kind = f"item_{options.modality}"
-    if not KIND.fullmatch(kind):
-        raise InputError(
-            "--modality", "must be small letters, digits and _, a letter first",
-            repr(options.modality), "Name it text, image, or otherwise, such as audio.",
-        )  # fmt: skip
+    if options.modality not in ITEM_TABLES:
+        check_more_tables({options.modality: options.output})
     tokens, vectors = read_vectors(options.vectors)
     known = np.ones(len(tokens), dtype=bool)
     covered = f"{len(tokens)} items"
     if options.dataset:
         items = item_tokens(chosen_dataset(options))
         known = np.isin(tokens, items)
-        covered = f"{known.sum()} of {len(items)} items"
+        covered = f"{known.sum()} of {len(items)} items; {(~known).sum()} of other items left out"
         if not known.any():
             raise InputError(
                 f"{options.vectors}: ids", f"must be those of items of {options.dataset!r}",
-                f"none of {len(tokens)} that is, such as {tokens[:3].tolist()}",
+                f"none of its {len(tokens)} is, for example {tokens[:3].tolist()}",
                 "Write them as they stand in the data set.",
             )  # fmt: skip
     provenance = {
-        "kind": kind,
+        "kind": f"item_{options.modality}",
         "encoder": options.encoder,
         "encoder_version": options.encoder_version,
         "source": "vectors file",
@@ -68,8 +65,5 @@ def run(options: argparse.Namespace) -> int:
     }
     table = FeatureTable(tokens[known], vectors[known], provenance, name=options.vectors)
     table.save(options.output)
-    print(
-        f"{options.output}: {covered}, width {table.width}; "
-        f"{len(tokens) - len(table)} of items outside the data set left out."
-    )
+    print(f"{options.output}: width {table.width}, {covered}.")
     return 0

@@ -151,10 +151,7 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
     importlib.import_module("ur4rec_recbole.registration").register()
     module = _module(options.command)
     if getattr(module, "TAKES_SETTINGS", False):
-        # argparse takes a word with a space in it for one more file.
-        files = options.config_files
-        others = [*others, *(word for word in files if word.startswith("--"))]
-        options.config_files = [word for word in files if not word.startswith("--")]
+        others = [*others, *_taken_in(options)]
         check_words(others)
         options.settings = [_as_key(word) for word in others]
         check_words(options.settings)  # two spellings of a key are one
@@ -165,6 +162,16 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
         )  # fmt: skip
     with termination_raises():  # now that all is imported: ray puts a handler of its own in place
         return int(module.run(options) or 0)
+
+
+def _taken_in(options: argparse.Namespace) -> list[str]:
+    """Take back settings with a space in them, which argparse takes for one more file or item."""
+    found = []
+    for name, value in vars(options).items():
+        if isinstance(value, list):
+            found += [word for word in value if str(word).startswith("--")]
+            setattr(options, name, [word for word in value if not str(word).startswith("--")])
+    return found
 
 
 def _as_key(word: str) -> str:

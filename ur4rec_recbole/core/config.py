@@ -248,11 +248,12 @@ def check_split(how: Any) -> None:
     if kind == "LS" and value not in ("valid_and_test", "valid_only", "test_only"):
         _refuse_split("must have LS: valid_and_test, valid_only or test_only", how)
     shares: Any = value if isinstance(value, list | tuple) else [None]
-    sound = all(is_finite(each) and each >= 0 for each in shares)
+    sound = all(is_finite(each) for each in shares)
     moments = kind == "TS" and len(shares) == 2 and sound
     if moments and not shares[0] < shares[1]:
         _refuse_split("must have TS: [t1, t2], the earlier moment first", how)
-    if kind != "LS" and not moments and (len(shares) != 3 or not sound or not sum(shares)):
+    sound = sound and all(each >= 0 for each in shares) and sum(shares) > 0
+    if kind != "LS" and not moments and not (sound and len(shares) == 3):
         _refuse_split(f"must have {kind}: [train, valid, test], three shares", how)
     for key, choices in (("order", ("TO", "RO")), ("group_by", ("user", "none", None))):
         if how.get(key, choices[0]) not in choices:

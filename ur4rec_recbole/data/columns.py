@@ -52,12 +52,6 @@ def check_columns(dataset: Dataset, file: str, suffix: str, header: Mapping[str,
         if (listed is not None and column not in listed) or column in left_out:
             _refuse_list("load_col", suffix, f"must have {column!r} ({key}), which is needed",
                          listed or f"without {left_out}", _example(suffix, needed))  # fmt: skip
-    times = f"{config['TIME_FIELD']}{config['LIST_SUFFIX']}"
-    if suffix == "inter" and config["benchmark_filename"] and header.get(times, TIMES) != TIMES:
-        raise InputError(
-            f"{file}: {times}", f"must be of type {TIMES}", header[times],
-            f"Write {times}:{TIMES} into its first line.",
-        )  # fmt: skip
     for key in {**needed, "TIME_FIELD": config["TIME_FIELD"]} if suffix == "inter" else needed:
         kind = header.get(config[key])
         if kind is not None and kind not in TYPES[key]:
@@ -74,9 +68,6 @@ def set_types(
 
     Times become float64 seconds. Sequences are split by RecBole already.
     """
-    ids = {"user": dataset.uid_field, "item": dataset.iid_field}.get(suffix)
-    if ids in frame:
-        _check_once(frame[ids], file)
     for column in frame:
         kind, cells = header[column], frame[column]
         if suffix == "inter" and column == dataset.time_field:
@@ -84,6 +75,11 @@ def set_types(
             dataset.field2type[column] = FeatureType.FLOAT  # though the file may call it a token
             dataset.field2bucketnum[column] = 2  # RecBole's start for a float column
         elif suffix == "inter" and column == f"{dataset.time_field}{dataset.config['LIST_SUFFIX']}":
+            if kind != TIMES:
+                raise InputError(
+                    f"{file}: {column}", f"must be of type {TIMES}", kind,
+                    f"Write {column}:{TIMES} into its first line, or leave it out of load_col.",
+                )  # fmt: skip
             frame[column] = read_time_lists(cells, file)
         elif kind == "float":
             frame[column] = read_numbers(cells, file)
@@ -150,16 +146,6 @@ def _tokens(cells: pd.Series, file: str, are_ids: bool) -> pd.Series:
             repr(cells.iloc[wrong[0]]), "Complete or remove the rows.",
         )  # fmt: skip
     return cells.where(cells != "")
-
-
-def _check_once(ids: pd.Series, file: str) -> None:
-    """Raise `InputError` for an id with two rows: RecBole finds features by the place of a row."""
-    again = np.flatnonzero(ids.duplicated())
-    if len(again):
-        raise InputError(
-            f"{file}: {ids.name}, {lines_of(again)}", "must hold each id once",
-            f"{ids.iloc[again[0]][:40]!r} for a second time", "Keep one row of each.",
-        )  # fmt: skip
 
 
 def _check_length(longest: int, file: str) -> None:

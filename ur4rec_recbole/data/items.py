@@ -123,7 +123,8 @@ def read_items(dataset: UR4RecDataset, columns: Mapping[str, str] | None = None)
     roles = _roles(list(kinds), dataset.iid_field, columns or {}, path.name)
     frame = read_cells(path, config["field_separator"], config["encoding"])
     known = set(item_tokens(dataset))
-    rows = frame[frame[dataset.iid_field].isin(known)].to_dict("records")
+    once = frame.drop_duplicates(dataset.iid_field)  # the first row, as RecBole has it
+    rows = once[once[dataset.iid_field].isin(known)].to_dict("records")
     texts = [
         name
         for name, kind in kinds.items()

@@ -6,10 +6,11 @@ the test target the first from t2 on, as for a model that was trained at t1 and 
 or item that was not there before is part of it; a user's very first interaction is no target,
 since it has no history.
 
-Two of RecBole's methods are wrapped: the split, which a TS of three shares still reaches, and the
-normalisation, before which times are exact. After it they may be shares of their span (as by its
-settings for ml-100k), and soon they are float32, which rounds Unix seconds to multiples of 64 and
-more: a time that would come to lie on the other side of a moment is moved back beside it.
+Three of RecBole's methods are wrapped: the split, which a TS of three shares still reaches; the
+normalisation, after which times may be shares of their span (as by its settings for ml-100k), to
+remember that span; and the conversion to tensors, where times become float32, which rounds Unix
+seconds to multiples of 64 and more: a time that would come to lie on the other side of a moment is
+moved back beside it.
 """
 
 import functools
@@ -19,14 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.data.dataset import Dataset
-from scipy.stats import rankdata
 
 
 def apply() -> None:
-    """Wrap both methods; a second call changes nothing."""
+    """Wrap the methods; a second call changes nothing."""
     if not hasattr(Dataset.time_based_split, "at_moments"):
         Dataset.time_based_split = _at_moments(Dataset.time_based_split)
-        Dataset._normalize = _keeping_sides(Dataset._normalize)
+        Dataset._normalize = _remembering_span(Dataset._normalize)
+        Dataset._change_feat_format = _keeping_sides(Dataset._change_feat_format)
 
 
 def splits_at_moments(how: Any) -> bool:
@@ -35,33 +36,54 @@ def splits_at_moments(how: Any) -> bool:
     return moments is not None and len(moments) == 2
 
 
-def _keeping_sides(normalize: Callable) -> Callable:
-    """Keep each time on its side of the moments, and the moments as times are kept."""
+def _remembering_span(normalize: Callable) -> Callable:
+    """Keep the first and the last time of a data set whose times become shares of their span."""
 
     @functools.wraps(normalize)
     def normalized(self: Dataset) -> None:
-        how, frame, field = self.config["eval_args"], self.inter_feat, self.time_field
-        if not splits_at_moments(how) or field not in frame:
+        if self.time_field not in self.inter_feat:
             normalize(self)
             return
-        exact = frame[field].to_numpy(np.float64, copy=True)
-        moments = np.array(how["split"]["TS"], dtype=np.float64)
-        part = np.searchsorted(moments, exact, side="right")  # 0, 1 or 2
+        before = _span(self)
         normalize(self)
-        times = self.inter_feat[field].to_numpy()
-        if not np.array_equal(times, exact):
-            moments = (moments - exact.min()) / (exact.max() - exact.min())
-        first, second = moments.astype(np.float32)
-        second = max(second, np.nextafter(first, np.float32(np.inf)))
-        self.moments = first, second
-        least = np.array([-np.inf, first, second])[part]
-        most = np.nextafter(np.array([first, second, np.inf], dtype=np.float32), -np.inf)[part]
-        kept = times.astype(np.float32).clip(least, most).astype(np.float32)
-        # What will round to one float32 keeps its order, which is yet to be sorted by.
-        place = rankdata(exact, method="dense") / len(exact) - 0.5
-        self.inter_feat[field] = kept + 0.4 * place * np.spacing(kept)
+        if _span(self) != before:
+            self.time_span = before
 
     return normalized
+
+
+def _span(dataset: Dataset) -> tuple[float, float]:
+    times = dataset.inter_feat[dataset.time_field]
+    return times.min(), times.max()
+
+
+def _keeping_sides(convert: Callable) -> Callable:
+    """Keep each time on its side of the moments, and the moments as times are kept."""
+
+    @functools.wraps(convert)
+    def converted(self: Dataset) -> None:
+        how, field = self.config["eval_args"], self.time_field
+        if splits_at_moments(how) and field in self.inter_feat:
+            moments = np.array(how["split"]["TS"], dtype=np.float64)
+            if hasattr(self, "time_span"):
+                first, last = self.time_span
+                moments = (moments - first) / (last - first)
+            times = self.inter_feat[field].to_numpy(np.float64)
+            self.moments, kept = _rounded(moments, times)
+            self.inter_feat = self.inter_feat.assign(**{field: kept})
+        convert(self)
+
+    return converted
+
+
+def _rounded(moments: np.ndarray, times: np.ndarray) -> tuple[tuple[float, float], np.ndarray]:
+    """Return two moments, and times [R] each on its side of them, as float32."""
+    part = np.searchsorted(moments, times, side="right")  # 0, 1 or 2
+    first, second = moments.astype(np.float32)
+    second = max(second, np.nextafter(first, np.float32(np.inf)))
+    least = np.array([-np.inf, first, second], dtype=np.float32)
+    most = np.nextafter(np.array([first, second, np.inf], dtype=np.float32), np.float32(-np.inf))
+    return (first, second), times.astype(np.float32).clip(least[part], most[part])
 
 
 def _at_moments(by_shares: Callable) -> Callable:

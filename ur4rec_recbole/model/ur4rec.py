@@ -368,7 +368,7 @@ class UR4Rec(SequentialRecommender):
 
     @contextmanager
     def items_kept(self) -> Iterator[None]:
-        """Compute what is of items alone once while open: for predictions.
+        """Compute once, while open, what depends on items alone: for predictions.
 
         Neither weights nor feature tables may change meanwhile. Within another one, that goes on.
         """

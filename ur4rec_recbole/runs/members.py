@@ -25,6 +25,7 @@ from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.core.config import configuration
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import exclusive_lock, read_json, write_json
+from ur4rec_recbole.core.yaml_files import read_mapping
 from ur4rec_recbole.data.fingerprints import INPUTS, inputs, source_hash, table_hashes
 from ur4rec_recbole.model import saved
 from ur4rec_recbole.model.ensemble import check_same_data
@@ -99,9 +100,10 @@ def _seconds(folder: Path) -> float | None:
 def _trained(ensemble: Config, recipe: dict[str, Any]) -> str:
     """Return the folder of one recipe's model."""
     given = ensemble.external_config_dict
-    recipe = {key: given[key] for key in INHERITED if key in given} | recipe
-    recipe["data_path"] = str(Path(ensemble["data_path"]).parent)  # RecBole appends the name
     files = recipe.pop("config_files", [])
+    own = recipe.keys() | {key for file in files for key in read_mapping(file, "config_files")}
+    recipe |= {key: given[key] for key in INHERITED if key in given and key not in own}
+    recipe["data_path"] = str(Path(ensemble["data_path"]).parent)  # RecBole appends the name
     with settings_from():  # the command line is the ensemble's
         config = configuration(recipe.pop("model"), ensemble["dataset"], files, recipe)
         check_keys(config)

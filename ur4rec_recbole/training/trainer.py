@@ -150,7 +150,6 @@ class UR4RecTrainer(WatchedTrainer):
             try:
                 at_end = self._epoch_hook(callback_fn)
                 super().fit(train_data, valid_data, verbose, saved, show_progress, at_end)
-                self._validate_last()
             except NotFinite:
                 self._fall_back()
             self._end(self.stages[index])
@@ -312,17 +311,6 @@ class UR4RecTrainer(WatchedTrainer):
                 self._best_state = self._snapshot()
                 self._best_epoch = self.model.stage_epoch
         return score, result
-
-    def _validate_last(self) -> None:
-        """Validate a stage's last epoch where RecBole, by `eval_step`, has passed it over.
-
-        RecBole counts epochs over all stages, so that a stage may end some after a validation.
-        """
-        if not (self.valid_data and self.model.stage_epoch and self._is_left_unvalidated):
-            return
-        score, result = self._valid_epoch(self.valid_data)
-        if not self._worse(score, self.best_valid_score):
-            self.best_valid_score, self.best_valid_result = score, result
 
     def _averaged(self) -> AbstractContextManager[None]:
         """Let the model have its averaged weights for a while, where they are averaged."""

@@ -91,6 +91,8 @@ class WatchedTrainer(ParallelTrainer):
         began = time.perf_counter()
         self.model.stage_epoch += 1
         self._next_epoch = epoch_idx + 1
+        if self._next_epoch == self.epochs:
+            self.eval_step = 1  # RecBole counts over all stages; a stage's last epoch is validated
         self._row, self._weights = {}, {}
         self.monitor.epoch_begins(epoch_idx)
         sums = super()._train_epoch(train_data, epoch_idx, loss_func or losses, show_progress)
@@ -109,14 +111,9 @@ class WatchedTrainer(ParallelTrainer):
             **{name: value / steps for name, value in each.items()},
             "peak_memory": peak_memory(),
         }
-        if self._is_left_unvalidated:
+        if not self.valid_data or self.eval_step <= 0 or self._next_epoch % self.eval_step:
             self._epoch_ends()
         return sums
-
-    @property
-    def _is_left_unvalidated(self) -> bool:
-        """Whether RecBole goes on from the newest epoch without validating it."""
-        return not self.valid_data or self.eval_step <= 0 or self._next_epoch % self.eval_step > 0
 
     def _check_nan(self, loss: Tensor) -> None:
         """Show each step's loss to the monitor: this is where RecBole looks at it."""
