@@ -115,6 +115,9 @@ def test_a_run_of_sasrec_is_loaded_to_recommend() -> None:
     served = Recommender.load(run.folder)
     assert len(served.recommend(["i1", "i2"], k=3).items) == 3
     assert len(served.histories.items) == sum(map(len, MANY["histories"].values()))
+    found = ur4rec_recbole.load(Path(run.folder) / "model.pth")
+    again = Recommender.from_model(found.model, found.train)
+    assert again.recommend(["i1", "i2"], k=3).items == served.recommend(["i1", "i2"], k=3).items
     with pytest.raises(InputError, match="repeat needs a model that scores what"):
         served.recommend(["i1"], repeat=True)
 

@@ -106,7 +106,11 @@ def with_histories(model: Any, train: Any) -> UR4RecDataset:
             "a recommender", "needs a sequential model that scores all items",
             type(model).__name__, "Train UR4Rec, or for example SASRec.",
         )  # fmt: skip
-    return train if isinstance(train, UR4RecDataset) else UR4RecDataset(train.config).build()[0]
+    if isinstance(train, UR4RecDataset):
+        return train
+    data = UR4RecDataset(train.config)
+    data.fingerprint = getattr(train, "fingerprint", None)  # of RecBole's, which was compared
+    return data.build()[0]
 
 
 def as_batch(histories: Sequence[History], config: Any, whole_window: bool) -> Interaction:

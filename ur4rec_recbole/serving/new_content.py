@@ -85,7 +85,7 @@ class ContentEncoders:
         if self.learned is None:
             raise InputError(
                 "texts of new items", f"need what the encoder {name} has learned from the table's",
-                "no file of it", "Put TABLE.npz.encoder.npz, which `ur4rec extract text` wrote, "
+                "no such file", "Put TABLE.npz.encoder.npz, which `ur4rec extract text` wrote, "
                 "beside the run's table and load or export the run again; or give vectors.",
             )  # fmt: skip
         lexical.restore(encoder, self.learned)

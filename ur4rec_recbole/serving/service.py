@@ -128,7 +128,7 @@ def create_app(
     metrics = Metrics(holder)
     header = APIKeyHeader(name="X-API-Key", auto_error=False)
 
-    def allowed(given: Annotated[str | None, Depends(header)]) -> None:
+    async def allowed(given: Annotated[str | None, Depends(header)]) -> None:
         if api_key and not hmac.compare_digest((given or "").encode(), api_key.encode()):
             raise HTTPException(401, "X-API-Key is missing or wrong")
 
@@ -175,7 +175,7 @@ def _add_pages(app: FastAPI, holder: Holder, metrics: Metrics, guarded: Any) -> 
         return holder.search(query)
 
     @app.get("/metrics", dependencies=guarded, response_class=PlainTextResponse)
-    def shown_metrics() -> Response:
+    async def shown_metrics() -> Response:
         """Return counters as Prometheus reads them."""
         return Response(metrics.text(), media_type=metrics.content_type)
 

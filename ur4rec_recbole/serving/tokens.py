@@ -22,12 +22,12 @@ def as_tokens(values: Any, what: str) -> list[str]:
 
 
 def as_list(values: Any, what: str) -> list[Any]:
-    """Return several things as a list; `InputError` for one."""
+    """Return several things as a list; `InputError` for a single one."""
     if not is_list(values):
         raise InputError(what, "must be a list of ids", repr(values), "Write [...] around it.")
     return list(values)
 
 
 def is_list(value: Any) -> bool:
-    """Tell whether something holds several things; a text is one."""
+    """Tell whether something holds several things; a text counts as a single one."""
     return isinstance(value, Iterable) and not isinstance(value, str | bytes)
