@@ -14,9 +14,8 @@ from torch.nn import functional
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.training.targets import of_targets
 
-HELD = (
-    2**28
-)  # scores of validation rows, 1 GiB, and some copies of them; more of them would not change the choice
+# Scores of validation rows, 1 GiB and some copies of them; more would hardly choose otherwise.
+HELD = 2**28
 LARGEST = 100.0  # of a weight: where targets can be told apart perfectly there is no optimum
 
 
