@@ -1,5 +1,6 @@
 """`ur4rec tune`: a bad choice is pruned, and a search goes on however it ended."""
 
+import errno
 import importlib.util
 import os
 import signal
@@ -15,6 +16,7 @@ import yaml
 from tests.conftest import SMALL, write_atomic_files
 from tests.killing import die, dying_at
 from ur4rec_recbole.commands.main import main
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.experiments import apart, search
 from ur4rec_recbole.runs.folder import RunFolder
 
@@ -142,6 +144,34 @@ def test_failed_trials_count_and_are_told(monkeypatch: pytest.MonkeyPatch, capsy
     assert "2 trials: 0 done, 0 pruned, 2 failed; none to choose" in said
     assert states() == ["FAIL", "FAIL"]
     assert not (OUT / "best.yaml").exists()
+
+
+def test_a_trial_that_was_interrupted_has_not_failed(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def interrupt(*_: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", "raise SystemExit(130)"])
+
+    monkeypatch.setattr(apart, "start", interrupt)
+    assert main([*TUNE.split(), "--trials", "1"]) == 1
+    said = capsys.readouterr().out
+    assert "trial 0000: interrupted; start again to go on, see out/trials/0000.log" in said
+    assert states() == ["RUNNING"]
+
+
+def test_a_trial_goes_on_once_the_disk_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    trials = begun(GOOD)
+    with monkeypatch.context() as disk, pytest.raises(InputError, match="Make room"):
+        disk.setattr(RunFolder, "add_epoch", full)
+        disk.setattr(RunFolder, "mark", full)
+        search_trial.run(OUT, 0)
+    assert not trials._told(0, 2, OUT / "trials" / "0000.log")
+    assert states(trials) == ["RUNNING"]
+    search_trial.run(OUT, 0)
+    assert states(trials) == ["COMPLETE"]
 
 
 def test_a_search_that_is_opened_again_draws_what_it_would_have() -> None:

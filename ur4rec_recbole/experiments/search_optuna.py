@@ -2,8 +2,8 @@
 
 This process draws (a tree-structured Parzen estimator), the trials' processes report their epochs
 to the study and ask its pruner, which ends a trial whose best score so far is worse than the median
-of the others' at the same epoch of the same stage. A trial that was killed stays "running" in the
-study: the next start goes on with it.
+of the others' at the same epoch of the same stage. A trial that was killed or interrupted stays
+"running" in the study: the next start goes on with it.
 """
 
 import signal
@@ -17,6 +17,7 @@ from typing import Any
 from ur4rec_recbole.core.errors import needs
 from ur4rec_recbole.experiments import apart, space
 from ur4rec_recbole.experiments.search import Search, Trial
+from ur4rec_recbole.runs.resuming import unfinished
 
 with needs("optuna", "to search settings", "tune"):
     import optuna
@@ -24,6 +25,7 @@ with needs("optuna", "to search settings", "tune"):
 
 NAME = "search"
 WAIT = 120  # seconds for another process to finish writing to the study
+INTERRUPTED = 130  # exit code of a trial that SIGTERM or Ctrl-C has ended
 STATUSES = {
     TrialState.COMPLETE: "done",
     TrialState.PRUNED: "pruned",
@@ -105,13 +107,15 @@ class Trials:
             return self._told(number, code, log)
 
     def _told(self, number: int, code: int, log: Path) -> bool:
-        """Say how a trial has ended; one that raised an error has failed for good."""
-        if code > 0:
+        """Say how a trial has ended; one that raised an error and cannot go on has failed."""
+        # A run that could not write its end, as on a full disk, can go on like one interrupted.
+        if code > 0 and code != INTERRUPTED and not unfinished(log.with_suffix("")):
             self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
         trial = self.study.trials[number]
         status = STATUSES[trial.state]
         if status == "running":
-            status = f"ended by signal {-code}; start again to go on"
+            how = f"ended by signal {-code}" if code < 0 else "interrupted"
+            status = f"{how}; start again to go on"
         if code:
             status += f", see {log}"
         score = "" if trial.value is None else f", {self.search.metric} {trial.value:.4f}"

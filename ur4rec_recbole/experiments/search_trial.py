@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.processes import termination_raises
 from ur4rec_recbole.experiments import apart, search, space
-from ur4rec_recbole.experiments.search_optuna import NAME, open_storage, open_study
+from ur4rec_recbole.experiments.search_optuna import INTERRUPTED, NAME, open_storage, open_study
 from ur4rec_recbole.runs.keeping import Pruned
 
 
@@ -51,9 +51,9 @@ def main() -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    except KeyboardInterrupt as error:  # Ctrl-C, which the parent passes on
+    except KeyboardInterrupt as error:  # SIGTERM, as the parent passes Ctrl-C on
         print(error, file=sys.stderr)
-        return 130
+        return INTERRUPTED
     return 0
 
 
