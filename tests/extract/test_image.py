@@ -14,6 +14,7 @@ from ur4rec_recbole.commands.main import main
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.extract.decoding import DecodeRules, ImageFiles, decode
+from ur4rec_recbole.extract.encoders import text_encoder
 from ur4rec_recbole.extract.image import ImageRun, extract_images, find_images
 from ur4rec_recbole.extract.image_models import image_model
 
@@ -245,6 +246,22 @@ def test_a_pickle_that_runs_code_is_refused(tiny_clip, tmp_path):
     with pytest.raises(InputError, match="weights_only"):
         image_model("open_clip:tiny-test", str(tmp_path / "evil.pt"))
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [torch.zeros(2), [torch.zeros(2)], {"a": 1}, {3: torch.zeros(2)}, {"model": {1: 2}}]
+)
+def test_weights_that_are_no_state_dict_are_refused(tiny_clip, tmp_path, content):
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(InputError, match="must be a state dict: tensors by name"):
+        image_model("open_clip:tiny-test", str(tmp_path / "w.pt"))
+
+
+@pytest.mark.parametrize("make", [image_model, text_encoder])
+def test_a_missing_library_is_told(monkeypatch, make):
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    with pytest.raises(InputError, match=r"open_clip must be installed.*\[extract\]"):
+        make("open_clip:ViT-B-32/openai")
 
 
 def test_weights_of_another_model_are_refused(tiny_clip, tmp_path):

@@ -88,14 +88,13 @@ def image_model(name: str, pretrained: str | None = None, device: str = "auto") 
             "--encoder", "must be open_clip:MODEL/TAG, open_clip:MODEL or timm:NAME", name,
             f"Write for instance {DEFAULT_IMAGE_ENCODER}.",
         )  # fmt: skip
-    with needs(library, "for this encoder", "extract"):
-        return loaders[library](rest, pretrained, device)
+    return loaders[library](rest, pretrained, device)
 
 
 def open_clip_model(spec: str, pretrained: str | None, device: str) -> ImageModel:
     """Load an open_clip model: `MODEL/TAG`, `MODEL` with a local file, `hf-hub:`, `local-dir:`."""
-    import open_clip
-
+    with needs("open_clip", "for this encoder", "extract"):
+        import open_clip
     schema = spec.startswith(("hf-hub:", "local-dir:"))
     model_name, _, tag = (spec, "", "") if schema else spec.partition("/")
     _check_open_clip(open_clip, spec, model_name, tag, pretrained, schema)
@@ -128,8 +127,8 @@ def open_clip_model(spec: str, pretrained: str | None, device: str) -> ImageMode
 
 def timm_model(name: str, pretrained: str | None, device: str) -> ImageModel:
     """Load a timm model without its classifier; pooled features are the vector."""
-    import timm
-
+    with needs("timm", "for this encoder", "extract"):
+        import timm
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('.')[0][:8]}*")[:5]
         raise InputError(
@@ -226,8 +225,17 @@ def _state(file: str) -> dict[str, Any]:
             "Save the state dict with safetensors.torch.save_file.",
         ) from error
     for wrapper in ("state_dict", "model"):  # training checkpoints hold more than the weights
-        if isinstance(state.get(wrapper), dict):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
+    sound = isinstance(state, dict) and all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
+    )
+    if not sound:
+        raise InputError(
+            f"weights {path.name!r}", "must be a state dict: tensors by name",
+            "other things in it" if isinstance(state, dict) else f"a {type(state).__name__}",
+            "Save what `model.state_dict()` returns.",
+        )  # fmt: skip
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
