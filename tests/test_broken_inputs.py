@@ -115,6 +115,18 @@ WORDS = [
     ("extract text --dataset toy --config toy.yaml --output a.npz --encoder tfidf --title-field x",
      "x"),
     ("extract text --dataset toyy --config toy.yaml --output a.npz --encoder tfidf", "toyy"),
+    # options that nothing would follow
+    ("extract text --dataset toy --config toy.yaml --output a.npz --encoder tfidf --dry-run",
+     "--dry-run"),
+    ("extract profile --dataset toy --config toy.yaml --output a.npz --encoder tfidf --max-cost 1",
+     "--max-cost"),
+    ("extract text --dataset toy --config toy.yaml --output a.npz --encoder tfidf --write llm "
+     "--texts texts.json", "--texts"),
+    ("extract text --dataset toy --config toy.yaml --output a.npz --encoder tfidf+random "
+     "--pretrained w.pt", "--pretrained"),
+    ("extract image --images images --output a.npz --title-field x", "--title-field"),
+    ("extract vectors --vectors text.npz --modality text --encoder e --output a.npz --year-field x",
+     "--year-field"),
     ("extract text --dataset toy --config toy.yaml --output a.npz --encoder tfidf "
      "--write llm", "OPENAI_API_KEY"),
     ("extract profile --dataset toy --config toy.yaml --output a.npz "

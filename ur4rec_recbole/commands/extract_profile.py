@@ -6,10 +6,16 @@ ur4rec extract profile --dataset ml-100k --output user_profile.npz
 import argparse
 from collections.abc import Mapping, Sequence
 
-from ur4rec_recbole.commands.llm_options import add_llm_options, chosen_model, write_texts
+from ur4rec_recbole.commands.llm_options import (
+    add_llm_options,
+    check_no_llm,
+    chosen_model,
+    write_texts,
+)
 from ur4rec_recbole.commands.options import (
     add_dataset_options,
     add_encoder_options,
+    add_item_options,
     check_output,
     chosen_dataset,
     chosen_items,
@@ -32,6 +38,7 @@ from ur4rec_recbole.extract.template import History, template_profile
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_dataset_options(parser)
+    add_item_options(parser)
     add_encoder_options(parser, DEFAULT_ENCODER, TEXT_ENCODERS)
     group = parser.add_argument_group("profiles")
     group.add_argument(
@@ -52,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the table and print what it covers."""
     check_output(options)
+    if options.writer != "llm":
+        check_no_llm(options)
     encoder = chosen_encoder(options)
     dataset = chosen_dataset(options)
     items = chosen_items(options, dataset)

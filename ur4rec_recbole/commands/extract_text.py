@@ -6,10 +6,16 @@ ur4rec extract text --dataset ml-100k --texts item_descriptions.json --encoder t
 
 import argparse
 
-from ur4rec_recbole.commands.llm_options import add_llm_options, chosen_model, write_texts
+from ur4rec_recbole.commands.llm_options import (
+    add_llm_options,
+    check_no_llm,
+    chosen_model,
+    write_texts,
+)
 from ur4rec_recbole.commands.options import (
     add_dataset_options,
     add_encoder_options,
+    add_item_options,
     check_output,
     chosen_dataset,
     chosen_items,
@@ -27,6 +33,7 @@ from ur4rec_recbole.extract.texts_file import LAYOUT, read_texts
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_dataset_options(parser)
+    add_item_options(parser)
     add_encoder_options(parser, DEFAULT_ENCODER, TEXT_ENCODERS)
     group = parser.add_argument_group("texts")
     group.add_argument(
@@ -49,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the table and print what it covers."""
     check_output(options)
+    _check_writer(options)
     encoder = chosen_encoder(options)
     dataset = chosen_dataset(options)
     tokens = item_tokens(dataset)
@@ -66,6 +74,17 @@ def run(options: argparse.Namespace) -> int:
     )
     write_table(table, encoder, options, covered)
     return 0
+
+
+def _check_writer(options: argparse.Namespace) -> None:
+    """Refuse options that nothing would follow."""
+    if options.write != "llm":
+        check_no_llm(options)
+    elif options.texts:
+        raise InputError(
+            "--write llm", "must come without --texts", f"--texts {options.texts}",
+            "Leave one of them out.",
+        )  # fmt: skip
 
 
 def _texts(

@@ -10,7 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ur4rec_recbole.commands.options import add_dataset_options, chosen_dataset, chosen_items
+from ur4rec_recbole.commands.options import (
+    add_dataset_options,
+    add_item_options,
+    chosen_dataset,
+    chosen_items,
+)
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import atomic_write, require_writable, write_json
 from ur4rec_recbole.inspection import measures
@@ -25,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("table", help="feature table (.npz); a bare token/vector .npz works too")
     add_dataset_options(parser)
+    add_item_options(parser)
     parser.add_argument("--items", nargs="+", default=[], help="ids whose neighbours to show")
     parser.add_argument(
         "--neighbours",

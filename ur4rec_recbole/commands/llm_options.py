@@ -60,6 +60,16 @@ def add_llm_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def check_no_llm(options: argparse.Namespace) -> None:
+    """Refuse what would hold a language model back, where none is asked."""
+    for name in ("dry_run", "max_cost"):
+        if getattr(options, name) is not None:
+            raise InputError(
+                f"--{name.replace('_', '-')}", "must come with the writer llm", "another writer",
+                "Leave it out, or choose the writer llm.",
+            )  # fmt: skip
+
+
 def write_texts(options: argparse.Namespace, prompts: Sequence[Prompt]) -> list[str] | None:
     """Print the estimate, then ask the model; return None after a dry run."""
     settings = llm_settings(options)

@@ -30,6 +30,11 @@ def add_dataset_options(parser: argparse.ArgumentParser, required: bool = True) 
         *CONFIG_FILES, "--config", nargs="+", default=[], metavar="YAML",
         help="configuration files: columns, filters and the split decide what is covered",
     )  # fmt: skip
+
+
+def add_item_options(parser: argparse.ArgumentParser) -> None:
+    """Add the names of the columns that `chosen_items` reads."""
+    group = parser.add_argument_group("columns of the items")
     for role in ("title", "year", "genres"):
         group.add_argument(
             f"--{role}-field", metavar="COLUMN",

@@ -3,6 +3,7 @@
 import argparse
 
 from ur4rec_recbole.commands.options import ENCODER
+from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.extract.encoders import TextEncoder, save_learned, text_encoder
 
@@ -12,7 +13,13 @@ def chosen_encoder(options: argparse.Namespace) -> TextEncoder:
 
     To be called first, so that a wrong name is reported before any text is paid for.
     """
-    return text_encoder(options.encoder, options.pretrained, options.batch_size, options.device)
+    name = options.encoder
+    if options.pretrained and not any(part.startswith("open_clip:") for part in name.split("+")):
+        raise InputError(
+            "--pretrained", "must come with an encoder open_clip:MODEL", f"--encoder {name}",
+            "Leave it out, or name the encoder whose weights it has.",
+        )  # fmt: skip
+    return text_encoder(name, options.pretrained, options.batch_size, options.device)
 
 
 def write_table(
