@@ -17,7 +17,8 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.data.items import Item
 from ur4rec_recbole.extract.answers import Answer, AnswerCache, answer_key
-from ur4rec_recbole.extract.llm import LlmSettings, LlmWriter
+from ur4rec_recbole.extract.endpoint import LlmSettings
+from ur4rec_recbole.extract.llm import LlmWriter
 from ur4rec_recbole.extract.prompts import CLOSE, OPEN, Prompt, item_prompt, profile_prompt
 from ur4rec_recbole.extract.template import History
 

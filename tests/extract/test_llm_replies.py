@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from ur4rec_recbole.commands.main import main
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import exclusive_lock
+from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.extract.answers import Answer, AnswerCache
-from ur4rec_recbole.extract.llm import MOST_CHARACTERS, LlmSettings, LlmWriter, Retry
+from ur4rec_recbole.extract.endpoint import MOST_CHARACTERS, LlmSettings, Retry
+from ur4rec_recbole.extract.llm import LlmWriter
 from ur4rec_recbole.extract.prompts import Prompt
 
 KEY = "sk-canary-123"
@@ -27,7 +30,10 @@ def reply(content, usage='{"prompt_tokens": 5, "completion_tokens": 7}', finish=
 
 @pytest.fixture
 def endpoint():
-    """Start an endpoint that gives the same answer to all; returns how, and what it was asked."""
+    """Start an endpoint that gives the same answer to all; returns how, and what it was asked.
+
+    Instead of a body, a function returns status and body of what the user's message says.
+    """
     servers = []
 
     def start(body, status=200):
@@ -39,8 +45,10 @@ def endpoint():
 
             def do_POST(self):
                 asked.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-                answer = body.replace("KEY", self.headers["authorization"]).encode()
-                self.send_response(status)
+                said = asked[-1]["messages"][-1]["content"]
+                code, words = body(said) if callable(body) else (status, body)
+                answer = words.replace("KEY", self.headers["authorization"]).encode()
+                self.send_response(code)
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(answer)))
                 self.end_headers()
@@ -109,6 +117,52 @@ def test_a_reply_without_a_text_is_tried_again_and_then_told(endpoint, tmp_path,
     with pytest.raises(InputError, match="no answer to 1 of 1 prompts") as refusal:
         writer(url, tmp_path).write([Prompt("task", "one")])
     assert len(asked) == 2 and KEY not in str(refusal.value)
+
+
+def test_requests_under_way_are_kept_when_another_is_refused(endpoint, tmp_path):
+    arrived, refused = threading.Event(), threading.Event()
+
+    def answer(said):
+        if said == "two":
+            arrived.set()
+            refused.wait(10)
+            time.sleep(0.2)  # the refusal comes first
+            return 200, reply('"paid for"')
+        arrived.wait(10)
+        refused.set()
+        return 401, "{}"
+
+    url, asked = endpoint(answer)
+    ours = writer(url, tmp_path, concurrency=2)
+    prompts = [Prompt("task", name) for name in ("one", "two", "three")]
+    with pytest.raises(InputError, match="status 401"):
+        ours.write(prompts)
+    assert ours.cache.get(ours.key(prompts[1])).text == "paid for" and len(asked) == 2
+
+
+def test_nothing_is_tried_again_after_a_refusal(endpoint, tmp_path):
+    failed = threading.Event()
+
+    def answer(said):
+        if said == "two":
+            failed.set()
+            return 500, "{}"
+        failed.wait(10)
+        return 401, "{}"
+
+    url, asked = endpoint(answer)
+    ours = writer(url, tmp_path)
+    ours._pause = lambda state: 300.0
+    with pytest.raises(InputError, match="status 401"):
+        ours.write([Prompt("task", "one"), Prompt("task", "two")])
+    assert len(asked) == 2
+
+
+def test_an_answer_without_room_is_not_paid_for_again(endpoint, tmp_path):
+    url, asked = endpoint(reply('""', finish="length"))
+    with pytest.raises(InputError, match="Raise max_tokens in --request"):
+        writer(url, tmp_path).write([Prompt("task", "one")])
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
@@ -218,6 +272,20 @@ def test_a_run_within_its_limit_asks(endpoint, command, limit):
     request = json.dumps({"max_tokens": None, limit: 9})
     code, told = command(url, *PRICES, "--max-cost", "1", "--request", request)
     assert code == 0 and len(asked) == 14 and "at most 126 answer tokens" in told
+
+
+@pytest.mark.parametrize("code", ["content_filter", "context_length_exceeded"])
+def test_a_prompt_that_is_refused_for_itself_is_told_and_the_others_go_on(
+    endpoint, command, tmp_path, code
+):
+    refusal = json.dumps({"error": {"message": "no", "code": code}})
+    url, asked = endpoint(
+        lambda said: (400, refusal) if "Film 3" in said else (200, reply('"fine words"'))
+    )
+    ended, told = command(url)
+    assert ended == 0 and f"refused the prompt: i3 (status 400: {code})\n" in told
+    assert len(asked) == 14 and "i3" not in FeatureTable.load(tmp_path / "t.npz").tokens
+    assert command(url)[0] == 0 and len(asked) == 15  # that one alone
 
 
 def test_answers_without_a_limit_are_called_so(endpoint, command):

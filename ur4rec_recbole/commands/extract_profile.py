@@ -82,7 +82,10 @@ def _written(
     """Write the texts; return them (None after a dry run) and the writer's name."""
     if options.writer == "template":
         return write_snapshots(planned, lambda past: template_profile(past, items)), "template"
-    texts = write_texts(options, [profile_prompt(past, items) for _, past in planned])
+    prompts = {
+        f"user {user} after {len(past)}": profile_prompt(past, items) for user, past in planned
+    }
+    texts = write_texts(options, prompts)
     if texts is None:
         return None, ""
     snapshots = [

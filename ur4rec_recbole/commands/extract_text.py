@@ -101,7 +101,7 @@ def _texts(
         )  # fmt: skip
     if options.write == "columns":
         return {token: item.sentence for token, item in items.items()}, "the items' own columns"
-    texts = write_texts(options, [item_prompt(item) for item in items.values()])
+    texts = write_texts(options, {token: item_prompt(item) for token, item in items.items()})
     if texts is None:
         return None
     source = f"llm {chosen_model(options)}, task {task_hash(ITEM_TASK)}"

@@ -4,18 +4,20 @@ import argparse
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from ur4rec_recbole.commands.options import ANSWERS
-from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.errors import InputError, printable
 from ur4rec_recbole.core.files import exclusive_lock, parse_json
 from ur4rec_recbole.extract.answers import AnswerCache
-from ur4rec_recbole.extract.llm import LIMITS, Estimate, LlmSettings, LlmWriter
+from ur4rec_recbole.extract.endpoint import LlmSettings
+from ur4rec_recbole.extract.llm import LIMITS, Estimate, LlmWriter
 from ur4rec_recbole.extract.progress import progress_bar
 from ur4rec_recbole.extract.prompts import Prompt
 
 DEFAULT_REQUEST = {"temperature": 0, "max_tokens": 200}
+MOST_SHOWN = 20  # refused prompts that are named
 OURS = ("model", "messages", "stream", "n")  # request fields that the writer sets itself
 
 
@@ -70,9 +72,12 @@ def check_no_llm(options: argparse.Namespace) -> None:
             )  # fmt: skip
 
 
-def write_texts(options: argparse.Namespace, prompts: Sequence[Prompt]) -> list[str] | None:
-    """Print the estimate, then ask the model; return None after a dry run."""
-    settings = llm_settings(options)
+def write_texts(options: argparse.Namespace, named: Mapping[str, Prompt]) -> list[str] | None:
+    """Print the estimate, then ask the model; return None after a dry run.
+
+    Prompts are named by what they are of, for messages.
+    """
+    settings, prompts = llm_settings(options), list(named.values())
     _check_costs(options, settings)
     path = options.cache or f"{options.output}.{ANSWERS}"
     cache = AnswerCache(path)
@@ -92,9 +97,22 @@ def write_texts(options: argparse.Namespace, prompts: Sequence[Prompt]) -> list[
         asking = exclusive_lock(f"{path}.lock", refusal)  # two would pay for everything twice
         with asking, progress_bar(estimate.prompts, "answers") as progress:
             writer.progress = progress
-            return writer.write(prompts)
+            texts = writer.write(prompts)
+        _tell_left_out(writer, named)
+        return texts
     finally:
         cache.close()
+
+
+def _tell_left_out(writer: LlmWriter, named: Mapping[str, Prompt]) -> None:
+    """Print which prompts the endpoint refused, each for itself."""
+    keys = {name: writer.key(prompt) for name, prompt in named.items()}
+    found = [f"{name} ({writer.left_out[key]})" for name, key in keys.items()
+             if key in writer.left_out]  # fmt: skip
+    if found:
+        more = f", and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
+        shown = ", ".join(found[:MOST_SHOWN])
+        print(printable(f"  without a text, since the endpoint refused the prompt: {shown}{more}"))
 
 
 def chosen_model(options: argparse.Namespace) -> str | None:
