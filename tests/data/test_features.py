@@ -141,6 +141,12 @@ def test_provenance_that_is_no_json_mapping_is_refused(tmp_path: Path, text: str
         FeatureTable.load(path)
 
 
+def test_provenance_that_no_file_can_hold_is_refused(tmp_path: Path, table: FeatureTable) -> None:
+    text = json.dumps(table.provenance | {"encoder": "half \ud83d"})
+    with pytest.raises(InputError, match="JSON as provenance"):
+        FeatureTable.load(raw(tmp_path / "t.npz", provenance=np.array(text)))
+
+
 @pytest.mark.parametrize("key", PROVENANCE_KEYS)
 def test_missing_provenance_is_refused(table: FeatureTable, key: str) -> None:
     known = {k: v for k, v in table.provenance.items() if k != key}

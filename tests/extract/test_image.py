@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -313,6 +314,16 @@ def test_items_outside_the_data_set_and_second_files_are_left_out_and_told(
     assert main(words) == 0
     told = json.loads(Path(f"{output}.masked.json").read_text())["left_out"]
     assert set(told) == {"i1.png", "stranger.jpg"}
+    assert len(FeatureTable.load(output)) == 12
+
+
+def test_a_file_whose_name_is_no_text_is_left_out_and_told(folder, tiny_clip, tmp_path):
+    Path(os.fsdecode(bytes(folder) + b"/caf\xe9.jpg")).write_bytes(saved(picture(1), "JPEG"))
+    output = str(tmp_path / "t.npz")
+    words = ["extract", "image", "--images", str(folder), "--output", output, "--workers", "0"]
+    assert main([*words, "--encoder", f"open_clip:local-dir:{tiny_clip}"]) == 0
+    told = json.loads(Path(f"{output}.masked.json").read_text())["left_out"]
+    assert told == {"caf\\udce9.jpg": "name is not in UTF-8"}
     assert len(FeatureTable.load(output)) == 12
 
 

@@ -138,6 +138,20 @@ def test_items_that_nobody_has_had_are_inspected_with_the_others(tmp_path):
     assert json.loads(numbers.read_text())["unknown_tokens"] == 0
 
 
+def test_titles_do_not_steer_the_terminal(tmp_path, capsys):
+    write_atomic_files(tmp_path, sequences([9] * 12, n_items=30), name="shop")
+    lines = [f"i{n}\t\x1b[2J{n % 3}" for n in range(1, 31)]
+    (tmp_path / "shop" / "shop.item").write_text("\n".join(["item_id:token\ttitle:token", *lines]))
+    names = [f"i{n}" for n in range(1, 31)]
+    vectors = np.repeat(np.eye(10, 4) + 1, 3, axis=0)  # each three times, which is told
+    table = make_table("item_text", names)
+    FeatureTable(table.tokens, vectors, table.provenance).save(tmp_path / "t.npz")
+    words = [str(tmp_path / "t.npz"), "--dataset", "shop", "--data-path", str(tmp_path)]
+    assert main(["inspect", *words]) in (0, 1)
+    said = capsys.readouterr().out
+    assert "\x1b" not in said and "near \\x1b[2J" in said and "duplicates: 30 rows" in said
+
+
 def test_an_unknown_item_is_refused(capsys):
     words = [str(SHIPPED / "item_text.npz"), "--dataset", "ml-100k", "--items", "nobody"]
     assert main(["inspect", *words]) == 2

@@ -8,6 +8,7 @@ import pytest
 
 from tests.serving.test_recommender import recommender
 from ur4rec_recbole.commands.main import main
+from ur4rec_recbole.commands.recommend import print_items
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.serving import batches
 from ur4rec_recbole.serving.batches import recommend_to_file
@@ -121,6 +122,15 @@ def test_the_commands_print_what_the_recommender_gives(
     assert shown[0] == "users" and "2/2" in shown
     found = pd.read_csv(tmp_path / "out.csv")
     assert found.item.tolist() == made.recommend_users(["new", "u1"], today).item.tolist()
+
+
+def test_titles_do_not_steer_the_terminal(
+    full_toy: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = recommender(full_toy())
+    made.titles = {"i1": "\x1b[2JFilm"}
+    print_items(made, (["i1"], [1.0]))
+    assert capsys.readouterr().out == "    1.0000  i1  \\x1b[2JFilm\n"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from ur4rec_recbole.commands.options import (
     chosen_dataset,
     chosen_items,
 )
-from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.errors import InputError, printable
 from ur4rec_recbole.core.files import atomic_write, require_writable, write_json
 from ur4rec_recbole.inspection import measures
 from ur4rec_recbole.inspection.checks import Subject, inspect, load_any, shown_rows, subject_of
@@ -63,10 +63,10 @@ def run(options: argparse.Namespace) -> int:
     findings = inspect(subject, options.neighbours)
     nearest = measures.neighbours(subject.table.vectors, min(options.neighbours, 6))
     shown = shown_rows(subject, options.items)
-    print("\n".join(report(table, findings)))
+    print(printable("\n".join(report(table, findings))))
     for row in shown:
         near = "; ".join(subject.title(int(other)) for other in nearest[row][:5])
-        print(f"near {subject.title(int(row))}: {near}")
+        print(printable(f"near {subject.title(int(row))}: {near}"))
     _write_files(options, subject, findings, nearest, shown)
     return 0 if findings["ids_right"] and findings["useful"] else 1
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.errors import InputError, printable
 from ur4rec_recbole.datasets.table_files import read_table
 from ur4rec_recbole.datasets.tables import Columns, from_dataframe
 from ur4rec_recbole.extract.progress import progress_bar
@@ -76,7 +76,8 @@ def _one(options: argparse.Namespace, asked: dict) -> int:
 def print_items(recommender: Recommender, found: tuple) -> None:
     """Print items with scores and titles."""
     for item, score in zip(found[0], found[1], strict=True):
-        print(f"{score:10.4f}  {item}  {recommender.titles.get(item, '')}".rstrip())
+        line = f"{score:10.4f}  {item}  {recommender.titles.get(item, '')}"
+        print(printable(line).rstrip())
 
 
 def _users(path: str) -> list[str]:

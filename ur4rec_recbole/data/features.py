@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ur4rec_recbole.core.errors import InputError, first_line
-from ur4rec_recbole.core.files import atomic_write
+from ur4rec_recbole.core.files import atomic_write, parse_json
 from ur4rec_recbole.data.archives import read_arrays
 
 AT_ONCE = 2**14  # rows of a table that are worked on together
@@ -97,7 +97,7 @@ class FeatureTable:
         name = str(path)
         arrays = read_arrays(path, ("tokens", "vectors", "provenance"), ("lengths",))
         try:
-            provenance = json.loads(str(arrays["provenance"][()]))
+            provenance = parse_json(str(arrays["provenance"][()]))
             tokens = arrays["tokens"].astype(str)
         except (ValueError, TypeError, RecursionError) as error:
             raise InputError(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.errors import InputError, printable
 from ur4rec_recbole.core.files import exclusive_lock
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.extract.decoding import SUFFIXES, DecodeRules, ImageFiles, collate
@@ -63,7 +63,8 @@ def find_images(
     files
         One an item, sorted by name.
     left_out
-        File name -> reason, of further files of an item and of items outside the data set.
+        File name -> reason, of further files of an item, of items outside the data set and of names
+        that no table can hold.
     """
     if not Path(folder).is_dir():
         raise InputError("--images", "must be a folder", Path(folder).name, "Check the path.")
@@ -72,7 +73,9 @@ def find_images(
     for file in sorted(Path(folder).iterdir()):
         if file.suffix.lower() not in SUFFIXES or not file.is_file():
             continue
-        if tokens is not None and file.stem not in tokens:
+        if not _is_utf8(file.name):
+            left_out[printable(file.name)] = "name is not in UTF-8"
+        elif tokens is not None and file.stem not in tokens:
             left_out[file.name] = "item is not in the data set"
         elif file.stem in chosen:
             left_out[file.name] = f"second file of an item; {chosen[file.stem].name} is used"
@@ -86,6 +89,15 @@ def find_images(
             "Name the files ITEM_ID.jpg.",
         )
     return list(chosen.values()), left_out
+
+
+def _is_utf8(name: str) -> bool:
+    """Tell whether a file's name, which may be any bytes, is a text."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def extract_images(
