@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,20 @@ def test_titles_and_texts_that_utf_8_cannot_hold_are_repaired(tmp_path: Path) ->
     from_dataframe(frame(), items).write(tmp_path / "shop")
     assert (tmp_path / "shop" / "shop.item").read_text().split("\n")[1] == "007\ta? b"
     assert json.loads((tmp_path / "shop" / "shop.texts.json").read_text()) == {"007": "c?"}
+
+
+def test_an_items_table_without_any_id_has_no_texts() -> None:
+    data = from_dataframe(frame(), pd.DataFrame({"sku": ["", None], "text": ["one", "two"]}))
+    assert not data.texts and "2 rows of items without an id" in "\n".join(data.notes)
+
+
+def test_a_missing_library_for_other_encodings_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "charset_normalizer", None)
+    (tmp_path / "o.csv").write_bytes(as_csv(";").decode().encode("cp1252"))
+    with pytest.raises(InputError, match=r"charset-normalizer must be installed.*\[tables\]"):
+        read_table(tmp_path / "o.csv")
 
 
 def test_spaces_around_ids_are_told() -> None:

@@ -117,8 +117,8 @@ def _decoded(content: bytes) -> tuple[str, str]:
     try:
         return content.decode("utf-8-sig"), "UTF-8"
     except UnicodeDecodeError:
-        from charset_normalizer import from_bytes
-
+        with needs("charset-normalizer", "to read texts that are not in UTF-8", "tables"):
+            from charset_normalizer import from_bytes
         best = from_bytes(content[:SAMPLE]).best()
         if best is None:
             raise ValueError("its encoding cannot be told; save it as UTF-8") from None

@@ -258,7 +258,8 @@ def _items(
     items = items[sound]
     if not parts:
         return items, {}
-    joined = pd.concat(parts, axis=1)[sound].agg(". ".join, axis=1).str.strip(". ")
+    rows = zip(*(part[sound] for part in parts), strict=True)
+    joined = [". ".join(cells).strip(". ") for cells in rows]
     return items, {key: text for key, text in zip(items.item_id, joined, strict=True) if text}
 
 
