@@ -79,7 +79,7 @@ class Benchmark:
 
     def by_seed(self, entry: str, metric: str) -> dict[int, float]:
         """Return validation values by seed, with the history masked where that was measured."""
-        found: dict[int, float] = {}
+        found: dict[Any, float] = {}
         for run in self.runs[entry]:
             measured = self.metrics(run).get("valid", {})
             values: Mapping[str, float] = measured.get("full_masked", {})
