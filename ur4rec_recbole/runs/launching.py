@@ -56,7 +56,7 @@ def train_together(run: Any, group: Group, call: Mapping[str, Any]) -> Any:
     except (multiprocessing.ProcessRaisedException, multiprocessing.ProcessExitedException):
         _listen(told, outcome)  # `join` has ended the first one by SIGTERM, which says nothing
         outcome = [each for each in outcome if not isinstance(each, Terminated)]
-        if not _ended_early(outcome):
+        if not outcome:  # else the run has ended, whatever became of a process afterwards
             raise
     finally:
         _kill(context)
@@ -108,7 +108,9 @@ def _work(
     try:
         if local_rank:
             run(**call)
-            return
+            leave()
+            # Its part is done; torch's threads may abort a process that tears itself down.
+            os._exit(0)
         with termination_raises():
             result = run(**call)
         told.put(replace(result, model=None))
