@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -133,11 +134,13 @@ def test_ctrl_c_marks_the_trials_that_run() -> None:
     assert not (OUT / "trials" / "0001").exists()
 
 
-def test_failed_trials_count_and_are_told(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    def fail(*_: Any) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+def ending_with(code: int) -> Callable[..., subprocess.Popen[bytes]]:
+    """Stand for `apart.start`: a trial's process that ends at once, with an exit code."""
+    return lambda *_: subprocess.Popen([sys.executable, "-c", f"raise SystemExit({code})"])
 
-    monkeypatch.setattr(apart, "start", fail)
+
+def test_failed_trials_count_and_are_told(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(apart, "start", ending_with(3))
     assert main([*TUNE.split(), "--trials", "2"]) == 1
     said = capsys.readouterr().out
     assert "trial 0001: failed, see out/trials/0001.log" in said
@@ -149,10 +152,7 @@ def test_failed_trials_count_and_are_told(monkeypatch: pytest.MonkeyPatch, capsy
 def test_a_trial_that_was_interrupted_has_not_failed(
     monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    def interrupt(*_: Any) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", "raise SystemExit(130)"])
-
-    monkeypatch.setattr(apart, "start", interrupt)
+    monkeypatch.setattr(apart, "start", ending_with(130))
     assert main([*TUNE.split(), "--trials", "1"]) == 1
     said = capsys.readouterr().out
     assert "trial 0000: interrupted; start again to go on, see out/trials/0000.log" in said

@@ -33,9 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the chosen kind."""
+    for name in ("threads", "batch_size"):
+        value = getattr(options, name, None)  # vectors has neither
+        if value is not None and value < 1:
+            raise InputError(
+                f"--{name.replace('_', '-')}", "must be at least 1", value, "Raise it."
+            )
     if getattr(options, "threads", None) is not None:
-        if options.threads < 1:
-            raise InputError("--threads", "must be at least 1", options.threads, "Raise it.")
         import torch
 
         torch.set_num_threads(options.threads)

@@ -5,13 +5,12 @@ ur4rec extract vectors --vectors posters.npz --modality image --encoder efficien
 """
 
 import argparse
-import hashlib
-from pathlib import Path
 
 import numpy as np
 
 from ur4rec_recbole.commands.options import add_dataset_options, check_output, chosen_dataset
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.files import file_hash
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.data.items import item_tokens
 from ur4rec_recbole.data.modalities import ITEM_TABLES, check_more_tables
@@ -60,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
         "encoder": options.encoder,
         "encoder_version": options.encoder_version,
         "source": "vectors file",
-        "source_sha256": hashlib.sha256(Path(options.vectors).read_bytes()).hexdigest(),
+        "source_sha256": file_hash(options.vectors),
         "split": "none",
     }
     table = FeatureTable(tokens[known], vectors[known], provenance, name=options.vectors)

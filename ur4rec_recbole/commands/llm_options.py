@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from ur4rec_recbole.commands.options import ANSWERS
 from ur4rec_recbole.core.errors import InputError, printable
-from ur4rec_recbole.core.files import exclusive_lock, parse_json
+from ur4rec_recbole.core.files import parse_json, sole_use
 from ur4rec_recbole.extract.answers import AnswerCache
 from ur4rec_recbole.extract.endpoint import LlmSettings
 from ur4rec_recbole.extract.llm import LIMITS, Estimate, LlmWriter
@@ -81,10 +81,6 @@ def write_texts(options: argparse.Namespace, named: Mapping[str, Prompt]) -> lis
     _check_costs(options, settings)
     path = options.cache or f"{options.output}.{ANSWERS}"
     cache = AnswerCache(path)
-    refusal = InputError(
-        f"--cache {path}", "must be one process's", "another that asks for its answers",
-        "Wait until that ends.",
-    )  # fmt: skip
     try:
         writer = LlmWriter(settings, cache)
         estimate = writer.estimate(prompts)
@@ -94,7 +90,8 @@ def write_texts(options: argparse.Namespace, named: Mapping[str, Prompt]) -> lis
                 print(f"--- system\n{prompt.system}\n--- user\n{prompt.user}")
             return None
         _check_estimate(estimate, options)
-        asking = exclusive_lock(f"{path}.lock", refusal)  # two would pay for everything twice
+        # Two would pay for everything twice.
+        asking = sole_use(path, f"--cache {path}", "another that asks for its answers")
         with asking, progress_bar(estimate.prompts, "answers") as progress:
             writer.progress = progress
             texts = writer.write(prompts)

@@ -10,9 +10,11 @@ from ur4rec_recbole.core.errors import InputError, nearest
 from ur4rec_recbole.core.yaml_files import find_file
 from ur4rec_recbole.data.dataset import UR4RecDataset
 from ur4rec_recbole.data.items import Item, load_dataset, read_items
+from ur4rec_recbole.extract.lexical import LEARNED
 
 # Endings of the files that `ur4rec extract` writes beside a table.
-BESIDE = (MASKED, ENCODER, ANSWERS) = ("masked.json", "encoder.npz", "answers.sqlite")
+MASKED, ANSWERS = "masked.json", "answers.sqlite"
+BESIDE = (MASKED, LEARNED, ANSWERS)
 # Each option's name, and the name of the key that it sets, which is taken as well.
 CONFIG_FILES, DATA_PATH = ("--config-files", "--config_files"), ("--data-path", "--data_path")
 
@@ -150,5 +152,3 @@ def check_output(options: argparse.Namespace) -> None:
             f"--output {path}", "must be a file that can be written", error,
             "Name another file or folder.",
         ) from error  # fmt: skip
-    if getattr(options, "batch_size", 1) < 1:
-        raise InputError("--batch-size", "must be at least 1", options.batch_size, "Raise it.")

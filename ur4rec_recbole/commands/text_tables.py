@@ -2,10 +2,10 @@
 
 import argparse
 
-from ur4rec_recbole.commands.options import ENCODER
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.extract.encoders import TextEncoder, save_learned, text_encoder
+from ur4rec_recbole.extract.lexical import LEARNED
 
 
 def chosen_encoder(options: argparse.Namespace) -> TextEncoder:
@@ -27,6 +27,6 @@ def write_table(
 ) -> None:
     """Save a table and what its encoder has learned, and print what the table covers."""
     table.save(options.output)
-    save_learned(encoder, f"{options.output}.{ENCODER}")
+    save_learned(encoder, f"{options.output}.{LEARNED}")
     print(f"{options.output}: {covered}")
     print(f"  encoder {encoder.name}: {encoder.version}")

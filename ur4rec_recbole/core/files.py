@@ -6,6 +6,7 @@ processes from doing the same work at the same time.
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -142,6 +143,29 @@ def exclusive_lock(
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def sole_use(
+    path: str | os.PathLike[str], what: str, other: str = "another that writes it"
+) -> Iterator[None]:
+    """Hold PATH.lock, so that what lies at `path` is one process's.
+
+    Parameters
+    ----------
+    path
+        A file or folder whose own folder exists.
+    what, other
+        Name, in the `InputError` that a second process gets, the thing and who has it.
+    """
+    refusal = InputError(what, "must be one process's", other, "Wait until that ends.")
+    with exclusive_lock(f"{path}.lock", refusal):
+        yield
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal digits."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def require_writable(key: str, folder: str | os.PathLike[str], size: int = 0) -> None:

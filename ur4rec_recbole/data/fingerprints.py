@@ -15,6 +15,7 @@ import pandas as pd
 from recbole.data.dataset import Dataset
 
 from ur4rec_recbole.core.errors import InputError
+from ur4rec_recbole.core.files import file_hash
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.data.modalities import PROFILE_TABLE, item_tables, table_path
 
@@ -69,8 +70,7 @@ def source_hash(config: Any) -> str:
     folder, digest = Path(config["data_path"]), hashlib.sha256()
     for file in sorted(folder.glob(f"{config['dataset']}.*")):
         if file.is_file():
-            content = hashlib.sha256(file.read_bytes()).hexdigest()
-            digest.update(f"{file.name}\t{content}\n".encode())
+            digest.update(f"{file.name}\t{file_hash(file)}\n".encode())
     return digest.hexdigest()
 
 

@@ -73,8 +73,9 @@ def check(dataset: Any) -> None:
             f"alias_of_item_id: {config['alias_of_item_id']}",
             f"Set alias_of_item_id: [{listed}].",
         )  # fmt: skip
-    off = (type(None), bool)  # a gap of 0 seconds is on
-    reading = [key for key in READ_TIMES if config[key] is True or not isinstance(config[key], off)]
+    # A gap of 0 seconds is on.
+    asked = {key: config[key] for key in READ_TIMES}
+    reading = [key for key, value in asked.items() if value is not None and value is not False]
     if reading and not {dataset.time_field, timed} <= set(dataset.inter_feat):
         raise InputError(
             reading[0], f"needs the columns {dataset.time_field} and {timed}",

@@ -13,6 +13,7 @@ from recbole.config import Config
 
 from ur4rec_recbole.core.command_line import settings_from
 from ur4rec_recbole.core.config import defaults, defaults_file
+from ur4rec_recbole.core.files import file_hash
 from ur4rec_recbole.core.shapes import Maybe, Values
 from ur4rec_recbole.core.yaml_files import find_file, read_mapping
 from ur4rec_recbole.data.modalities import MORE_TABLES
@@ -179,7 +180,7 @@ def _names_file(key: str) -> bool:
 def _hash(file: str, changed: int) -> str:
     """Return the SHA-256 of a file's content, read once while it does not change."""
     del changed
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return file_hash(file)
 
 
 def file_values(files: Sequence[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ur4rec_recbole.core.errors import InputError, printable
-from ur4rec_recbole.core.files import exclusive_lock
+from ur4rec_recbole.core.files import sole_use
 from ur4rec_recbole.data.features import FeatureTable
 from ur4rec_recbole.extract.decoding import SUFFIXES, DecodeRules, ImageFiles, collate
 from ur4rec_recbole.extract.image_models import ImageModel
@@ -124,11 +124,7 @@ def extract_images(
         "rules": repr(asdict(rules)),
     }
     folder = ShardFolder(output, settings, files, run.shard_size)
-    refusal = InputError(
-        f"--output {output}", "must be one process's", "another that writes it",
-        "Wait until that ends.",
-    )  # fmt: skip
-    with exclusive_lock(f"{folder.path}.lock", refusal):  # two would remove each other's shards
+    with sole_use(folder.path, f"--output {output}"):  # two would remove each other's shards
         done = folder.open(run.resume)
         waiting = [index for index in range(folder.count) if index not in done]
         progress(sum(len(_span(index, files, run)) for index in done))

@@ -20,6 +20,7 @@ from ur4rec_recbole.data.archives import read_all
 
 WIDTH = 384
 SEED = 2020
+LEARNED = "encoder.npz"  # ending, behind a table's name, of what its encoder has learned
 MOST_TERMS = 50_000  # the most frequent; they bound the size of the axes
 FEW_TEXTS = 50  # among which a word that occurs once still counts
 # Every word, of one letter or digit too: with pairs, "WD-40" and "WD 40" are the same "wd 40".

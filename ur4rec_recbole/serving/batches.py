@@ -15,9 +15,9 @@ import pandas as pd
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.core.files import (
     atomic_write,
-    exclusive_lock,
     read_json,
     remove_temporary,
+    sole_use,
     write_json,
 )
 from ur4rec_recbole.serving.recommender import Recommender
@@ -71,10 +71,7 @@ def recommend_to_file(
     check_output(out)
     parts = out.with_name(f"{out.name}.parts")
     parts.mkdir(parents=True, exist_ok=True)
-    refusal = InputError(
-        f"--out {out}", "must be one process's", "another that writes it", "Wait until that ends."
-    )
-    with exclusive_lock(parts.with_name(f"{parts.name}.lock"), refusal):
+    with sole_use(parts, f"--out {out}"):
         remove_temporary(parts, r"job\.json|\d+\.jsonl")
         job, known = _digest(recommender, users, since, batch, options), read_json(parts / JOB)
         if known is None and any(parts.iterdir()):

@@ -18,7 +18,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.core.files import atomic_write, require_writable, write_json
+from ur4rec_recbole.core.files import atomic_write, file_hash, require_writable, write_json
 from ur4rec_recbole.data.dataset import EARLIER, SECONDS
 from ur4rec_recbole.data.modalities import Modalities
 from ur4rec_recbole.serving import folders, search_index
@@ -247,7 +247,7 @@ def _finished(
     tokens = json.dumps(list(recommender.index.tokens), ensure_ascii=False).encode()
     with atomic_write(folder / "items.json") as file:
         file.write(tokens)
-    hashes = {each: folders.sha256((folder / each).read_bytes()) for each in (name, "items.json")}
+    hashes = {each: file_hash(folder / each) for each in (name, "items.json")}
     network = recommender.index.network
     corrections = ", ".join(each.told_as for each in network.corrections if each.is_active)
     is_onnx = "inputs" in told

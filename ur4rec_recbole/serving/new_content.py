@@ -15,7 +15,7 @@ from ur4rec_recbole.extract.decoding import DecodeRules, ImageFiles, collate
 def learned_beside(config: Any) -> Path | None:
     """Return the file beside the table of texts that says what their encoder has learned."""
     table = item_tables(config).get("text")
-    file = Path(f"{table.path}.encoder.npz") if table else None  # as `ur4rec extract text` names it
+    file = Path(f"{table.path}.{lexical.LEARNED}") if table else None
     return file if file and file.is_file() else None
 
 
