@@ -20,7 +20,9 @@ def refusing(excluded: torch.Tensor) -> Callable[[torch.Tensor, slice], None]:
 
 
 def both(
-    excluded: torch.Tensor, dtype: torch.dtype = torch.float32
+    excluded: torch.Tensor,
+    dtype: torch.dtype = torch.float32,
+    weights: torch.Tensor | None = None,
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """The loss and both gradients, in pieces and as a whole; either loss is weighted by 3."""
     generator = torch.Generator().manual_seed(2020)
@@ -33,10 +35,10 @@ def both(
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
             if pieces:
                 loss = linear_cross_entropy.linear_cross_entropy(
-                    queries, vectors, targets, refusing(excluded)
-                )  # fmt: skip
+                    queries, vectors, targets, refusing(excluded), weights
+                )
             else:
-                loss = losses.next_item(queries @ vectors.T, targets, excluded)
+                loss = losses.next_item(queries @ vectors.T, targets, excluded, weights)
         (3 * loss).backward()
         assert queries.grad is not None
         assert vectors.grad is not None
@@ -46,13 +48,14 @@ def both(
 
 @pytest.mark.parametrize("held", [1, 64 * N, 2**20])  # 64 positions a piece, the last one short
 @pytest.mark.parametrize("rows", [1, P])
+@pytest.mark.parametrize("weights", [None, 2 * torch.arange(P) / (P - 1)])
 def test_pieces_have_the_loss_and_the_gradients_of_the_whole(
-    held: int, rows: int, monkeypatch: pytest.MonkeyPatch
+    held: int, rows: int, weights: torch.Tensor | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(linear_cross_entropy, "CACHED", held)
     excluded = torch.rand(rows, N, generator=torch.Generator().manual_seed(3)) < 0.4
     excluded[:, 0] = True
-    for ours, whole in zip(*both(excluded), strict=True):
+    for ours, whole in zip(*both(excluded, weights=weights), strict=True):
         torch.testing.assert_close(ours, whole, rtol=1e-4, atol=1e-6)
 
 

@@ -94,6 +94,28 @@ def test_next_item_and_info_nce_agree_on_all_items() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["next_item", "info_nce", "bpr", "gbce"])
+def test_a_position_counts_as_much_as_it_weighs(name: str) -> None:
+    scores, targets, weights = (
+        torch.randn(3, 9),
+        torch.tensor([1, 5, 8]),
+        torch.tensor([0, 0.5, 2.5]),
+    )
+    known = torch.zeros(3, 8, dtype=torch.bool)
+
+    def loss(at: slice, weights: Tensor | None) -> Tensor:
+        if name == "next_item":
+            return losses.next_item(scores[at], targets[at], None, weights)
+        more = (0.3, 0.75) if name == "gbce" else ()
+        function = getattr(losses, name)
+        found: Tensor = function(scores[at, 0], scores[at, 1:], known[at], *more, weights)
+        return found
+
+    each = torch.stack([loss(slice(p, p + 1), None) for p in range(3)])
+    torch.testing.assert_close(loss(slice(None), weights), (each * weights).mean())
+    torch.testing.assert_close(loss(slice(None), torch.ones(3)), loss(slice(None), None))
+
+
 def test_balanced_loads_cost_nothing() -> None:
     assert losses.load_balance(torch.full((6, 3), 1 / 3)).item() == pytest.approx(0, abs=1e-10)
     swapped = torch.tensor([[1.0, 0.0], [0.0, 1.0]])

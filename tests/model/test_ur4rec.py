@@ -13,11 +13,12 @@ from tests import reference
 from tests.conftest import Toy, make_profiles, sequences
 from tests.model.test_encoder import sasrec_for
 from ur4rec_recbole.core.errors import InputError
-from ur4rec_recbole.data.dataset import HISTORY_END, sort_exactly
+from ur4rec_recbole.data.dataset import HISTORY_END, LATER, sort_exactly
 from ur4rec_recbole.model import ur4rec
-from ur4rec_recbole.model.excluded import known
+from ur4rec_recbole.model.excluded import Excluded, known
 from ur4rec_recbole.model.objective import item_counts
 from ur4rec_recbole.model.positions import Positions
+from ur4rec_recbole.model.scores import DotScores
 from ur4rec_recbole.model.stages import SCORES, read_stages
 
 STAGES = ["pretrain_sasrec", "pretrain_retriever", "joint_finetune", "end_to_end"]
@@ -331,6 +332,7 @@ def test_histories_of_length_1_and_users_without_a_profile_give_no_nan(full_toy:
     made = full_toy(exclude_history=True, router_top_k=2)
     rows = made.rows(made.test)
     short = made.valid.token2id("user_id", "u3")  # three items: no validation row
+    rows.update(Interaction({LATER: torch.zeros(len(rows))}))
     rows = cat_interactions([rows, made.rows(made.train)])
     assert short in rows["user_id"].tolist()
     assert 1 in rows["item_length"].tolist()
@@ -430,6 +432,43 @@ def test_loss_without_exclusion_equals_the_naive_cross_entropy(toy: Any) -> None
     _, targets = trained(made.model, rows)
     (loss,) = made.model.calculate_loss(rows)
     assert torch.allclose(loss, reference.next_item(scores, targets), atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["softmax", "sampled_softmax", "bpr", "gbce"])
+def test_targets_of_late_count_more(toy: Any, loss: str) -> None:
+    made = toy(
+        histories=sequences([17, 4, 9]), stages=["pretrain_sasrec"], sequence_loss=loss,
+        target_recency=0.5, num_negatives=4,
+    )  # fmt: skip
+    made.model.objective.sampler.sampling = lambda count: np.arange(1, count + 1)
+    rows = train_rows(made)
+    # Of 17 items 14 are targets, and two windows have the first of them.
+    later = {
+        (made.train.token2id("user_id", user), made.train.token2id("item_id", item)): place
+        for user, items in sequences([17, 4, 9]).items()
+        for place, item in enumerate(items[-3:0:-1])
+    }
+    assert len(rows) == 3 + 1 + 2
+    chosen, targets = trained(made.model, rows)
+    users = rows["user_id"][chosen.row].tolist()
+    counts = [(1 + later[pair]) ** -0.5 for pair in zip(users, targets.tolist(), strict=True)]
+    alone = []
+    for power in (0.5, 0.0):
+        made.model.config["target_recency"] = power
+        assert made.model.count_targets(rows).item() == pytest.approx(
+            sum(counts) if power else len(counts)
+        )
+        alone.append(made.model.named_losses(rows)["sequence"])
+    assert len(counts) == len(later)
+    scores = position_scores(made.model, rows, "sequence")
+    weighted = [
+        count * made.model.objective(
+            "sequence", DotScores(torch.eye(1), scores[p : p + 1].T), targets[p : p + 1],
+            Excluded(made.model.warm), made.model.objective.draw("sequence", targets[p : p + 1]), 1,
+        ).item() for p, count in enumerate(counts)
+    ]  # fmt: skip
+    assert alone[0].item() == pytest.approx(sum(weighted) / sum(counts), rel=1e-4)
+    assert abs(alone[0] - alone[1]) > 1e-4
 
 
 def test_sampled_loss_uses_as_many_negatives_as_it_is_told(full_toy: Any) -> None:

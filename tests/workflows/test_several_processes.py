@@ -12,9 +12,11 @@ from ur4rec_recbole.runs.folder import RunFolder
 pytestmark = pytest.mark.usefixtures("described_toy")
 
 
-def test_two_processes_train_as_one_does() -> None:
-    run("UR4Rec", "toy", config_dict=SETTINGS | {"run_folder": "one"})
-    two = run("UR4Rec", "toy", config_dict=SETTINGS | {"run_folder": "two", "nproc": 2})
+@pytest.mark.parametrize("recency", [0.0, 0.7])
+def test_two_processes_train_as_one_does(recency: float) -> None:
+    settings = SETTINGS | {"target_recency": recency}
+    run("UR4Rec", "toy", config_dict=settings | {"run_folder": "one"})
+    two = run("UR4Rec", "toy", config_dict=settings | {"run_folder": "two", "nproc": 2})
     for (stage, alone), (same, together) in zip(curve("one"), curve("two"), strict=True):
         assert stage == same
         assert together == pytest.approx(alone, rel=1e-3), stage

@@ -32,6 +32,7 @@ HISTORY_START = "history_start"  # row of the user's first interaction
 HISTORY_END = "history_end"  # row of the target: the history is all rows before it
 SECONDS = "exact_seconds"  # float64 times as the files have them; SECONDS + LIST_SUFFIX of windows
 SETTLED = "settled"  # + LIST_SUFFIX: the user's interactions before all that a window shows later
+LATER = "later_targets"  # how many targets the user has after a training window's last one
 EARLIER = "earlier_items"  # what a window no longer shows, zero-padded; for `exclude_history`
 
 
@@ -206,6 +207,9 @@ class UR4RecDataset(presplit.PresplitDataset):
         """Split as RecBole does, then keep every L-th training row of a user."""
         train, *others = super().build()
         train.inter_feat = train.inter_feat[torch.from_numpy(train._window_rows())]
+        _, last, user = train._last_targets()
+        later = torch.from_numpy(last[user]) - train.inter_feat[HISTORY_END]
+        train.inter_feat.update(Interaction({LATER: later}))
         train.predicts_all_positions = True
         items = training_interactions(train)[self.iid_field].numpy()
         for part in (train, *others):
@@ -247,12 +251,16 @@ class UR4RecDataset(presplit.PresplitDataset):
 
         For the training part these are the training interactions: all that may be learned from.
         """
-        ends = self.inter_feat[HISTORY_END].numpy()
+        first, last, _ = self._last_targets()
+        return sorted_spans(first, last - first + 1)
+
+    def _last_targets(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return each user's first interaction and last target [U], and each row's user [R]."""
         starts = self.inter_feat[HISTORY_START].numpy()
-        users, where = np.unique(starts, return_inverse=True)
-        last = np.zeros(len(users), dtype=np.int64)
-        np.maximum.at(last, where, ends)
-        return sorted_spans(users, last - users + 1)
+        first, user = np.unique(starts, return_inverse=True)
+        last = np.zeros(len(first), dtype=np.int64)
+        np.maximum.at(last, user, self.inter_feat[HISTORY_END].numpy())
+        return first, last, user
 
     def counter(self, field: str) -> Counter:
         """Count `field` over the predicted interactions, as RecBole's one row a target would."""

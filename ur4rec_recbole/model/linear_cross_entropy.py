@@ -24,6 +24,7 @@ def linear_cross_entropy(
     vectors: Tensor,
     targets: Tensor,
     refuse: Callable[[Tensor, slice], None] | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Return the mean cross-entropy of the targets, by the scores `queries @ vectors.T`.
 
@@ -36,8 +37,10 @@ def linear_cross_entropy(
     refuse
         Sets what is no candidate to -inf in the scores [p, N] of a slice of the positions. A target
         is never refused.
+    weights
+        [P] of the positions, of mean 1; None where all count alike.
     """
-    loss: Tensor = _LinearCrossEntropy.apply(queries, vectors, targets, refuse)
+    loss: Tensor = _LinearCrossEntropy.apply(queries, vectors, targets, refuse, weights)
     return loss
 
 
@@ -49,6 +52,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         vectors: Tensor,
         targets: Tensor,
         refuse: Callable[[Tensor, slice], None] | None,
+        weights: Tensor | None,
     ) -> Tensor:
         kind, number = queries.device.type, len(queries)
         mixed = torch.is_autocast_enabled(kind)
@@ -73,10 +77,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     refuse(scores, at)
                     scores.scatter_(1, target, hit)
                 share = torch.softmax(scores, 1, out=scores)
-                loss += _surprise(share, target, hit, piece, columns)
+                surprise = _surprise(share, target, hit, piece, columns)
+                weight = None if weights is None else weights[at].unsqueeze(1)
+                loss += (surprise if weight is None else surprise * weight).sum()
                 if grad_queries is None or grad_vectors is None:
                     continue
                 share.scatter_add_(1, target, torch.full_like(hit, -1))
+                if weight is not None:
+                    share *= weight
                 rows = filled(share.to(dtype))
                 grad_queries[at] = (rows @ columns)[: len(target)]
                 grad_vectors += rows.T @ piece
@@ -85,23 +93,22 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_queries, grad_vectors = ctx.saved_tensors
         scale = grad / len(grad_queries)
-        return grad_queries * scale, grad_vectors * scale, None, None
+        return grad_queries * scale, grad_vectors * scale, None, None, None
 
 
 def _surprise(
     share: Tensor, target: Tensor, hit: Tensor, queries: Tensor, vectors: Tensor
 ) -> Tensor:
-    """Return the sum of -log share over the targets [p, 1], whose scores are `hit`.
+    """Return -log share of the targets [p, 1], whose scores are `hit`.
 
     Where a share vanishes it is told from the best item's, which never does, and both scores.
     """
     own, least = share.gather(1, target), torch.finfo(share.dtype).tiny
     if own.device.type == "cpu" and own.numpy().min() >= least:  # a card would be waited for
-        return -own.log().sum()
+        return -own.log()
     best, item = share.max(1, keepdim=True)
     score = (queries[: len(own)] * vectors[item.squeeze(1)]).sum(1, keepdim=True).float()
-    told = torch.where(own < least, score - best.log() - hit, -own.clamp(min=least).log())
-    return told.sum()
+    return torch.where(own < least, score - best.log() - hit, -own.clamp(min=least).log())

@@ -1,4 +1,7 @@
-"""Training losses, all pure functions of scores and targets, each a mean over its positions."""
+"""Training losses, all pure functions of scores and targets, each a mean over its positions.
+
+Next-item losses take `weights` [P] of mean 1, by which some positions count more than others.
+"""
 
 import torch
 from torch import Tensor
@@ -7,7 +10,12 @@ from torch.nn import functional
 from ur4rec_recbole.model.linear_cross_entropy import linear_cross_entropy
 
 
-def next_item(scores: Tensor, targets: Tensor, excluded: Tensor | None = None) -> Tensor:
+def next_item(
+    scores: Tensor,
+    targets: Tensor,
+    excluded: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Cross-entropy of the target against all items.
 
     Parameters
@@ -25,10 +33,16 @@ def next_item(scores: Tensor, targets: Tensor, excluded: Tensor | None = None) -
         masked |= excluded
     masked[:, 0] = True
     masked.scatter_(1, targets.unsqueeze(1), False)
-    return functional.cross_entropy(scores.float().masked_fill(masked, -torch.inf), targets)
+    scores = scores.float().masked_fill(masked, -torch.inf)
+    return _mean(functional.cross_entropy(scores, targets, reduction="none"), weights)
 
 
-def info_nce(positive: Tensor, negative: Tensor, false_negative: Tensor) -> Tensor:
+def info_nce(
+    positive: Tensor,
+    negative: Tensor,
+    false_negative: Tensor,
+    weights: Tensor | None = None,
+) -> Tensor:
     """InfoNCE: -log exp(s+) / (exp(s+) + sum_k exp(s_k)) (van den Oord et al. 2018, section 2.3).
 
     Parameters
@@ -43,16 +57,22 @@ def info_nce(positive: Tensor, negative: Tensor, false_negative: Tensor) -> Tens
     logits = torch.cat(
         [positive.unsqueeze(1), negative.masked_fill(false_negative, -torch.inf)], dim=1
     ).float()
-    return functional.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long))
+    first = logits.new_zeros(len(logits), dtype=torch.long)
+    return _mean(functional.cross_entropy(logits, first, reduction="none"), weights)
 
 
-def bpr(positive: Tensor, negative: Tensor, false_negative: Tensor) -> Tensor:
+def bpr(
+    positive: Tensor,
+    negative: Tensor,
+    false_negative: Tensor,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Bayesian personalised ranking: -log sigmoid(s+ - s_k), mean over true negatives.
 
     Shapes are those of `info_nce`. Source: Rendle et al. 2009, section 4.1.
     """
     loss = -functional.logsigmoid((positive.unsqueeze(1) - negative).float())
-    return _mean_over_true(loss, false_negative).mean()
+    return _mean(_mean_over_true(loss, false_negative), weights)
 
 
 def gbce(
@@ -61,6 +81,7 @@ def gbce(
     false_negative: Tensor,
     sampling_rate: float,
     calibration: float,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Generalised binary cross-entropy: -(beta log sigmoid(s+) + sum_k log(1 - sigmoid(s_k))).
 
@@ -80,7 +101,11 @@ def gbce(
     hit = beta * functional.logsigmoid(positive.float())
     rejections = functional.logsigmoid(-negative.float()).masked_fill(false_negative, 0.0)
     terms = 1 + (~false_negative).sum(1)
-    return -((hit + rejections.sum(1)) / terms).mean()
+    return -_mean((hit + rejections.sum(1)) / terms, weights)
+
+
+def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    return (values if weights is None else values * weights).mean()
 
 
 def _mean_over_true(values: Tensor, false_negative: Tensor) -> Tensor:

@@ -72,6 +72,7 @@ class Objective(nn.Module):
         excluded: Excluded,
         drawn: Tensor | None,
         epoch: int,
+        weights: Tensor | None = None,
     ) -> Tensor:
         """Return the mean loss over P positions.
 
@@ -90,9 +91,11 @@ class Objective(nn.Module):
             [K], of `draw`.
         epoch
             Of the stage, from 1: hard negatives join after their warm-up.
+        weights
+            [P] of the positions, of mean 1; None where all count alike.
         """
         if drawn is None:
-            return scores.next_item(targets, excluded)
+            return scores.next_item(targets, excluded, weights)
         share = self._hard_share(epoch)
         draws = self.config["num_negatives"]
         if self.distribution == "in_batch":
@@ -100,32 +103,39 @@ class Objective(nn.Module):
         log_count = negatives.log_expected_count(self.distribution, self.log_q, draws)
         if not share and isinstance(scores, DotScores):
             shared = negatives.shared_by_all(drawn, log_count, targets, excluded.of(drawn))
-            return self._sampled(kind, scores.of_each(targets), scores.of(drawn), shared)
+            positive, negative = scores.of_each(targets), scores.of(drawn)
+            return self._sampled(kind, positive, negative, shared, weights)
 
         def with_all(values: Tensor, at: slice) -> Tensor:
             found = negatives.add_hard_negatives(
                 drawn, log_count, values, targets[at], excluded.at(at), share
             )
             positive = values.gather(1, targets[at].unsqueeze(1)).squeeze(1)  # [p]
-            return self._sampled(kind, positive, values.gather(1, found.items), found)
+            own = None if weights is None else weights[at]
+            return self._sampled(kind, positive, values.gather(1, found.items), found, own)
 
         return scores.mean(with_all)
 
     def _sampled(
-        self, kind: str, positive: Tensor, negative: Tensor, drawn: negatives.Negatives
+        self,
+        kind: str,
+        positive: Tensor,
+        negative: Tensor,
+        drawn: negatives.Negatives,
+        weights: Tensor | None,
     ) -> Tensor:
         """Return the loss of the targets' scores [P] and the negatives' [P, K]."""
         name = self.names[kind]
         if name == "bpr":
-            return losses.bpr(positive, negative, drawn.false)
+            return losses.bpr(positive, negative, drawn.false, weights)
         if name == "gbce":
             rate = drawn.items.shape[1] / (len(self.log_q) - 2)  # of all items but the target
-            calibration = self.config["gbce_calibration"]
-            return losses.gbce(positive, negative, drawn.false, min(rate, 1.0), calibration)
+            how = min(rate, 1.0), self.config["gbce_calibration"]
+            return losses.gbce(positive, negative, drawn.false, *how, weights)
         if self.config["logq_correction"]:
             positive = positive - drawn.target_log_count
             negative = negative - drawn.log_count
-        return losses.info_nce(positive, negative, drawn.false)
+        return losses.info_nce(positive, negative, drawn.false, weights)
 
 
 def _check(used: set[str], config: Any) -> None:

@@ -63,9 +63,15 @@ class Scores:
         ]
         return torch.stack(sums).sum() / self.n_positions
 
-    def next_item(self, targets: Tensor, excluded: Excluded) -> Tensor:
+    def next_item(
+        self, targets: Tensor, excluded: Excluded, weights: Tensor | None = None
+    ) -> Tensor:
         """Return the mean of `losses.next_item` over the P positions, with targets [P]."""
-        return self.mean(lambda values, at: losses.next_item(values, targets[at], excluded.at(at)))
+        return self.mean(
+            lambda values, at: losses.next_item(
+                values, targets[at], excluded.at(at), None if weights is None else weights[at]
+            )
+        )
 
 
 class DotScores(Scores):
@@ -89,9 +95,12 @@ class DotScores(Scores):
     def _scored(self, positions: slice) -> Tensor:
         return _products(self.queries[positions], self._of_all_items())
 
-    def next_item(self, targets: Tensor, excluded: Excluded) -> Tensor:
+    def next_item(
+        self, targets: Tensor, excluded: Excluded, weights: Tensor | None = None
+    ) -> Tensor:
         """Return the same in pieces that stay in cache."""
-        return linear_cross_entropy(self.queries, self._of_all_items(), targets, excluded.refuse)
+        vectors = self._of_all_items()
+        return linear_cross_entropy(self.queries, vectors, targets, excluded.refuse, weights)
 
     def _of_all_items(self) -> Tensor:
         if self.place is not None:

@@ -22,6 +22,7 @@ from ur4rec_recbole.data.dataset import (
     EARLIER,
     HISTORY_END,
     HISTORY_START,
+    LATER,
     SECONDS,
     SETTLED,
     UR4RecDataset,
@@ -485,9 +486,10 @@ class UR4Rec(SequentialRecommender):
                 named |= self._task_losses(r, vectors, interaction, chosen, targets)
         scores = self.scorers(h, r, table, stage.losses, shortlist, vectors)
         excluded = Excluded(self.warm, self._history(interaction, chosen))
+        weights = self._weights(interaction, chosen)
         for kind, weight in stage.losses.items():
             loss = self.objective(
-                kind, scores[kind], targets, excluded, drawn[kind], self.stage_epoch
+                kind, scores[kind], targets, excluded, drawn[kind], self.stage_epoch, weights
             )
             named[kind] = weight * loss
         return named
@@ -526,7 +528,7 @@ class UR4Rec(SequentialRecommender):
         """Return the mean load balance of the routers whose modality is present in the batch."""
         gates = [each.float().sum(0) for each in (routes.modal, *routes.sub.unbind(1))]
         if self.share is not None:  # of a batch that other processes have parts of
-            own = torch.cat(gates) / len(routes.modal)
+            own = torch.cat(gates) / self.share.clamp(min=1e-12)  # a loss is given its share later
             whole = collective.with_value(own, collective.summed(own * self.share))
             gates = list(whole.split([len(each) for each in gates]))
         uneven = torch.stack([losses.load_balance(each.unsqueeze(0)) for each in gates])
@@ -578,9 +580,30 @@ class UR4Rec(SequentialRecommender):
         return interaction[order], sizes
 
     def count_targets(self, interaction: Interaction) -> Tensor:
-        """Return the number of positions that a batch trains, a scalar."""
+        """Return the number of positions that a batch trains, or the sum of their weights."""
+        recency = self._recency(interaction)
+        if recency is not None:
+            return recency.sum()
         length = interaction[self.ITEM_SEQ_LEN]
         return length.sum() if self.all_positions else length.new_tensor(len(length))
+
+    def _recency(self, interaction: Interaction) -> Tensor | None:
+        """Return what each place [B, L] counts as a target, 0 behind the last; None where alike."""
+        power = self.config["target_recency"]
+        if not power or not self.all_positions:
+            return None
+        left = interaction[self.ITEM_SEQ_LEN].unsqueeze(1) - 1  # [B, 1]
+        left = left - torch.arange(interaction[self.ITEM_SEQ].shape[1], device=left.device)
+        later = (left + interaction[LATER].unsqueeze(1)).clamp(min=0)
+        return torch.where(left < 0, 0.0, (1.0 + later) ** -power)
+
+    def _weights(self, interaction: Interaction, chosen: Positions) -> Tensor | None:
+        """Return what the trained positions count, [P] of mean 1; None where all count alike."""
+        recency = self._recency(interaction)
+        if recency is None:
+            return None
+        weights = chosen.pack(recency)
+        return weights / weights.mean()
 
     def _positions(self, interaction: Interaction, where: Positions) -> tuple[Positions, Tensor]:
         """Return the trained positions, all or the last of each row, and their targets [P]."""
