@@ -588,7 +588,10 @@ class UR4Rec(SequentialRecommender):
         return length.sum() if self.all_positions else length.new_tensor(len(length))
 
     def _recency(self, interaction: Interaction) -> Tensor | None:
-        """Return what each place [B, L] counts as a target, 0 behind the last; None where alike."""
+        """Return what each place [B, L] counts as a target, 0 behind the last; None where alike.
+
+        Weights in place of the draws of recency sampling (Petrov and Macdonald 2022).
+        """
         power = self.config["target_recency"]
         if not power or not self.all_positions:
             return None
