@@ -10,7 +10,7 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.model import losses, negatives
 from ur4rec_recbole.model.excluded import Excluded
 from ur4rec_recbole.model.objective import Objective
-from ur4rec_recbole.model.scores import DotScores
+from ur4rec_recbole.model.scores import DotScores, Scores
 
 
 class FixedSampler:
@@ -123,6 +123,29 @@ def test_log_q_correction_by_a_uniform_draw_changes_nothing(batch) -> None:
         for on in (False, True)
     ]
     torch.testing.assert_close(*losses_)
+
+
+class Whole(DotScores):
+    """Scores that are asked for as a whole, as fused ones are."""
+
+    next_item = Scores.next_item
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4])
+@pytest.mark.parametrize("kind", ["sequence", "retrieval"])
+@pytest.mark.parametrize("scored", [DotScores, Whole])
+def test_a_position_counts_as_much_as_it_weighs(batch, share, kind, scored) -> None:
+    scores, targets = batch
+    made = objective([2, 3, 4], hard_negative_share=share)
+    warm = torch.arange(scores.shape[1]) > 0
+
+    def weighted(at: slice, weights: torch.Tensor | None) -> torch.Tensor:
+        given, asked = scored(torch.eye(4)[at], scores.T), targets[at]
+        return made(kind, given, asked, Excluded(warm), made.draw(kind, asked), 2, weights)
+
+    weights = torch.tensor([0.0, 0.5, 1.0, 2.5])
+    each = torch.stack([weighted(slice(p, p + 1), None) for p in range(4)])
+    torch.testing.assert_close(weighted(slice(None), weights), (each * weights).mean())
 
 
 def test_each_score_has_its_own_loss(batch) -> None:
