@@ -52,6 +52,13 @@ def loaded(folder: Path, model: str = "UR4Rec", **settings: Any) -> tuple[Any, .
         ({"load_col": {"inter": None}}, "load_col.*must list columns"),
         ({"load_col": {"item": ["item_id"]}}, "load_col.*must have 'user_id'"),
         ({"load_col": None, "unload_col": {"inter": ["timestamp"]}}, "must have 'timestamp'"),
+        (
+            {"load_col": {"inter": COLUMNS, "item": ["item_id"]}},
+            "load_col': 'item' must be the ending",
+        ),
+        ({"load_col": {"inter": COLUMNS, "items": ["item_id"]}}, "Did you mean 'item'"),
+        ({"val_interval": {"timestamp": "[0,1700000250000]"}}, "must be in seconds since 1970"),
+        ({"val_interval": {"timestamp": "[20240105,inf)"}}, "must be in seconds since 1970"),
         ({"user_inter_num_interval": "[50,inf)"}, r"user_inter_num_interval: \[50,inf\)"),
         ({"user_inter_num_interval": "5"}, "'user_inter_num_interval' must be an interval.*'5'"),
         ({"user_inter_num_interval": ""}, "must be an interval"),
@@ -217,3 +224,14 @@ def test_damaged_rows_are_a_data_set_or_refused(tmp_path: Path, data: st.DataObj
         create_dataset(config(tmp_path)).build()
     except InputError:
         pass
+
+
+def test_interactions_that_an_item_file_costs_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path)
+    (tmp_path / "toy" / "toy.item").write_text(
+        "item_id:token\n" + "\n".join(f"i{n}" for n in range(20))
+    )
+    loaded(tmp_path, load_col={"inter": COLUMNS, "item": ["item_id"]}, state="WARNING")
+    assert "of 60 interactions are left out, whose user or item is not in" in caplog.text

@@ -235,6 +235,23 @@ def test_a_run_needs_a_file_for_each_part(files: Any) -> None:
         presplit.require_three_files({"benchmark_filename": files})
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"item_inter_num_interval": "[2,inf)"},
+        {"val_interval": {"timestamp": "[1,inf)"}},
+        {"rm_dup_inter": "first"},
+    ],
+)
+def test_filters_that_split_files_would_not_see_are_refused(
+    split_toy: Any, given: dict[str, Any]
+) -> None:
+    config = split_toy().config
+    config.final_config_dict.update(given)
+    with pytest.raises(InputError, match="must be unset with benchmark_filename"):
+        create_dataset(config)
+
+
 def test_two_files_make_two_parts(split_toy: Any) -> None:
     """As RecBole's example of session-based models reads them, without a validation part."""
     config = split_toy().config

@@ -86,6 +86,14 @@ def test_an_item_without_interactions_stays_out_of_the_item_file(ml_1m, tmp_path
     assert texts["10"] == "Les Misérables (1995). Genres: Drama, Musical."
 
 
+def test_old_files_in_utf_8_are_read_as_such(ml_1m, tmp_path):
+    movies = ml_1m / "movies.dat"
+    movies.write_text(movies.read_text(encoding="latin-1"), encoding="utf-8")
+    main(["convert", "movielens", str(ml_1m), "--output", str(tmp_path / "films")])
+    texts = json.loads((tmp_path / "films" / "films.texts.json").read_text(encoding="utf-8"))
+    assert texts["10"] == "Les Misérables (1995). Genres: Drama, Musical."
+
+
 def test_movielens_csv_with_quoted_titles_and_half_stars(tmp_path):
     folder = tmp_path / "ml-latest"
     folder.mkdir()

@@ -1,6 +1,7 @@
 """Any table of interactions becomes a data set that reads back as the table was."""
 
 import gzip
+import io
 import json
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ from ur4rec_recbole.commands.main import main
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.atomic_files import read_cells
 from ur4rec_recbole.data.dataset import SECONDS
+from ur4rec_recbole.data.times import are_positions
+from ur4rec_recbole.datasets.table_columns import names_of
 from ur4rec_recbole.datasets.table_files import read_table
 from ur4rec_recbole.datasets.tables import Columns, Rules, from_dataframe
 
@@ -75,6 +78,9 @@ def test_parquet_keeps_whole_ids_whole_where_others_are_missing(tmp_path: Path) 
         (["1704448800123", "1704452400000"], [1704448800.123, 1704452400.0]),
         ([1704448800123456789, 1704452400000000000], [1704448800.1234567, 1704452400.0]),
         (["20240105", "20240106"], [1704412800.0, 1704499200.0]),
+        ([2024010510, 2024010511], [1704448800.0, 1704452400.0]),
+        ([202401051000, 202401051100], [1704448800.0, 1704452400.0]),
+        (["20240105100000", "20240105110000"], [1704448800.0, 1704452400.0]),
         (["2024-01-05 10:00:00", "2024-01-05"], [1704448800.0, 1704412800.0]),
         (["2024-01-05T10:00:00+02:00", "2024-01-05T10:00Z"], [1704441600.0, 1704448800.0]),
         (pd.to_datetime([1704448800.5, 1704412800.0], unit="s"), [1704448800.5, 1704412800.0]),
@@ -135,6 +141,81 @@ def test_of_repeats_those_asked_for_are_kept(repeats: str, kept: list[int]) -> N
     assert found.timestamp.tolist() == kept
 
 
+@pytest.mark.parametrize("dtype_backend", ["numpy_nullable", "pyarrow"])
+def test_long_ids_stay_whole_where_others_are_missing(dtype_backend: Any) -> None:
+    if dtype_backend == "pyarrow":
+        pytest.importorskip("pyarrow")
+    text = (
+        "user,item,time\na,1234567890123456789,1700000000\na,1234567890123456790,1700000001\nb,,1\n"
+    )
+    rows = pd.read_csv(io.StringIO(text), dtype_backend=dtype_backend)
+    found = from_dataframe(rows).interactions
+    assert found.item_id.tolist() == ["1234567890123456789", "1234567890123456790"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "columns"),
+    [
+        (Rules(all_items=True), Columns()),
+        (Rules(file_order=True), Columns(time="ordered_at")),
+        (Rules(file_order=True, time_format="%d/%m/%Y"), Columns()),
+    ],
+)
+def test_rules_of_what_is_not_there_are_refused(rules: Rules, columns: Columns) -> None:
+    with pytest.raises(InputError, match="--all-items must come|must not come with --file-order"):
+        from_dataframe(frame(), None, columns, rules)
+
+
+def test_interactions_with_items_that_the_items_table_lacks_stay(tmp_path: Path) -> None:
+    rows = [(f"u{n % 8}", f"i{n % 10}", n) for n in range(80)]
+    items = pd.DataFrame({"sku": ["i0", "i1", "unsold"]})
+    from_dataframe(frame(rows), items, rules=Rules(all_items=True)).write(tmp_path / "shop")
+    about = [str(tmp_path / "shop" / "shop.yaml")]
+    config = Config("UR4Rec", "shop", about, {"data_path": str(tmp_path), "state": "ERROR"})
+    data = create_dataset(config)
+    assert len(data.inter_feat) == 80 and data.item_num == 1 + 11
+
+
+def test_the_order_of_rows_is_no_time() -> None:
+    rows = [(f"u{n * 7 % 5}", f"i{n % 6}") for n in range(60)] + [("once", "never")]
+    rules = Rules(file_order=True, k_core=2)
+    found = from_dataframe(frame(rows, ("customer", "sku")), rules=rules).interactions
+    users = found.user_id.to_numpy()
+    assert are_positions(users, found.timestamp.to_numpy())
+    assert not are_positions(users, found.timestamp.to_numpy() * 7)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "['Action', 'Sci-Fi']", '["Action","Sci-Fi"]', "{Action,Sci-Fi}", "Action|Sci-Fi",
+        ["Action", "Sci-Fi"], " [ 'Action' , 'Sci-Fi' ] ",
+    ],
+)  # fmt: skip
+def test_a_list_of_categories_is_read_however_it_is_written(cell: Any) -> None:
+    assert names_of(cell) == ["Action", "Sci-Fi"]
+
+
+def test_categories_that_are_objects_are_refused() -> None:
+    items = pd.DataFrame({"sku": ["007"], "genres": ["[{'id': 16, 'name': 'Animation'}]"]})
+    with pytest.raises(InputError, match="items: genres must hold texts, numbers or lists"):
+        from_dataframe(frame(), items)
+
+
+def test_one_damaged_byte_of_utf_8_is_named_and_other_encodings_are_read_far_in(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("charset_normalizer")
+    file = tmp_path / "o.csv"
+    file.write_bytes("u,i\n1,Café\n2,".encode() + b"Caf\xe9\n")
+    with pytest.raises(InputError, match="line 3: UTF-8 is damaged there"):
+        read_table(file)
+    rows = "".join(f"{n},{'plain ' * 5}\n" for n in range(9000))
+    file.write_bytes(f"u,i\n{rows}9999,Café\n".encode("cp1252"))
+    found = read_table(file)
+    assert len(found.frame) == 9001 and "guessed" in found.form
+
+
 def test_a_k_core_drops_until_all_have_enough() -> None:
     # c is too rare; without it v has one interaction left, and without v so has nothing else
     pairs = [("u", "a"), ("u", "b"), ("w", "a"), ("w", "b"), ("v", "b"), ("v", "c")]
@@ -147,7 +228,8 @@ def test_items_that_nobody_has_had_stay_on_request(tmp_path: Path) -> None:
     items = pd.DataFrame({"sku": ["007", "new"], "name": ["a", "b"]})
     data = from_dataframe(frame(), items, rules=Rules(all_items=True))
     data.write(tmp_path / "shop")
-    assert data.items.item_id.tolist() == ["007", "new"]
+    assert data.items.item_id.tolist() == ["007", "new", "A;1", "Käse"]
+    assert data.items.title.tolist() == ["a", "b", "", ""]
     assert "item: [item_id]" in (tmp_path / "shop" / "shop.yaml").read_text()
 
 
@@ -185,6 +267,11 @@ def test_without_times_the_order_of_the_rows_is_taken_on_request() -> None:
         (frame([("u", "a", "now")]), Columns(), "row 1"),
         (frame(names=("user_id", "sku", "sku")), Columns(), "different names"),
         (frame([("u", "a", "2024-01-05"), ("u", "b", "05/01/2024")]), Columns(), "row 2"),
+        (frame([("u", "a", 133497006000000000)]), Columns(), "a time from 1995 to 2100"),
+        (frame([("u", "a", 638401086000000000)]), Columns(), "a time from 1995 to 2100"),
+        (frame([("u", "i", 1, 2)], ["user", "sku", "time", "date"]), Columns(), "must be one"),
+        (frame(), Columns(title="name"), "--title must come with a table of items"),
+        (frame(), Columns(text=("a", "b")), "--text must come with a table of items"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_told_is_one_message(rows: Any, columns: Columns, told: str) -> None:

@@ -1,10 +1,12 @@
 """Makes every error in a data set an `InputError`, however RecBole comes to load it.
 
-Three of RecBole's methods and one name are wrapped; none is copied:
+Four of RecBole's methods and one name are wrapped; none is copied:
 
 Dataset._from_scratch, Dataset.build
     The folder and the filters are looked at first, and what a checkpoint knows of its data and
     tables. What RecBole or pandas raise while they load, filter and split becomes one message.
+Dataset._filter_inter_by_user_or_item
+    What it leaves out is told.
 Dataset._load_feat
     Columns are compared with the configuration first, and get their types from us afterwards.
 pandas.read_csv, as RecBole's module sees it
@@ -36,7 +38,9 @@ from ur4rec_recbole.data.columns import check_columns, set_types
 from ur4rec_recbole.data.dataset import sort_exactly
 from ur4rec_recbole.data.fingerprints import INPUTS, check_inputs, data_fingerprint, inputs
 from ur4rec_recbole.data.time_split import splits_at_moments
+from ur4rec_recbole.data.times import LIMITS, digits_of_dates
 
+ALL = "[0,inf)"  # RecBole's default of both intervals
 INTERVAL = re.compile(r"\s*[\[(]\s*([^\s,]+)\s*,\s*([^\s,]+)\s*[\])]\s*")
 FILTERS = (*INTERVALS, "val_interval", "rm_dup_inter", "filter_inter_by_user_or_item")
 
@@ -49,6 +53,7 @@ def apply() -> None:
     Dataset._from_scratch = _checking(Dataset._from_scratch)
     Dataset._load_feat = _typed(Dataset._load_feat)
     Dataset.build = _split(Dataset.build)
+    Dataset._filter_inter_by_user_or_item = _told(Dataset._filter_inter_by_user_or_item)
 
 
 @contextmanager
@@ -164,6 +169,13 @@ def _check_filters(config: Any) -> None:
     given |= {
         f"val_interval: {key}": each for key, each in values.items() if type(each) is not list
     }
+    filters = (*INTERVALS, "val_interval", "rm_dup_inter")
+    used = [key for key in filters if config[key] not in (None, False, {}, ALL)]
+    if used and config["benchmark_filename"] is not None:
+        raise InputError(
+            ", ".join(used), "must be unset with benchmark_filename: split files are not filtered",
+            config[used[0]], "Filter the interactions before the files are written.",
+        )  # fmt: skip
     for key, text in given.items():
         pairs = [INTERVAL.fullmatch(each) for each in str(text).split(";")]
         try:
@@ -175,6 +187,15 @@ def _check_filters(config: Any) -> None:
                 f"Configuration key {key!r}", "must be an interval", repr(text),
                 'Write for example "[5,inf)".',
             )  # fmt: skip
+        if key == f"val_interval: {config['TIME_FIELD']}":
+            bounds = [each for pair in pairs if pair for each in pair.groups()]
+            numbers = pd.to_numeric(pd.Series(bounds))
+            far = (numbers.abs() >= LIMITS[0]) & (numbers.abs() < float("inf"))
+            if far.any() or any(digits_of_dates(pd.Series([each])) is not None for each in bounds):
+                raise InputError(
+                    f"Configuration key {key!r}", "must be in seconds since 1970, as times are",
+                    repr(text), "Write for example [1577836800,inf) for all from 2020 on.",
+                )  # fmt: skip
 
 
 def check_files(config: Any) -> None:
@@ -194,6 +215,7 @@ def check_files(config: Any) -> None:
             nearest(name, beside | offered)
             or "Set data_path to where it lies, or make it with `ur4rec convert`.",
         )  # fmt: skip
+    _check_suffixes(config, folder)
     file = folder / f"{name}.inter"
     if config["benchmark_filename"] is None and not file.is_file():
         found = sorted(each.name for each in folder.iterdir())
@@ -201,6 +223,38 @@ def check_files(config: Any) -> None:
             f"Data set {name!r}", f"must have its interactions in {file}", f"{found[:10]} there",
             nearest(file.name, found) or "Name the file as its folder.",
         )  # fmt: skip
+
+
+def _check_suffixes(config: Any, folder: Path) -> None:
+    """Raise `InputError` where load_col names a file that RecBole would do without, unasked."""
+    listed = config["load_col"]
+    if not isinstance(listed, Mapping) or "inter" not in listed:
+        return
+    more = config["additional_feat_suffix"] or []
+    known = {"inter", "user", "item", "kg", "link", "net", *([more] if type(more) is str else more)}
+    for suffix in listed:
+        file = folder / f"{config['dataset']}.{suffix}"
+        if suffix not in known or (suffix in ("user", "item") and not file.is_file()):
+            raise InputError(
+                f"Configuration key 'load_col': {suffix!r}",
+                f"must be the ending of a file of {config['dataset']}", "no such file",
+                nearest(str(suffix), known - {suffix}) or "Leave it out, or add the file.",
+            )  # fmt: skip
+
+
+def _told(keep: Callable) -> Callable:
+    @functools.wraps(keep)
+    def kept(self: Dataset) -> None:
+        before = len(self.inter_feat)
+        keep(self)
+        if len(self.inter_feat) < before:
+            getLogger().warning(
+                f"{before - len(self.inter_feat)} of {before} interactions are left out, whose "
+                f"user or item is not in the .user or .item file of {self.dataset_name}. "
+                "filter_inter_by_user_or_item: False keeps them."
+            )
+
+    return kept
 
 
 def _typed(load: Callable) -> Callable:

@@ -15,7 +15,13 @@ from ur4rec_recbole.data.atomic_files import lines_of
 # Numbers from each of these on are in the next unit: 1e11 seconds are the year 5138.
 LIMITS = (1e11, 1e14, 1e17)
 UNITS = {"seconds": 1.0, "milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
-FIRST_DAY, LAST_DAY = 19000101, 21001231  # numbers such as 20240105 are days
+# Dates of digits alone by how many these are: 20240105, 2024010510, 202401051030, 20240105103000.
+DIGITS = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+FIRST_YEAR, LAST_YEAR = 1900, 2100
+# Who counts less than seconds has a computer; earlier or later "times" count from another year than
+# 1970, as Windows from 1601 and .NET from 1, or are no times.
+WHEN = "a time from 1995 to 2100, where it is not in seconds"
+EARLIEST, LATEST = 788918400, 4133980800
 
 
 def read_times(cells: pd.Series, file: str, kind: str = "float") -> np.ndarray:
@@ -33,10 +39,9 @@ def read_times(cells: pd.Series, file: str, kind: str = "float") -> np.ndarray:
     numbers = pd.Series(exact_numbers(cells))
     if kind == "float" or 2 * numbers.notna().sum() >= (cells != "").sum():
         _refuse_unreadable(cells, np.isfinite(numbers.to_numpy()), file)
-        if numbers.between(FIRST_DAY, LAST_DAY).all():
-            days = parse_dates(cells, "%Y%m%d")
-            if days.notna().all():
-                return _seconds(days, cells, file)
+        dates = digits_of_dates(cells)
+        if dates is not None:
+            return _seconds(dates, cells, file)
         return _scaled(numbers.to_numpy(), cells, file)
     dates = parse_dates(cells)
     _refuse_unreadable(cells, dates.notna().to_numpy(), file)
@@ -56,8 +61,8 @@ def read_time_lists(cells: pd.Series, file: str) -> list[np.ndarray]:
     lengths = cells.map(len).to_numpy()
     numbers = np.concatenate([np.zeros(0), *cells])
     name, apart = unit_of(numbers) if len(numbers) else ("seconds", np.zeros(0, dtype=bool))
-    days = (numbers >= FIRST_DAY) & (numbers <= LAST_DAY)
-    wrong = ~np.isfinite(numbers) | apart | days.all()
+    days = digits_of_dates(pd.Series([f"{each:.15g}" for each in numbers[:100]])) is not None
+    wrong = ~np.isfinite(numbers) | apart | days | far_off(numbers / UNITS[name], name)
     if wrong.any():
         rows = np.unique(np.repeat(np.arange(len(cells)), lengths)[wrong])
         raise InputError(
@@ -90,14 +95,42 @@ def parse_dates(cells: pd.Series, form: str = "ISO8601") -> pd.Series:
     return pd.to_datetime(told, format=form, errors="coerce", utc=True)
 
 
-def are_positions(users: np.ndarray, times: np.ndarray) -> bool:
-    """Tell whether times [R] only count each user's interactions, and say nothing of when.
+def digits_of_dates(cells: pd.Series) -> pd.Series | None:
+    """Read texts [R] such as 20240105 as dates; None where not all of them are of one such form.
 
-    Rows are sorted by user and time. A counter goes up by one from each row of a user to the next;
-    of real times, two in a row are seldom a second apart.
+    A column of real numbers may write them as 20240105.0.
+    """
+    digits = len(str(cells.iloc[0]).removesuffix(".0")) if len(cells) else 0
+    for part in (cells[:100], cells):  # most columns are told by their first cells
+        texts = part.astype(str).str.removesuffix(".0")
+        if digits not in DIGITS or not texts.str.fullmatch(rf"\d{{{digits}}}").all():
+            return None
+        dates = parse_dates(texts, DIGITS[digits])
+        if not dates.dt.year.between(FIRST_YEAR, LAST_YEAR).all():
+            return None
+    return dates
+
+
+def far_off(seconds: np.ndarray, unit: str) -> np.ndarray:
+    """Mark which times [R], read in a unit that their size told, are no times of that unit."""
+    if unit == "seconds":
+        return np.zeros(len(seconds), dtype=bool)
+    return (seconds != 0) & ((seconds < EARLIEST) | (seconds > LATEST))
+
+
+def are_positions(users: np.ndarray, times: np.ndarray) -> bool:
+    """Tell whether times [R] only count interactions, and say nothing of when.
+
+    Rows are sorted by user and time. A counter goes up by one from each row of a user to the next,
+    or, of all users, from row to row; of real times, two in a row are seldom a second apart, and
+    not all of them differ in a span of as many seconds as there are rows, or twice that where rows
+    were left out.
     """
     steps = np.diff(times)[users[1:] == users[:-1]]
-    return bool(len(steps)) and bool((steps == 1).all())
+    if not len(steps):
+        return False
+    counts_all = np.ptp(times) < 2 * len(times) and len(np.unique(times)) == len(times)
+    return bool((steps == 1).all() or (counts_all and (times % 1 == 0).all()))
 
 
 def _refuse_unreadable(cells: pd.Series, sound: np.ndarray, file: str) -> None:
@@ -121,13 +154,18 @@ def unit_of(numbers: np.ndarray) -> tuple[str, np.ndarray]:
 def _scaled(numbers: np.ndarray, cells: pd.Series, file: str) -> np.ndarray:
     """Convert numbers [R] to seconds; their size tells their unit."""
     name, apart = unit_of(numbers)
-    others = np.flatnonzero(apart)
-    if len(others):
-        raise InputError(
-            f"{file}: {cells.name}, {lines_of(others)}", "must be in one unit throughout",
-            f"{cells.iloc[others[0]]} where most are {name}", "Write all of them in seconds.",
-        )  # fmt: skip
-    return _told(numbers / UNITS[name], cells, file, name)
+    seconds = numbers / UNITS[name]
+    for wrong, rule, most in (
+        (apart, "must be in one unit throughout", f" where most are {name}"),
+        (far_off(seconds, name), f"must be {WHEN}", ""),
+    ):
+        others = np.flatnonzero(wrong)
+        if len(others):
+            raise InputError(
+                f"{file}: {cells.name}, {lines_of(others)}", rule,
+                f"{cells.iloc[others[0]]}{most}", "Write all of them in seconds since 1970.",
+            )  # fmt: skip
+    return _told(seconds, cells, file, name)
 
 
 def _seconds(dates: pd.Series, cells: pd.Series, file: str) -> np.ndarray:

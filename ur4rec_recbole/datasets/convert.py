@@ -150,8 +150,13 @@ def _write_table(frame: pd.DataFrame, path: Path, kinds: tuple[str, ...]) -> Non
 def _table(file: Path, columns: list[str], old: bool) -> pd.DataFrame:
     """Read one MovieLens table as text."""
     try:
-        if old:  # Latin-1, "::" between columns, no header
-            lines = file.read_text(encoding="latin-1").split("\n")
+        if old:  # "::" between columns, no header; Latin-1 in ml-1m, UTF-8 in ml-10m
+            content = file.read_bytes()
+            try:
+                text = content.decode()
+            except UnicodeDecodeError:
+                text = content.decode("latin-1")
+            lines = text.replace("\r\n", "\n").split("\n")
             rows = [line.split("::") for line in lines if line]
             wrong = [place for place, row in enumerate(rows, 1) if len(row) != len(columns)]
             if wrong:

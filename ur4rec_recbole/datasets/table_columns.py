@@ -3,6 +3,7 @@
 A column is guessed by its name where the user names none, and the guess is told.
 """
 
+import ast
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +15,11 @@ import pandas as pd
 from ur4rec_recbole.core.errors import InputError, nearest
 from ur4rec_recbole.data.columns import LONGEST_TOKEN
 from ur4rec_recbole.data.times import (
-    FIRST_DAY,
-    LAST_DAY,
     UNITS,
+    WHEN,
+    digits_of_dates,
     exact_numbers,
+    far_off,
     parse_dates,
     unit_of,
 )
@@ -37,6 +39,7 @@ KNOWN = {
     "image": ("image", "imagefile", "imagepath", "picture"),
 }  # fmt: skip
 UNWRITABLE = re.compile("[\t\r\n\0\ud800-\udfff]")
+LIST = re.compile(r"\s*(?:(\[.*\])|\{([^{}:]*)\})\s*", re.DOTALL)
 NESTED = (Mapping, list, tuple, set, np.ndarray)
 NO_IDS = (*NESTED, bytes, bool, np.bool_)
 
@@ -65,8 +68,11 @@ def find_column(
                 nearest(given, names) or "Name one of them.",
             )  # fmt: skip
         return given, "given"
+    plain = {name: re.sub(r"[^a-z0-9]", "", name.lower()) for name in names}
     for known in KNOWN[role]:
-        found = [name for name in names if re.sub(r"[^a-z0-9]", "", name.lower()) == known]
+        found = [name for name in names if plain[name] == known]
+        if found and role == "time" and {"date", "time"} <= set(plain.values()):
+            found = [name for name in names if plain[name] in ("date", "time")]  # one of the clock
         if len(found) > 1:
             raise InputError(
                 f"the {role} column of the {table}", "must be one", f"{found}",
@@ -102,7 +108,7 @@ def tokens(column: pd.Series, what: str) -> pd.Series:
             f"{len(odd)} others, such as {type(odd[0]).__name__} {str(odd[0])[:60]!r}",
             "Name another column, or write one id into each of its cells.",
         )  # fmt: skip
-    found = column.map(token).astype(object)
+    found = _each(column, token)
     wrong = [each for each in found.unique() if not _is_writable(each)]
     if wrong:
         raise InputError(
@@ -112,6 +118,11 @@ def tokens(column: pd.Series, what: str) -> pd.Series:
             f"{len(wrong)} others, such as {wrong[0][:60]!r}", "Rename them.",
         )  # fmt: skip
     return found
+
+
+def _each(column: pd.Series, write: Callable[[Any], str]) -> pd.Series:
+    """Write each cell; of objects, since pandas maps whole numbers with a gap as floats."""
+    return column.astype(object).map(write).astype(object)
 
 
 def _is_writable(text: str) -> bool:
@@ -126,7 +137,7 @@ def spaced(column: pd.Series) -> int:
 def written(column: pd.Series, write: Callable[[Any], str], table: str) -> pd.Series:
     """Write each cell of a column by `words_of` or the like; `InputError` where it cannot be."""
     try:
-        return column.map(write).astype(object)
+        return _each(column, write)
     except (TypeError, RecursionError) as error:
         raise InputError(
             f"{table}: {column.name}", "must hold texts, numbers or lists of them", error,
@@ -151,22 +162,25 @@ def read_times(column: pd.Series, table: str, form: str | None = None) -> tuple[
             "--time-format", "must be a form of strptime with the year", repr(form),
             "Write for example %d/%m/%Y.",
         )  # fmt: skip
-    cells = column.map(token)
+    cells = _each(column, token)
     empty = (cells == "").to_numpy()
     numbers = exact_numbers(cells.where(~empty))
     numeric = np.isfinite(numbers) | empty
     if form is None and numeric[~empty].any():
         _refuse(cells, ~numeric, table)
         shown = numbers[~empty]
-        if ((shown >= FIRST_DAY) & (shown <= LAST_DAY) & (shown % 1 == 0)).all():
-            days = parse_dates(cells.where(~empty), "%Y%m%d")
-            if days.notna().to_numpy()[~empty].all():
-                return _seconds(days), "days"
+        digits = digits_of_dates(cells[~empty])
+        if digits is not None:
+            dates = pd.Series(pd.NaT, cells.index, dtype=digits.dtype)
+            dates[~empty] = digits
+            return _seconds(dates), "dates of digits alone"
         unit_name, apart = unit_of(shown)
         other = np.zeros(len(cells), dtype=bool)
         other[~empty] = apart & (shown != 0)
         _refuse(cells, other, table, f"in {unit_name}, as most are")
-        return numbers / UNITS[unit_name], unit_name
+        seconds = numbers / UNITS[unit_name]
+        _refuse(cells, ~empty & far_off(seconds, unit_name), table, WHEN)
+        return seconds, unit_name
     try:
         dates = parse_dates(cells.where(~empty), form or "ISO8601")
     except ValueError as error:
@@ -198,11 +212,24 @@ def _refuse(cells: pd.Series, wrong: np.ndarray, table: str, rule: str = "a time
 
 
 def names_of(value: Any) -> list[str]:
-    """Return the names in a cell of categories: a list, or a text separated by | ; > or commas."""
+    """Return the names in a cell of categories: a list, or a text separated by | ; > or commas.
+
+    A text may be a list as Python, JSON or PostgreSQL write it. Raises `TypeError` as `words_of`.
+    """
+    if isinstance(value, str) and (found := LIST.fullmatch(value)):
+        value = _listed(value) if found[1] else found[2]
     if isinstance(value, list | tuple | np.ndarray):
         return [each for part in value for each in names_of(part)]
     parts: Sequence[str] = re.split(r"[|;>,]", words_of(value))
     return [name for name in map(words_of, parts) if name]
+
+
+def _listed(text: str) -> Any:
+    """Read a list that is written out; the text itself where it is none."""
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError):
+        return text
 
 
 def words_of(value: Any) -> str:

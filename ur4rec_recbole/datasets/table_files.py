@@ -116,10 +116,14 @@ def _decoded(content: bytes) -> tuple[str, str]:
         return content.decode("utf-16"), "UTF-16"
     try:
         return content.decode("utf-8-sig"), "UTF-8"
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
+        if not content[: error.start].isascii():  # other bytes before were UTF-8
+            line = content[: error.start].count(b"\n") + 1
+            raise ValueError(f"line {line}: UTF-8 is damaged there: {error.reason}") from None
         with needs("charset-normalizer", "to read texts that are not in UTF-8", "tables"):
             from charset_normalizer import from_bytes
-        best = from_bytes(content[:SAMPLE]).best()
+        first = max(0, error.start - SAMPLE // 2)  # before it all is ASCII, which tells nothing
+        best = from_bytes(content[first : first + SAMPLE]).best()
         if best is None:
             raise ValueError("its encoding cannot be told; save it as UTF-8") from None
         return content.decode(best.encoding), f"{best.encoding} (guessed)"

@@ -132,10 +132,13 @@ def from_dataframe(
             "repeats and k_core", f"must be one of {REPEATS} and a number of interactions",
             f"{rules.repeats!r}, {rules.k_core}", "Correct them.",
         )  # fmt: skip
+    _refuse_unused(columns, rules, items is not None)
     notes: list[str] = []
     rows = _interactions(as_pandas(interactions), columns, rules, notes)
     rows = _without_repeats(rows, rules, notes)
     rows = _k_core(rows, rules.k_core, notes)
+    if rules.file_order:  # without gaps, which would look like times
+        rows = rows.assign(timestamp=np.arange(len(rows), dtype=np.float64))
     if not len(rows):
         raise InputError(
             "the interactions", "must leave some after filtering", "none",
@@ -148,6 +151,22 @@ def from_dataframe(
     listed = _matching(listed, rows, rules, notes)
     kept = set(listed.item_id)
     return ShopData(rows, listed, {key: each for key, each in texts.items() if key in kept}, notes)
+
+
+def _refuse_unused(columns: Columns, rules: Rules, has_items: bool) -> None:
+    """Raise `InputError` for what is asked of a table of items, or of times, that are not there."""
+    names = ("items_item", "title", "categories", "image", "text")
+    of_items = {name: getattr(columns, name) for name in names} | {"all_items": rules.all_items}
+    of_times = {"time": columns.time, "time_format": rules.time_format}
+    for asked, there, rule, remedy in (
+        (of_items, has_items, "must come with a table of items", "Name it by --items."),
+        (of_times, not rules.file_order, "must not come with --file-order", "Choose one of them."),
+    ):
+        given = [f"--{name.replace('_', '-')}" for name, value in asked.items() if value]
+        if given and not there:
+            raise InputError(
+                ", ".join(given), rule, "no such table" if asked is of_items else "both", remedy
+            )
 
 
 def _interactions(
@@ -266,16 +285,21 @@ def _items(
 def _matching(
     items: pd.DataFrame, rows: pd.DataFrame, rules: Rules, notes: list[str]
 ) -> pd.DataFrame:
-    """Say which items only one of the two tables has; leave out what nobody has had."""
+    """Say which items only one of the two tables has; leave out what nobody has had.
+
+    Where the item file decides which items there are, it has those of the interactions, too.
+    """
     sold = pd.unique(rows.item_id)
-    unknown = len(set(sold) - set(items.item_id))
-    if unknown:
-        notes.append(f"{unknown} items of the interactions are not in the items table: kept")
+    unknown = sold[~np.isin(sold.astype(str), items.item_id.to_numpy(str))]
+    if len(unknown):
+        notes.append(f"{len(unknown)} items of the interactions are not in the items table: kept")
     unsold = ~items.item_id.isin(sold)
     if unsold.any():
         kept = "kept, to be recommended from their content" if rules.all_items else "left out"
         notes.append(f"{int(unsold.sum())} items without interactions: {kept}")
-    return (items if rules.all_items else items[~unsold]).reset_index(drop=True)
+    if not rules.all_items:
+        return items[~unsold].reset_index(drop=True)
+    return pd.concat([items, pd.DataFrame({"item_id": unknown})], ignore_index=True).fillna("")
 
 
 def _column(
