@@ -19,7 +19,6 @@ from ur4rec_recbole.commands.main import main
 from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.data.atomic_files import read_cells
 from ur4rec_recbole.data.dataset import SECONDS
-from ur4rec_recbole.data.times import are_positions
 from ur4rec_recbole.datasets.table_columns import names_of
 from ur4rec_recbole.datasets.table_files import read_table
 from ur4rec_recbole.datasets.tables import Columns, Rules, from_dataframe
@@ -174,15 +173,6 @@ def test_interactions_with_items_that_the_items_table_lacks_stay(tmp_path: Path)
     config = Config("UR4Rec", "shop", about, {"data_path": str(tmp_path), "state": "ERROR"})
     data = create_dataset(config)
     assert len(data.inter_feat) == 80 and data.item_num == 1 + 11
-
-
-def test_the_order_of_rows_is_no_time() -> None:
-    rows = [(f"u{n * 7 % 5}", f"i{n % 6}") for n in range(60)] + [("once", "never")]
-    rules = Rules(file_order=True, k_core=2)
-    found = from_dataframe(frame(rows, ("customer", "sku")), rules=rules).interactions
-    users = found.user_id.to_numpy()
-    assert are_positions(users, found.timestamp.to_numpy())
-    assert not are_positions(users, found.timestamp.to_numpy() * 7)
 
 
 @pytest.mark.parametrize(

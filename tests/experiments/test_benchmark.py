@@ -187,6 +187,17 @@ def test_earlier_results_know_no_data_and_stay_the_same_run() -> None:
     assert not jobs.is_same({**run, "entry": "B"}, now) and not jobs.is_same(None, now)
 
 
+def test_runs_on_other_data_leave_the_report(made: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(made.parent, folder)
+    for file in folder.glob("runs/jobs/gru-*.json"):
+        told = json.loads(file.read_text())
+        if "data" in told:
+            file.write_text(json.dumps(told | {"data": {"toy.inter": "another"}}))
+    assert command(folder, "plan.yaml", "--output", "runs", "--models", "Popularity") == 0
+    assert list(benchmark_results.read(folder / "runs").runs) == ["Ours", "Popularity"]
+
+
 def test_a_choice_of_models_leaves_the_others_in_the_report(made: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(made.parent, folder)

@@ -134,8 +134,16 @@ def test_no_setting_is_executed_and_a_wrong_one_is_told_before_any_run(tmp_path:
         entries = [ENTRIES[0], {"name": "C", "model": "UR4Rec", "settings": settings}]
         with pytest.raises(InputError, match="Entry C: Configuration key"):
             check_configurations(plan(entries=entries, dataset="ml-100k", settings=NO_NEGATIVES))
-    check_configurations(plan(dataset="ml-100k", settings=NO_NEGATIVES | {"data_path": code}))
+    split = {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"}}
+    sound = NO_NEGATIVES | {"data_path": code} | split
+    check_configurations(plan(dataset="ml-100k", settings=sound))
     assert not touched.exists()
+
+
+def test_entries_that_split_their_data_in_other_ways_are_not_compared() -> None:
+    entries = [{"name": "Popular", "model": "Pop"}, {"name": "Next", "model": "ItemTransition"}]
+    with pytest.raises(InputError, match="eval_args must be the same of all.*of Popular and Next"):
+        check_configurations(plan(entries=entries, dataset="ml-100k", settings=NO_NEGATIVES))
 
 
 def test_the_documented_plan_is_sound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -80,6 +80,24 @@ def test_a_search_is_copied_as_well_and_may_be_all_there_is(made: Path, tmp_path
     assert len(list(tmp_path.glob("copy/tuning/*/metrics.json"))) == 4
 
 
+def test_a_copy_says_what_its_source_says(made: Path, tmp_path: Path) -> None:  # noqa: F811
+    shutil.copytree(made, tmp_path / "runs")
+    publish(tmp_path / "runs", tmp_path / "copy")
+    run = tmp_path / "runs" / "gru-1" / "run.json"
+    run.write_text(run.read_text().replace('"status": "done"', '"status": "failed"'))
+    assert publish(tmp_path / "runs", tmp_path / "copy") == 3
+    assert not list((tmp_path / "copy").glob("gru-1/*")) and not list(
+        tmp_path.glob("copy/jobs/gru-1*")
+    )
+
+
+@pytest.mark.parametrize("target", ["runs", "runs/copy", "."])
+def test_a_copy_is_apart_from_its_source(made: Path, tmp_path: Path, target: str) -> None:  # noqa: F811
+    shutil.copytree(made, tmp_path / "runs")
+    with pytest.raises(InputError, match="must be apart"):
+        publish(tmp_path / "runs", tmp_path / target)
+
+
 def test_a_folder_without_ended_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must hold runs that have ended"):
         publish(tmp_path, tmp_path / "copy")

@@ -2,6 +2,7 @@
 
 import errno
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -191,6 +192,18 @@ def test_another_search_needs_another_folder(capsys: Any) -> None:
     begun()
     assert main([*TUNE.split(), "--n_layers=2"]) == 2
     assert "settings differ" in capsys.readouterr().err
+
+
+def test_a_search_is_of_one_data_set(capsys: Any) -> None:
+    begun()
+    begun()  # the same
+    known = json.loads((OUT / search.FILE).read_text())
+    (OUT / search.FILE).write_text(json.dumps({k: v for k, v in known.items() if k != "inputs"}))
+    begun()  # of before
+    with Path("data/toy/toy.inter").open("a") as file:
+        file.write("u1\ti7\t999\n")
+    assert main(TUNE.split()) == 2
+    assert "inputs differ" in capsys.readouterr().err
 
 
 def test_an_epoch_is_compared_with_the_same_epoch_of_the_same_stage() -> None:

@@ -13,6 +13,7 @@ from ur4rec_recbole.core.errors import InputError
 from ur4rec_recbole.serving import batches
 from ur4rec_recbole.serving.batches import recommend_to_file
 from ur4rec_recbole.serving.recommender import Recommender
+from ur4rec_recbole.serving.requests import Later
 
 USERS = [f"u{n}" for n in range(1, 11)]
 
@@ -59,6 +60,36 @@ def test_finished_batches_are_not_done_again(full_toy: Any, tmp_path: Path) -> N
     assert found.item.tolist() == made.recommend_users(USERS).item.tolist()
 
 
+def test_a_file_is_of_one_moment_whenever_it_is_finished(
+    full_toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = recommender(full_toy(time_intervals=True, request_time=True))
+    monkeypatch.setattr(type(made.histories), "has_real_times", lambda self: True)
+    asked = []
+    recommend = made.recommend_users
+    monkeypatch.setattr(
+        made, "recommend_users",
+        lambda users, later, now, **more: asked.append(now) or recommend(users, later, now, **more),
+    )  # fmt: skip
+
+    def killed(count: int) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        recommend_to_file(made, USERS, tmp_path / "out.csv", advance=killed, batch=4)
+    recommend_to_file(made, USERS, tmp_path / "out.csv", batch=4)
+    assert len(asked) > 1 and len(set(asked)) == 1 and asked[0] > 1.7e9
+
+
+def test_interactions_may_be_any_table(full_toy: Any, tmp_path: Path) -> None:
+    made = recommender(full_toy())
+    one = pd.DataFrame({"user": ["u1"], "item": ["i2"], "time": [90]})
+    since = pd.concat([one, one.assign(user="new", item="i3")])  # two rows of one index
+    recommend_to_file(made, ["u1", "new"], tmp_path / "a.csv", since)
+    recommend_to_file(made, ["u1", "new"], tmp_path / "b.csv", since.to_dict("list"))
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
 def test_other_inputs_begin_anew(full_toy: Any, tmp_path: Path) -> None:
     made = recommender(full_toy())
 
@@ -75,7 +106,7 @@ def test_models_without_weights_are_told_apart(toy: Any) -> None:
 
     def digest(half_life: str) -> str:
         made.index.config["popularity_half_life"] = half_life
-        return batches._digest(made, USERS, None, 4, {})
+        return batches._digest(made, USERS, Later(), 4, {})
 
     assert digest("1d") == digest("1d") != digest("2d")
 
@@ -144,6 +175,10 @@ def test_titles_do_not_steer_the_terminal(
         ["--history", "i1", "--now", "noon"],
         ["--users", "empty.txt", "--out", "x.xlsx"],
         ["--interactions", "nowhere.csv"],
+        ["--history", "i1", "--out", "x.csv"],
+        ["--history", "i1", "--user", "u5"],
+        ["--users", "u.txt", "--time", "when"],
+        ["--users", "u.txt", "--out", "x.csv", "--k", "0"],
     ],
 )
 def test_a_command_that_makes_no_sense_is_one_message(

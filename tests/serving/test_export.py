@@ -137,6 +137,15 @@ def test_safetensors_is_a_folder_to_serve(full_toy: Any, tmp_path: Path) -> None
     assert Recommender.load(tmp_path / "model").recommend(["i1"]) == made.recommend(["i1"])
 
 
+def test_another_kind_of_export_needs_another_folder(full_toy: Any, tmp_path: Path) -> None:
+    made = recommender(full_toy())
+    export(made, "safetensors", tmp_path / "model")
+    with pytest.raises(InputError, match="must be a new folder, or one of --to faiss"):
+        export(made, "faiss", tmp_path / "model")
+    export(made, "safetensors", tmp_path / "model")
+    assert Recommender.load(tmp_path / "model").recommend(["i1"]).items
+
+
 def test_a_model_without_vectors_is_not_exported(toy: Any, tmp_path: Path) -> None:
     made = recommender(toy(model="ItemTransition"))
     with pytest.raises(InputError, match="UR4Rec"):

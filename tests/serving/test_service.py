@@ -1,5 +1,6 @@
 """The service answers, refuses what makes no sense, and takes a new model without a gap."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from fastapi.testclient import TestClient  # noqa: E402
 from tests.conftest import make_table  # noqa: E402
 from tests.serving.test_recommender import learned_toy, recommender  # noqa: E402
 from ur4rec_recbole.commands.main import main  # noqa: E402
+from ur4rec_recbole.serving import service  # noqa: E402
 from ur4rec_recbole.serving.holder import Holder  # noqa: E402
 from ur4rec_recbole.serving.ranking import Recommendations  # noqa: E402
 from ur4rec_recbole.serving.recommender import Recommender  # noqa: E402
@@ -181,6 +183,45 @@ def test_a_key_is_asked_for_where_there_is_one(holder: Holder) -> None:
     assert allowed.status_code == 200
     assert client.get("/search").status_code == 401
     assert client.get("/health").status_code == 200
+
+
+def test_bodies_that_never_come_keep_nobody_from_an_answer(
+    holder: Holder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "PATIENCE", 1.0)
+    app = create_app(holder, "secret", concurrency=1)
+    asked = {"type": "http", "method": "POST", "path": "/recommend", "query_string": b""}
+
+    async def status(key: bytes, body: bytes) -> int:
+        headers = [(b"content-length", b"15"), (b"content-type", b"application/json")]
+        sent: list[int] = []
+        parts = [{"type": "http.request", "body": body, "more_body": not body}]
+
+        async def receive() -> dict[str, Any]:
+            if parts:
+                return parts.pop()
+            await asyncio.sleep(100)
+            raise AssertionError
+
+        async def send(message: Any) -> None:
+            sent.extend([message["status"]] if "status" in message else [])
+
+        await app({**asked, "headers": [*headers, (b"x-api-key", key)]}, receive, send)
+        return sent[0]
+
+    async def together() -> list[int]:
+        full = b'{"items":["i1"]}'
+        return await asyncio.gather(
+            status(b"wrong", b""), status(b"secret", b""), status(b"secret", full)
+        )
+
+    assert asyncio.run(together()) == [401, 408, 200]
+
+
+def test_ports_that_are_none_are_refused(folder: Path, capsys: Any) -> None:
+    for words in (["--port", "99999"], ["--port", "-5"], ["--reload-seconds", "nan"]):
+        assert main(["serve", str(folder), *words]) == 2
+        assert words[0] in capsys.readouterr().err
 
 
 def test_health_and_metrics_tell_what_is_served(client: TestClient) -> None:

@@ -15,6 +15,7 @@ from ur4rec_recbole.datasets.table_files import read_table
 from ur4rec_recbole.datasets.tables import Columns, from_dataframe
 from ur4rec_recbole.extract.progress import progress_bar
 from ur4rec_recbole.serving.batches import check_output, recommend_to_file
+from ur4rec_recbole.serving.ranking import require_number
 from ur4rec_recbole.serving.recommender import Recommender
 
 
@@ -46,6 +47,8 @@ def run(options: argparse.Namespace) -> int:
             "ur4rec recommend", "needs --history, or --users and --interactions",
             "both" if options.history else "neither", "Give one of them.",
         )  # fmt: skip
+    require_number(options.k)
+    _refuse_unused(options)
     if options.out:
         check_output(Path(options.out))
     if options.history is not None:
@@ -61,6 +64,19 @@ def run(options: argparse.Namespace) -> int:
     told = f"; {done} batches were done before" if done else ""
     print(f"{options.out}: {options.k} items for each of {len(users)} users{told}.")
     return 0
+
+
+def _refuse_unused(options: argparse.Namespace) -> None:
+    """Raise `InputError` for options that say nothing of what is asked for."""
+    of_many = {"--output": options.out} if options.history is not None else {}
+    named = {f"--{name}": getattr(options, name) for name in ("user", "item", "time")}
+    unused = of_many | (named if options.interactions is None else {})
+    given = [name for name, value in unused.items() if value is not None]
+    if given:
+        raise InputError(
+            ", ".join(given), "must come with --interactions, or --output with --users", "neither",
+            "Leave them out; --users names who is recommended to.",
+        )  # fmt: skip
 
 
 def _one(options: argparse.Namespace, asked: dict) -> int:

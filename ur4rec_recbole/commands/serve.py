@@ -51,6 +51,12 @@ def run(options: argparse.Namespace) -> int:
         )  # fmt: skip
     if options.concurrency < 1:
         raise InputError("--concurrency", "must be at least 1", options.concurrency, "Raise it.")
+    if not 0 <= options.port <= 65535:
+        raise InputError("--port", "must be from 0 to 65535", options.port, "Name another one.")
+    if not options.reload_seconds >= 0:
+        raise InputError(
+            "--reload-seconds", "must be at least 0", options.reload_seconds, "Write 0 for never."
+        )
     try:
         uvicorn = importlib.import_module("uvicorn")
         service = importlib.import_module("ur4rec_recbole.serving.service")

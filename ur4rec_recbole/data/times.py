@@ -119,18 +119,13 @@ def far_off(seconds: np.ndarray, unit: str) -> np.ndarray:
 
 
 def are_positions(users: np.ndarray, times: np.ndarray) -> bool:
-    """Tell whether times [R] only count interactions, and say nothing of when.
+    """Tell whether times [R] only count each user's interactions, and say nothing of when.
 
-    Rows are sorted by user and time. A counter goes up by one from each row of a user to the next,
-    or, of all users, from row to row; of real times, two in a row are seldom a second apart, and
-    not all of them differ in a span of as many seconds as there are rows, or twice that where rows
-    were left out.
+    Rows are sorted by user and time. A counter goes up by one from each row of a user to the next;
+    of real times, two in a row are seldom a second apart.
     """
     steps = np.diff(times)[users[1:] == users[:-1]]
-    if not len(steps):
-        return False
-    counts_all = np.ptp(times) < 2 * len(times) and len(np.unique(times)) == len(times)
-    return bool((steps == 1).all() or (counts_all and (times % 1 == 0).all()))
+    return bool(len(steps)) and bool((steps == 1).all())
 
 
 def _refuse_unreadable(cells: pd.Series, sound: np.ndarray, file: str) -> None:

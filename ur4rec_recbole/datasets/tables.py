@@ -137,8 +137,6 @@ def from_dataframe(
     rows = _interactions(as_pandas(interactions), columns, rules, notes)
     rows = _without_repeats(rows, rules, notes)
     rows = _k_core(rows, rules.k_core, notes)
-    if rules.file_order:  # without gaps, which would look like times
-        rows = rows.assign(timestamp=np.arange(len(rows), dtype=np.float64))
     if not len(rows):
         raise InputError(
             "the interactions", "must leave some after filtering", "none",

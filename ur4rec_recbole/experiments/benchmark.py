@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +98,12 @@ def _recorded(output: Path, name: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def has_data_of(before: Mapping[str, Any], jobs: Sequence[Job]) -> bool:
+    """Tell whether a description is of data that one of some jobs has; earlier ones do not tell."""
+    now = [job.description()["data"] for job in jobs]
+    return before.get("data") in (None, {}, *now) or not any(now)
+
+
 def _is_free(output: Path, name: str) -> bool:
     """Tell whether a run may have this folder: there is none, or it is of a failed run of ours."""
     folder = output / name
@@ -151,7 +157,8 @@ def _job_file(output: Path, name: str) -> Path:
 def _write_index(plan: Plan, jobs: Sequence[Job], output: Path) -> None:
     """Write the index that tells the report which run is in which folder.
 
-    Earlier runs that are not in this plan stay listed, unless their entry has other settings now.
+    Earlier runs that are not in this plan stay listed, unless their entry has other settings now,
+    or the data have changed.
     """
     for job in jobs:
         (output / "jobs" / f"{job.id}.failed.json").unlink(missing_ok=True)
@@ -169,7 +176,7 @@ def _write_index(plan: Plan, jobs: Sequence[Job], output: Path) -> None:
         runs = {
             name: of
             for name, (made, of) in earlier.items()
-            if made and (of not in own or is_same(made, own[of]))
+            if made and (is_same(made, own[of]) if of in own else has_data_of(made, jobs))
         } | runs
         baseline = baseline or before["baseline"]
     groups = (before.get("groups") or {}) | {

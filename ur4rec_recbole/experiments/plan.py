@@ -255,22 +255,33 @@ def _as_entries(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_configurations(plan: Plan) -> None:
-    """Raise `InputError` for settings with which an entry's runs could not start."""
+    """Raise `InputError` for settings with which runs could not start, or not be compared."""
+    splits: dict[str, str] = {}
     for entry in plan.entries:
         job = plan._job(entry, entry.seeds[0])
         given = [job.settings, *([{**job.settings, **job.pretrain}] if job.pretrain else [])]
         for settings in [*given, *([job.first] if job.first else [])]:
             try:
-                _check(job.model, plan.dataset, settings)
+                split = _check(job.model, plan.dataset, settings)
             except InputError as error:
                 what, rule, received, remedy = error.args
                 raise InputError(f"Entry {entry.name}: {what}", rule, received, remedy) from error
+        other = splits.setdefault(split, entry.name)
+        if len(splits) > 1:
+            raise InputError(
+                "eval_args", "must be the same of all entries, which are compared",
+                f"those of {next(iter(splits.values()))} and {other}: {' and '.join(splits)}",
+                "Set them in the plan's settings; RecBole's defaults differ by the kind of model.",
+            )  # fmt: skip
 
 
-def _check(model: str, dataset: str, settings: Mapping[str, Any]) -> None:
+def _check(model: str, dataset: str, settings: Mapping[str, Any]) -> str:
+    """Check the configuration of a run; return how it splits its data."""
     with settings_from():
         config = configuration(model, dataset, [], json.loads(json.dumps(settings)))
     check_settings(config)
     check_files(config)
     if model == "UR4Rec":
         read_stages(config)
+    told = {key: config["eval_args"][key] for key in ("split", "order", "group_by")}
+    return json.dumps(told, sort_keys=True)

@@ -16,7 +16,7 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ from ur4rec_recbole.core.files import (
     require_writable,
     write_json,
 )
+from ur4rec_recbole.data.fingerprints import source_hash, table_hashes
 from ur4rec_recbole.data.loading import check_files
 from ur4rec_recbole.experiments import space
 from ur4rec_recbole.experiments.tuning import with_setting
@@ -67,6 +68,8 @@ class Search:
         Trials that are drawn at random and run whole, before any is ended early.
     warmup
         Epochs of each stage that are not judged.
+    inputs
+        Hashes of the data and tables that all trials read.
     """
 
     engine: str
@@ -79,6 +82,7 @@ class Search:
     seed: int
     startup: int
     warmup: int
+    inputs: Mapping[str, Any] = field(default_factory=dict)
 
     def drawable(self) -> space.Space:
         """Return what may be drawn."""
@@ -141,6 +145,7 @@ def prepare(
         engine, config["model"], config["dataset"], json.loads(json.dumps(given)),
         dimensions, config["valid_metric"].lower(), bool(config["valid_metric_bigger"]),
         config["seed"], startup, warmup,
+        {"data": source_hash(config), "tables": table_hashes(config)},
     )  # fmt: skip
     drawable = space.make_space(search.dimensions, str(file))
     space.check_values(str(file), drawable, lambda values: _check(search, values))
@@ -167,8 +172,9 @@ def kept(search: Search, folder: Path) -> Iterator[None]:
     with exclusive_lock(folder / ".lock", refusal):
         now = json.loads(json.dumps(asdict(search)))  # as it will be read
         before = read_json(folder / FILE)
-        if before is not None and before != now:
-            known = before if isinstance(before, dict) else {}
+        known = before if isinstance(before, dict) else {}
+        known.setdefault("inputs", now["inputs"])  # earlier searches do not tell
+        if before is not None and known != now:
             changed = [key for key in now if known.get(key) != now[key]]
             raise InputError(
                 f"--output {folder}", "must be a new folder or one of the same search",

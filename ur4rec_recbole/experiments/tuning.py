@@ -55,10 +55,22 @@ def search(
         [(setting, values)] = step.items()
         tried += [with_setting(best, setting, value) for value in values]
         trials = _as_plan(plan, tune, tried)
+        _require_ten(trials)
         failed = run(trials)
         scores = _scores(trials, folder)
         best = tried[max(scores, key=lambda n: scores[n])]
     return trials, failed
+
+
+def _require_ten(trials: Plan) -> None:
+    """Raise `InputError`, before anything is trained, for trials that do not measure NDCG@10."""
+    for job in trials.jobs():
+        topk = job.settings.get("topk", 10)
+        if 10 not in (topk if isinstance(topk, list) else [topk]):
+            raise InputError(
+                f"tune: {job.entry}: topk", "must have 10, by which trials are compared", topk,
+                "Add it.",
+            )  # fmt: skip
 
 
 def with_setting(settings: Mapping[str, Any], setting: str, value: Any) -> dict[str, Any]:
@@ -116,7 +128,13 @@ def _scores(trials: Plan, folder: Path) -> dict[int, float]:
             continue
         run = RunFolder.open(folder / job.id)
         if run.about["status"] == "done":
-            scores[n] = run.read("metrics.json")["valid"]["full_masked"]["ndcg@10"]
+            measured = run.read("metrics.json").get("valid", {}).get("full_masked", {})
+            if "ndcg@10" not in measured:
+                raise InputError(
+                    f"Search in {folder}", "must measure NDCG@10 on validation, all items ranked",
+                    sorted(measured), "Let topk have 10, and eval_args a validation part.",
+                )  # fmt: skip
+            scores[n] = measured["ndcg@10"]
     if not scores:
         raise InputError(
             f"Search in {folder}", "must have a trial that ended", "none", "See its logs."

@@ -6,6 +6,7 @@ other inputs begins anew.
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,18 +74,21 @@ def recommend_to_file(
     parts.mkdir(parents=True, exist_ok=True)
     with sole_use(parts, f"--out {out}"):
         remove_temporary(parts, r"job\.json|\d+\.jsonl")
-        job, known = _digest(recommender, users, since, batch, options), read_json(parts / JOB)
+        later, known = Later.read(since), read_json(parts / JOB)
+        job = {"digest": _digest(recommender, users, later, batch, options)}
         if known is None and any(parts.iterdir()):
             raise InputError(
                 str(parts), "must be free, or hold batches of this command", "other files",
                 "Remove it yourself, or choose another --out.",
             )  # fmt: skip
-        if known != job:
+        if not isinstance(known, dict) or known.get("digest") != job["digest"]:
             _remove(parts)
-            write_json(parts / JOB, job)
+            known = job | {"now": time.time()}
+            write_json(parts / JOB, known)
+        if options.get("now") is None and recommender.histories.has_real_times():
+            options["now"] = known["now"]  # of all batches, on whichever day they are made
         done = 0
         files = []
-        later = Later.read(since)
         for start in range(0, len(users), batch):
             chosen = users[start : start + batch]
             file = parts / f"{start}.jsonl"
@@ -117,7 +121,11 @@ def _read(file: Path) -> pd.DataFrame:
 
 
 def _digest(
-    recommender: Recommender, users: Sequence[str], since: Any, batch: int, options: dict[str, Any]
+    recommender: Recommender,
+    users: Sequence[str],
+    later: Later,
+    batch: int,
+    options: dict[str, Any],
 ) -> str:
     """Return the SHA-256 of all that the result depends on."""
     digest = hashlib.sha256()
@@ -130,7 +138,8 @@ def _digest(
         digest.update(arrays[name].tobytes())
     config = getattr(index.config, "final_config_dict", index.config)
     settings = {key: config[key] for key in config if isinstance(config[key], PLAIN)}
-    table = None if since is None else since.to_json(date_unit="ns")
+    table = {user: [list(part[name]) for name in ("item_id", "timestamp")]
+             for user, part in later.items()}  # fmt: skip
     tokens = list(index.tokens)
     kept = {key: list(value) if isinstance(value, set | tuple) else value
             for key, value in options.items()}  # fmt: skip

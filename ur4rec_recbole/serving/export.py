@@ -27,6 +27,10 @@ from ur4rec_recbole.serving.histories import History, as_batch
 from ur4rec_recbole.serving.network import ServedUR4Rec, Settings
 from ur4rec_recbole.serving.recommender import Recommender
 
+FILES = {
+    "safetensors": folders.TENSORS, "faiss": "index.faiss", "hnsw": "index.faiss",
+    "onnx": "model.onnx",
+}  # fmt: skip
 CHECKED = 1000  # histories, of which each export must give the model's top ten
 TRACED = 64  # of them, by which the model is traced
 BATCH = 64  # checked at a time
@@ -100,6 +104,14 @@ def export(recommender: Recommender, kind: str, folder: Path) -> dict[str, Any]:
             "export", "needs a model of UR4Rec", type(network).__name__, "Name a run of UR4Rec."
         )
     require_writable("--output", folder)
+    others = [
+        name for name in sorted({*FILES.values()} - {FILES[kind]}) if (folder / name).exists()
+    ]
+    if others:
+        raise InputError(
+            f"--output {folder}", f"must be a new folder, or one of --to {kind}",
+            f"one with {others[0]}, whose manifest would be lost", "Name another folder.",
+        )  # fmt: skip
     with torch.inference_mode(kind != "onnx"), torch.no_grad():  # what is traced is no inference
         return KINDS[kind](recommender, folder)
 

@@ -100,15 +100,25 @@ class Index:
         return scores
 
     def similar(self, item: int) -> Tensor:
-        """Return the cosines of all items with one, [N], by what its model compares."""
+        """Return the cosines of all items with one, [N], by what its model compares.
+
+        -inf of those that the model knows nothing of.
+        """
         if not isinstance(self.network, ServedUR4Rec):
             raise InputError(
                 "similar items", "need a model of UR4Rec", type(self.network).__name__,
                 "Load a run of UR4Rec.",
             )  # fmt: skip
+        refused = self.network.refused_items
+        if refused[item]:
+            raise InputError(
+                f"item {self.tokens[item]!r}", "must be one that the model knows something of",
+                "one without training interactions, and without content that it reads",
+                "Ask for another one.",
+            )  # fmt: skip
         vectors = self.network.vectors if int(self.network.score) else self.network.table
         unit = functional.normalize(vectors, dim=-1)
-        return unit @ unit[item]
+        return (unit @ unit[item]).masked_fill(refused, -torch.inf)
 
     def new(self) -> Tensor:
         """Mark the items [N] without training interactions that can be scored."""
@@ -155,6 +165,12 @@ class Index:
                 "Give the vectors of the tables that the model was trained with.",
             )  # fmt: skip
         grown = network.with_items(added, len(features))
+        if grown.refused_items[-len(features) :].any():
+            raise InputError(
+                "new items", "need a model that scores items by their content",
+                "one that reads it for other items alone", "Train with encoder_content: True, or a "
+                "retriever's stage.",
+            )  # fmt: skip
         for rows in (grown.table, grown.vectors):
             squares = rows[-len(features) :].square().sum(-1)  # products, too, must stay finite
             if not squares.isfinite().all():

@@ -5,6 +5,7 @@ POST /recommend /similar /explain /items; GET /health /metrics /search /image; a
 4xx.
 """
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -24,6 +25,8 @@ from ur4rec_recbole.serving.ranking import Recommendations
 from ur4rec_recbole.serving.recommender import Recommender
 
 LARGEST_BODY = 2_000_000  # bytes
+PATIENCE = 10  # seconds that a body may take
+WRONG_KEY = "X-API-Key is missing or wrong"
 CONCURRENCY = 64  # requests at a time
 WATCHED = ("/health", "/metrics")  # what is to be known of a busy service above all
 HEADERS = {
@@ -129,11 +132,11 @@ def create_app(
     header = APIKeyHeader(name="X-API-Key", auto_error=False)
 
     async def allowed(given: Annotated[str | None, Depends(header)]) -> None:
-        if api_key and not hmac.compare_digest((given or "").encode(), api_key.encode()):
-            raise HTTPException(401, "X-API-Key is missing or wrong")
+        if not _has_key(given, api_key):
+            raise HTTPException(401, WRONG_KEY)
 
     app = FastAPI(title="UR4Rec", version=ur4rec_recbole.__version__)
-    app.middleware("http")(_limited(metrics, concurrency))
+    app.middleware("http")(_limited(metrics, concurrency, api_key))
     app.add_exception_handler(InputError, _refused)
     app.add_exception_handler(RequestValidationError, _misshaped)
     guarded: Any = [Depends(allowed)]
@@ -206,17 +209,26 @@ def _file(name: str) -> str:
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
-def _limited(metrics: Metrics, concurrency: int) -> Callable[..., Awaitable[Response]]:
-    """Refuse bodies that are too long, and requests beyond so many; measure each request."""
+def _has_key(given: str | None, api_key: str | None) -> bool:
+    return not api_key or hmac.compare_digest((given or "").encode(), api_key.encode())
+
+
+def _limited(
+    metrics: Metrics, concurrency: int, api_key: str | None
+) -> Callable[..., Awaitable[Response]]:
+    """Refuse what is not to be answered, and requests beyond so many; measure each request.
+
+    A request counts once its body is there: one that never comes keeps nobody from an answer.
+    """
     under_way = 0
 
     async def call(request: Request, call_next: Callable[..., Awaitable[Response]]) -> Response:
         nonlocal under_way
         counts = request.url.path not in WATCHED
         with metrics.measured(request) as seen:
-            if request.method == "POST" and not _is_short(request):
-                told = f"a request must have a length of at most {LARGEST_BODY} bytes"
-                seen.response = JSONResponse({"detail": told}, 413)
+            refused = await _refusal(request, api_key) if request.method == "POST" else None
+            if refused is not None:
+                seen.response = refused
             elif counts and under_way >= concurrency:
                 told = f"{concurrency} requests are being answered"
                 seen.response = JSONResponse({"detail": told}, 503, {"Retry-After": "1"})
@@ -229,6 +241,20 @@ def _limited(metrics: Metrics, concurrency: int) -> Callable[..., Awaitable[Resp
         return seen.response
 
     return call
+
+
+async def _refusal(request: Request, api_key: str | None) -> Response | None:
+    """Read a body that is short and comes in time, of somebody with the key; or say what is not."""
+    if not _is_short(request):
+        told = f"a request must have a length of at most {LARGEST_BODY} bytes"
+        return JSONResponse({"detail": told}, 413)
+    if not _has_key(request.headers.get("X-API-Key"), api_key):
+        return JSONResponse({"detail": WRONG_KEY}, 401)
+    try:
+        await asyncio.wait_for(request.body(), PATIENCE)
+    except asyncio.TimeoutError:
+        return JSONResponse({"detail": f"the body did not come within {PATIENCE} seconds"}, 408)
+    return None
 
 
 def _is_short(request: Request) -> bool:
