@@ -4,9 +4,11 @@ A column is guessed by its name where the user names none, and the guess is told
 """
 
 import ast
+import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -225,11 +227,11 @@ def names_of(value: Any) -> list[str]:
 
 
 def _listed(text: str) -> Any:
-    """Read a list that is written out; the text itself where it is none."""
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError):
-        return text
+    """Read a list as JSON or Python write it; the text itself where it is none."""
+    for read in (json.loads, ast.literal_eval):
+        with suppress(ValueError, SyntaxError, MemoryError):
+            return read(text.strip())
+    return text
 
 
 def words_of(value: Any) -> str:

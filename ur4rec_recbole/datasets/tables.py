@@ -288,7 +288,7 @@ def _matching(
     Where the item file decides which items there are, it has those of the interactions, too.
     """
     sold = pd.unique(rows.item_id)
-    unknown = sold[~np.isin(sold.astype(str), items.item_id.to_numpy(str))]
+    unknown = pd.Series(sold)[~pd.Series(sold).isin(items.item_id)]
     if len(unknown):
         notes.append(f"{len(unknown)} items of the interactions are not in the items table: kept")
     unsold = ~items.item_id.isin(sold)
