@@ -91,11 +91,17 @@ def test_a_copy_says_what_its_source_says(made: Path, tmp_path: Path) -> None:  
     )
 
 
-@pytest.mark.parametrize("target", ["runs", "runs/copy", "."])
-def test_a_copy_is_apart_from_its_source(made: Path, tmp_path: Path, target: str) -> None:  # noqa: F811
+def test_a_copy_is_another_folder_and_leaves_the_runs_of_others_alone(
+    made: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
     shutil.copytree(made, tmp_path / "runs")
-    with pytest.raises(InputError, match="must be apart"):
-        publish(tmp_path / "runs", tmp_path / target)
+    with pytest.raises(InputError, match="must be another folder"):
+        publish(tmp_path / "runs", tmp_path / "runs")
+    shutil.copytree(made / "gru-1", tmp_path / "out" / "mine")
+    for _ in range(2):
+        publish(tmp_path / "runs", tmp_path / "out")
+    assert (tmp_path / "out" / "mine" / "run.json").exists()
 
 
 def test_a_folder_without_ended_runs_is_refused(tmp_path: Path) -> None:

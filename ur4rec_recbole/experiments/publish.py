@@ -33,29 +33,29 @@ def publish(folder: Path, target: Path) -> int:
             f"Folder {folder}", "must hold runs that have ended", "none",
             "Run `ur4rec benchmark` first.",
         )  # fmt: skip
-    inside = (folder.resolve(), *folder.resolve().parents)
-    if target.resolve() in inside or folder.resolve() in target.resolve().parents:
+    if target.resolve() == folder.resolve():
         raise InputError(
-            f"Target {target}", "must be apart from the folder that is published", str(folder),
+            f"Target {target}", "must be another folder than the one that is published", folder,
             "Name another one.",
         )  # fmt: skip
+    before = _listed(target) + _listed(target / "tuning")
     contents = {goal: _content(file) for goal, file in copies.items()}  # before any is written
     for goal, content in contents.items():
         with atomic_write(goal) as copy:
             copy.write(content)
-    for old in _written(target):
-        if old not in contents:
+    for old in before:
+        if old not in contents and _is_own(old):
             old.unlink()
     return sum(goal.name == "run.json" for goal in copies)
 
 
-def _written(target: Path) -> list[Path]:
-    """Return what a copy has of runs: what is no longer theirs would be read with the others."""
-    folders = [each for each in (target, target / "tuning") if not each.is_symlink()]
-    runs = [path.parent for folder in folders for path in folder.glob("*/run.json")]
-    found = [path / name for path in runs for name in KEPT]
-    found += [path for folder in folders for path in folder.glob("jobs/*.json")]
-    return [file for file in found if _is_own(file)]
+def _listed(target: Path) -> list[Path]:
+    """Return what a copy has of runs by its index; those that are no longer theirs are removed."""
+    index = read_json(target / "benchmark.json")
+    runs = index.get("runs", {}) if isinstance(index, dict) else {}
+    names = [name for name in runs if Path(name).name == name]
+    jobs = [target / "jobs" / f"{name}.json" for name in names]
+    return jobs + [target / name / kept for name in names for kept in KEPT]
 
 
 def _copies(folder: Path, target: Path) -> dict[Path, Path]:

@@ -34,7 +34,7 @@ def next_item(
     masked[:, 0] = True
     masked.scatter_(1, targets.unsqueeze(1), False)
     scores = scores.float().masked_fill(masked, -torch.inf)
-    return _mean(functional.cross_entropy(scores, targets, reduction="none"), weights)
+    return _cross_entropy(scores, targets, weights)
 
 
 def info_nce(
@@ -58,7 +58,7 @@ def info_nce(
         [positive.unsqueeze(1), negative.masked_fill(false_negative, -torch.inf)], dim=1
     ).float()
     first = logits.new_zeros(len(logits), dtype=torch.long)
-    return _mean(functional.cross_entropy(logits, first, reduction="none"), weights)
+    return _cross_entropy(logits, first, weights)
 
 
 def bpr(
@@ -102,6 +102,12 @@ def gbce(
     rejections = functional.logsigmoid(-negative.float()).masked_fill(false_negative, 0.0)
     terms = 1 + (~false_negative).sum(1)
     return -_mean((hit + rejections.sum(1)) / terms, weights)
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+    if weights is None:
+        return functional.cross_entropy(logits, targets)
+    return _mean(functional.cross_entropy(logits, targets, reduction="none"), weights)
 
 
 def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
