@@ -15,6 +15,7 @@ pandas.read_csv, as RecBole's module sees it
 """
 
 import functools
+import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,7 +43,8 @@ from ur4rec_recbole.data.times import LIMITS, digits_of_dates
 
 ALL = "[0,inf)"  # RecBole's default of both intervals
 INTERVAL = re.compile(r"\s*[\[(]\s*([^\s,]+)\s*,\s*([^\s,]+)\s*[\])]\s*")
-FILTERS = (*INTERVALS, "val_interval", "rm_dup_inter", "filter_inter_by_user_or_item")
+OF_ROWS = (*INTERVALS, "val_interval", "rm_dup_inter")
+FILTERS = (*OF_ROWS, "filter_inter_by_user_or_item")
 
 
 def apply() -> None:
@@ -169,8 +171,7 @@ def _check_filters(config: Any) -> None:
     given |= {
         f"val_interval: {key}": each for key, each in values.items() if type(each) is not list
     }
-    filters = (*INTERVALS, "val_interval", "rm_dup_inter")
-    used = [key for key in filters if config[key] not in (None, False, {}, ALL)]
+    used = [key for key in OF_ROWS if config[key] not in (None, False, {}, ALL)]
     if used and config["benchmark_filename"] is not None:
         raise InputError(
             ", ".join(used), "must be unset with benchmark_filename: split files are not filtered",
@@ -188,14 +189,18 @@ def _check_filters(config: Any) -> None:
                 'Write for example "[5,inf)".',
             )  # fmt: skip
         if key == f"val_interval: {config['TIME_FIELD']}":
-            bounds = [each for pair in pairs if pair for each in pair.groups()]
-            numbers = pd.to_numeric(pd.Series(bounds))
-            far = (numbers.abs() >= LIMITS[0]) & (numbers.abs() < float("inf"))
-            if far.any() or any(digits_of_dates(pd.Series([each])) is not None for each in bounds):
+            if any(_is_no_second(each) for pair in pairs if pair for each in pair.groups()):
                 raise InputError(
                     f"Configuration key {key!r}", "must be in seconds since 1970, as times are",
                     repr(text), "Write for example [1577836800,inf) for all from 2020 on.",
                 )  # fmt: skip
+
+
+def _is_no_second(bound: str) -> bool:
+    """Tell whether a bound of times is in a smaller unit, or a date of digits alone."""
+    return (
+        LIMITS[0] <= abs(float(bound)) < math.inf or digits_of_dates(pd.Series([bound])) is not None
+    )
 
 
 def check_files(config: Any) -> None:
@@ -238,7 +243,8 @@ def _check_suffixes(config: Any, folder: Path) -> None:
             raise InputError(
                 f"Configuration key 'load_col': {suffix!r}",
                 f"must be the ending of a file of {config['dataset']}", "no such file",
-                nearest(str(suffix), known - {suffix}) or "Leave it out, or add the file.",
+                ("" if suffix in known else nearest(suffix, known))
+                or "Leave it out, or add the file.",
             )  # fmt: skip
 
 

@@ -4,17 +4,18 @@ A column is guessed by its name where the user names none, and the guess is told
 """
 
 import ast
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ur4rec_recbole.core.errors import InputError, nearest
+from ur4rec_recbole.core.files import parse_json
 from ur4rec_recbole.data.columns import LONGEST_TOKEN
 from ur4rec_recbole.data.times import (
     UNITS,
@@ -228,7 +229,7 @@ def names_of(value: Any) -> list[str]:
 
 def _listed(text: str) -> Any:
     """Read a list as JSON or Python write it; the text itself where it is none."""
-    for read in (json.loads, ast.literal_eval):
+    for read in (partial(parse_json, halves=True), ast.literal_eval):
         with suppress(ValueError, SyntaxError, MemoryError):
             return read(text.strip())
     return text

@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,15 @@ from ur4rec_recbole.core.shapes import Maybe, check
 from ur4rec_recbole.datasets import synthetic
 from ur4rec_recbole.experiments import apart
 from ur4rec_recbole.experiments.benchmark_job import pretraining
-from ur4rec_recbole.experiments.jobs import INDEX, Entry, Job, data_digest, digest, is_same
+from ur4rec_recbole.experiments.jobs import (
+    INDEX,
+    Entry,
+    Job,
+    data_digest,
+    digest,
+    has_same_data,
+    is_same,
+)
 from ur4rec_recbole.experiments.plan import Plan, check_configurations
 from ur4rec_recbole.runs.folder import RunFolder
 from ur4rec_recbole.runs.resuming import unfinished
@@ -98,12 +106,6 @@ def _recorded(output: Path, name: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def has_data_of(before: Mapping[str, Any], jobs: Sequence[Job]) -> bool:
-    """Tell whether a description is of data that one of some jobs has; earlier ones do not tell."""
-    now = [job.description()["data"] for job in jobs]
-    return before.get("data") in (None, {}, *now) or not any(now)
-
-
 def _is_free(output: Path, name: str) -> bool:
     """Tell whether a run may have this folder: there is none, or it is of a failed run of ours."""
     folder = output / name
@@ -172,12 +174,17 @@ def _write_index(plan: Plan, jobs: Sequence[Job], output: Path) -> None:
         if not before["entries"].keys() <= entries.keys():
             entries = before["entries"] | entries  # else in the order of the plan, which has all
         own = {job.entry: job.description() for job in jobs}
-        earlier = {name: (_recorded(output, name), of) for name, of in before["runs"].items()}
-        runs = {
-            name: of
-            for name, (made, of) in earlier.items()
-            if made and (is_same(made, own[of]) if of in own else has_data_of(made, jobs))
-        } | runs
+        there = [each for each in own.values() if each["data"]]
+
+        def stays(name: str, of: str) -> bool:
+            made = _recorded(output, name)
+            if of in own:
+                return is_same(made, own[of])
+            if not made:
+                return False
+            return not there or any(has_same_data(made, each) for each in there)
+
+        runs = {name: of for name, of in before["runs"].items() if stays(name, of)} | runs
         baseline = baseline or before["baseline"]
     groups = (before.get("groups") or {}) | {
         entry.name: entry.group for entry in plan.entries if entry.group

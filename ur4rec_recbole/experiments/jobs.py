@@ -119,14 +119,16 @@ def _without_places(settings: Mapping[str, Any], hashed: Mapping[str, Any]) -> d
 
 
 def is_same(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool:
-    """Tell whether two descriptions are of the same run, but for the seed.
-
-    The data count where both tell of them: earlier descriptions do not.
-    """
+    """Tell whether two descriptions are of the same run, but for the seed."""
     if not before or digest(before) != digest(now):
         return False
     pairs = [(before, now), (before.get("first") or {}, now["first"] or {})]
-    return all(old.get("data") in (None, {}, new.get("data")) for old, new in pairs)
+    return all(has_same_data(old, new) for old, new in pairs)
+
+
+def has_same_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Tell whether two descriptions are of the same data; earlier ones do not tell."""
+    return before.get("data") in (None, {}, now.get("data"))
 
 
 def data_digest(found: Mapping[str, Any]) -> str:

@@ -266,11 +266,11 @@ def check_configurations(plan: Plan) -> None:
             except InputError as error:
                 what, rule, received, remedy = error.args
                 raise InputError(f"Entry {entry.name}: {what}", rule, received, remedy) from error
-        other = splits.setdefault(split, entry.name)
+            splits.setdefault(split, entry.name)
         if len(splits) > 1:
             raise InputError(
                 "eval_args", "must be the same of all entries, which are compared",
-                f"those of {next(iter(splits.values()))} and {other}: {' and '.join(splits)}",
+                f"those of {' and '.join(splits.values())}: {' and '.join(splits)}",
                 "Set them in the plan's settings; RecBole's defaults differ by the kind of model.",
             )  # fmt: skip
 

@@ -75,15 +75,15 @@ def recommend_to_file(
     with sole_use(parts, f"--out {out}"):
         remove_temporary(parts, r"job\.json|\d+\.jsonl")
         later, known = Later.read(since), read_json(parts / JOB)
-        job = {"digest": _digest(recommender, users, later, batch, options)}
+        digest = _digest(recommender, users, later, batch, options)
         if known is None and any(parts.iterdir()):
             raise InputError(
                 str(parts), "must be free, or hold batches of this command", "other files",
                 "Remove it yourself, or choose another --out.",
             )  # fmt: skip
-        if not isinstance(known, dict) or known.get("digest") != job["digest"]:
+        if not isinstance(known, dict) or known.get("digest") != digest:
             _remove(parts)
-            known = job | {"now": time.time()}
+            known = {"digest": digest, "now": time.time()}
             write_json(parts / JOB, known)
         if options.get("now") is None and recommender.histories.has_real_times():
             options["now"] = known["now"]  # of all batches, on whichever day they are made

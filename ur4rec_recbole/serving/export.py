@@ -27,10 +27,8 @@ from ur4rec_recbole.serving.histories import History, as_batch
 from ur4rec_recbole.serving.network import ServedUR4Rec, Settings
 from ur4rec_recbole.serving.recommender import Recommender
 
-FILES = {
-    "safetensors": folders.TENSORS, "faiss": "index.faiss", "hnsw": "index.faiss",
-    "onnx": "model.onnx",
-}  # fmt: skip
+INDEX, GRAPH = "index.faiss", "model.onnx"
+FILES = {"safetensors": folders.TENSORS, "faiss": INDEX, "hnsw": INDEX, "onnx": GRAPH}
 CHECKED = 1000  # histories, of which each export must give the model's top ten
 TRACED = 64  # of them, by which the model is traced
 BATCH = 64  # checked at a time
@@ -143,9 +141,9 @@ def _searched(recommender: Recommender, folder: Path, approximate: bool) -> dict
         told["hnsw"] = search_index.tune(index, exact, queries)._asdict()
     found = search_index.search(index, queries, min(10, len(ids)))
     told["kept"] = search_index.shared(_top(recommender, histories), found)
-    with atomic_write(folder / "index.faiss") as file:
+    with atomic_write(folder / INDEX) as file:
         file.write(search_index.library("faiss").serialize_index(index).tobytes())
-    return _finished(recommender, folder, "index.faiss", told)
+    return _finished(recommender, folder, INDEX, told)
 
 
 def _onnx(recommender: Recommender, folder: Path) -> dict[str, Any]:
@@ -174,9 +172,9 @@ def _onnx(recommender: Recommender, folder: Path) -> dict[str, Any]:
             scores[-1].scatter_(1, each[EARLIER], -torch.inf)
     found = torch.cat(scores).topk(min(10, int((~network.refused_items).sum()))).indices.numpy()
     told["kept"] = search_index.shared(_top(recommender, histories), found)
-    with atomic_write(folder / "model.onnx") as file:
+    with atomic_write(folder / GRAPH) as file:
         file.write(written)
-    return _finished(recommender, folder, "model.onnx", told)
+    return _finished(recommender, folder, GRAPH, told)
 
 
 def _session(model: bytes) -> Callable[..., Tensor]:
